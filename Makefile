@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# One non-recursive Makefile; everything generated lands under build/.
+#
+#   make            programs and BPF objects        V=1  show commands
+#   sudo make demo  a real stall, start to picture   SAN=address,undefined
+#   sudo make test  every test                       DESTDIR= prefix= for install
+#   make help       all targets
+
+prefix     ?= /usr/local
+sbindir    ?= $(prefix)/sbin
+bindir     ?= $(prefix)/bin
+mandir     ?= $(prefix)/share/man
+docdir     ?= $(prefix)/share/doc/stallbox
+DESTDIR    ?=
+
+B          := build
+CC         ?= gcc
+CLANG      ?= clang
+BPFTOOL    ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
+PROTOC_C   ?= protoc-c
+CFLAGS     ?= -O2 -g
+WARN       := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wformat=2 -Wundef -Wvla -Wno-format-nonliteral
+WERROR     ?=
+SAN        ?=
+SANFLAGS   := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+CPPFLAGS_  := -D_GNU_SOURCE -I. -isystem $(B)
+CFLAGS_    := -std=gnu11 $(WARN) $(WERROR) $(SANFLAGS) -MMD -MP
+LIBS       := -lbpf -lelf -lz -lzstd -lprotobuf-c -lm
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-8s %s\n'
+endif
+
+# ---- sources --------------------------------------------------------------
+FORMAT_SRC   := $(wildcard format/*.c)
+SYMBOLS_SRC  := $(wildcard symbols/*.c)
+TRIGGERS_SRC := $(wildcard triggers/*.c)
+RECORDER_SRC := $(wildcard recorder/*.c)
+TOOLS_SRC    := $(wildcard tools/*.c)
+UNIT_SRC     := $(wildcard tests/unit/test_*.c)
+WORK_SRC     := $(wildcard tests/workloads/*.c)
+HELPER_SRC   := $(wildcard tests/helpers/*.c)
+FUZZ_SRC     := $(wildcard tests/fuzz/fuzz_*.c)
+BPF_SRC      := $(wildcard bpf/*.bpf.c)
+
+obj = $(patsubst %.c,$(B)/%.o,$(1))
+FORMAT_OBJ   := $(call obj,$(FORMAT_SRC)) $(B)/format/capture.pb-c.o
+SYMBOLS_OBJ  := $(call obj,$(SYMBOLS_SRC))
+TRIGGERS_OBJ := $(call obj,$(TRIGGERS_SRC))
+RECORDER_OBJ := $(call obj,$(filter-out recorder/main.c,$(RECORDER_SRC)))
+TOOLS_OBJ    := $(call obj,$(filter-out tools/main.c,$(TOOLS_SRC)))
+
+PROGRAMS := $(B)/stallboxd $(B)/stallbox
+UNIT     := $(patsubst %.c,$(B)/%,$(UNIT_SRC))
+WORK     := $(patsubst %.c,$(B)/%,$(WORK_SRC))
+HELPERS  := $(patsubst %.c,$(B)/%,$(HELPER_SRC))
+REPLAY   := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz/replay_%,$(FUZZ_SRC))
+FUZZERS  := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz/fuzz_%,$(FUZZ_SRC))
+
+# 'make' alone wants every package; demo and test install what is missing first.
+.PHONY: all
+all: $(PROGRAMS)
+
+# ---- BPF ------------------------------------------------------------------
+# Two objects from the same sources: v3 has fetch-atomics (5.12+), v2 does not (5.10).
+BPF_ARCH   := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
+BPF_CFLAGS := -target bpf -O2 -g -Wall -Werror -D__TARGET_ARCH_$(BPF_ARCH) -I. \
+	-idirafter /usr/include/$(shell uname -m)-linux-gnu
+BPF_HDR    := $(wildcard bpf/*.h)
+BPF_V3     := $(patsubst bpf/%.bpf.c,$(B)/bpf/v3/%.bpf.o,$(BPF_SRC))
+BPF_V2     := $(patsubst bpf/%.bpf.c,$(B)/bpf/v2/%.bpf.o,$(BPF_SRC))
+
+$(B)/bpf/v3/%.bpf.o: bpf/%.bpf.c $(BPF_HDR)
+	$(say) BPF $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -mcpu=v3 -c $< -o $@
+$(B)/bpf/v2/%.bpf.o: bpf/%.bpf.c $(BPF_HDR)
+	$(say) BPF $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -mcpu=v2 -DSB_NO_FETCH_ATOMICS -c $< -o $@
+$(B)/bpf/stallbox_v3.o: $(BPF_V3)
+	$(say) BPFLINK $@
+	$(Q)$(BPFTOOL) gen object $@ $^
+$(B)/bpf/stallbox_v2.o: $(BPF_V2)
+	$(say) BPFLINK $@
+	$(Q)$(BPFTOOL) gen object $@ $^
+$(B)/bpf/stallbox_%.skel.h: $(B)/bpf/stallbox_%.o
+	$(say) SKEL $@
+	$(Q)$(BPFTOOL) gen skeleton $< name stallbox_$* > $@.tmp && mv $@.tmp $@
+
+# ---- user space -----------------------------------------------------------
+$(B)/format/capture.pb-c.c: format/capture.proto
+	$(say) PROTOC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(PROTOC_C) --proto_path=format --c_out=$(@D) $<
+$(B)/format/capture.pb-c.h: $(B)/format/capture.pb-c.c ;
+$(B)/format/capture.pb-c.o: $(B)/format/capture.pb-c.c
+	$(say) CC $@
+	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/%.o: %.c | $(B)/format/capture.pb-c.h
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_) $(CPPFLAGS) $(CFLAGS_) $(CFLAGS) -c $< -o $@
+
+$(call obj,$(RECORDER_SRC)): $(B)/bpf/stallbox_v3.skel.h $(B)/bpf/stallbox_v2.skel.h
+
+$(B)/libformat.a: $(FORMAT_OBJ)
+	$(say) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(B)/libsymbols.a: $(SYMBOLS_OBJ)
+	$(say) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(B)/libtriggers.a: $(TRIGGERS_OBJ)
+	$(say) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(B)/librecorder.a: $(RECORDER_OBJ)
+	$(say) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(B)/libtools.a: $(TOOLS_OBJ)
+	$(say) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(B)/stallboxd: $(B)/recorder/main.o $(B)/librecorder.a $(B)/libtriggers.a $(B)/libsymbols.a $(B)/libformat.a
+	$(say) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/stallbox: $(B)/tools/main.o $(B)/libtools.a $(B)/libsymbols.a $(B)/libformat.a
+	$(say) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ -lelf -lz -lzstd -lprotobuf-c -lm
+
+TESTLIBS := $(B)/libtools.a $(B)/librecorder.a $(B)/libtriggers.a $(B)/libsymbols.a $(B)/libformat.a
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+$(B)/tests/helpers/%: $(B)/tests/helpers/%.o $(TESTLIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+# Workloads are built the way a call chain stays visible: frame pointers, no inlining.
+$(B)/tests/workloads/%: tests/workloads/%.c
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -I. -std=gnu11 $(WARN) -O1 -g -fno-omit-frame-pointer \
+		-fno-optimize-sibling-calls -fno-inline -pthread -o $@ $< -lm
+
+# ---- packages -------------------------------------------------------------
+.PHONY: deps deps-test
+deps:
+	$(Q)tests/install-deps build
+deps-test:
+	$(Q)tests/install-deps test
+
+# ---- demo and tests: they call make again once the packages are there ------
+.PHONY: demo test check check-root check-vm bench fuzz tests-bin
+demo:
+	$(Q)tests/install-deps build
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all $(B)/tests/workloads/reclaim_storm
+	$(Q)tests/demo
+
+test:
+	$(Q)tests/install-deps test
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all tests-bin
+	$(Q)tests/run unit cli golden fuzz bpf vm
+
+tests-bin: all $(UNIT) $(WORK) $(HELPERS) $(REPLAY)
+
+# Without root: unit, command line, golden bundles, fuzz corpora.
+check: tests-bin
+	$(Q)tests/run unit cli golden fuzz
+# The recorder on this kernel.
+check-root: tests-bin
+	$(Q)tests/run bpf
+# The same inside Debian kernels under QEMU: make check-vm KERNEL=6.1 (or all)
+KERNEL ?= all
+check-vm: tests-bin
+	$(Q)tests/vm/check $(KERNEL)
+bench: tests-bin
+	$(Q)tests/bench/run
+
+$(B)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(TESTLIBS)
+	$(say) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_) $(CFLAGS_) $(CFLAGS) -o $@ $< tests/fuzz/replay.c $(TESTLIBS) $(LIBS)
+# libFuzzer builds everything it calls anew, with sanitizers.
+$(B)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(B)/format/capture.pb-c.c
+	$(say) FUZZ $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(CPPFLAGS_) -g -O1 -fsanitize=fuzzer,address,undefined -o $@ $< \
+		$(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(B)/format/capture.pb-c.c -lelf -lz -lzstd -lprotobuf-c -lm
+FUZZ_SECONDS ?= 60
+fuzz: $(FUZZERS)
+	$(Q)for f in $(FUZZERS); do n=$${f##*/fuzz_}; mkdir -p $(B)/corpus/$$n; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=10 $(B)/corpus/$$n tests/fuzz/corpus/$$n || exit 1; done
+
+# ---- hygiene --------------------------------------------------------------
+.PHONY: lint check-layers check-headers format help clean install uninstall
+check-layers:
+	$(Q)tests/check-layers
+check-headers:
+	$(Q)for h in format/*.h triggers/*.h symbols/*.h recorder/*.h tools/*.h bpf/ring.h bpf/events.h; do \
+		$(CC) $(CPPFLAGS_) -std=gnu11 -Wall -Werror -fsyntax-only -x c $$h || exit 1; done
+lint: check-layers check-headers
+	$(Q)cppcheck -q --std=c11 --error-exitcode=1 --inline-suppr -I. \
+		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches \
+		format symbols triggers recorder tools
+	$(Q)shellcheck -x tests/run tests/demo tests/install-deps tests/lib.sh $(wildcard tests/cli/*.sh tests/bpf/*.sh tests/vm/*)
+format:
+	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(RECORDER_SRC) $(TOOLS_SRC) \
+		$(wildcard */*.h) $(BPF_SRC) $(UNIT_SRC) $(WORK_SRC)
+
+install: all
+	install -D -m 0755 $(B)/stallboxd $(DESTDIR)$(sbindir)/stallboxd
+	install -D -m 0755 $(B)/stallbox $(DESTDIR)$(bindir)/stallbox
+	install -D -m 0644 recorder/stallboxd.8 $(DESTDIR)$(mandir)/man8/stallboxd.8
+	install -D -m 0644 tools/stallbox.1 $(DESTDIR)$(mandir)/man1/stallbox.1
+	install -D -m 0644 format/FORMAT.md $(DESTDIR)$(docdir)/FORMAT.md
+	install -D -m 0644 format/capture.proto $(DESTDIR)$(docdir)/capture.proto
+uninstall:
+	rm -f $(DESTDIR)$(sbindir)/stallboxd $(DESTDIR)$(bindir)/stallbox \
+		$(DESTDIR)$(mandir)/man8/stallboxd.8 $(DESTDIR)$(mandir)/man1/stallbox.1
+	rm -rf $(DESTDIR)$(docdir)
+clean:
+	rm -rf $(B)
+help:
+	@echo 'all demo test check check-root check-vm KERNEL=x.y|all bench fuzz lint'
+	@echo 'check-layers check-headers format deps deps-test install uninstall clean'
+
+-include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
+.SECONDARY:

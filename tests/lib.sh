@@ -1,0 +1,92 @@
+# shellcheck shell=bash
+# Helpers of the shell tests: TAP on standard output, one line per check.
+#
+#   . "$(dirname "$0")/../lib.sh"
+#   ok "what" [ "$a" = "$b" ]      runs the command, reports by its status
+#   is "what" GOT EXPECTED         compares two strings
+#   between "what" VALUE LOW HIGH  integers, both ends included
+#   skip "what" "which feature is missing"
+#   wait_for SECONDS COMMAND...    polls a condition, fails when time is up
+# A test ends with: finish
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BUILD=${BUILD:-$ROOT/build}
+STALLBOX=$BUILD/stallbox
+STALLBOXD=$BUILD/stallboxd
+WORKLOADS=$BUILD/tests/workloads
+TEST_TMP=$(mktemp -d "${TMPDIR:-/tmp}/stallbox-test.XXXXXX")
+TEST_N=0
+TEST_FAILED=0
+TEST_PIDS=()
+export LC_ALL=C
+
+_cleanup() {
+	local p
+	for p in "${TEST_PIDS[@]}"; do
+		kill "$p" 2>/dev/null || true
+	done
+	for p in "${TEST_PIDS[@]}"; do
+		wait "$p" 2>/dev/null || true
+	done
+	if declare -F test_cleanup >/dev/null; then test_cleanup || true; fi
+	rm -rf "$TEST_TMP"
+}
+trap _cleanup EXIT
+
+pass() {
+	TEST_N=$((TEST_N + 1))
+	echo "ok $TEST_N - $1"
+}
+fail() {
+	TEST_N=$((TEST_N + 1))
+	TEST_FAILED=$((TEST_FAILED + 1))
+	echo "not ok $TEST_N - $1"
+	shift
+	local line
+	for line in "$@"; do printf '%s\n' "$line" | sed 's/^/# /'; done
+}
+skip() {
+	TEST_N=$((TEST_N + 1))
+	echo "ok $TEST_N - $1 # SKIP $2"
+}
+ok() {
+	local what=$1
+	shift
+	if "$@" >"$TEST_TMP/.ok.out" 2>&1; then
+		pass "$what"
+	else
+		fail "$what" "failed: $*" "$(tail -n 20 "$TEST_TMP/.ok.out")"
+	fi
+}
+is() {
+	if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "got:      $2" "expected: $3"; fi
+}
+between() {
+	if [[ $2 =~ ^-?[0-9]+$ ]] && [ "$2" -ge "$3" ] && [ "$2" -le "$4" ]; then
+		pass "$1 ($2)"
+	else
+		fail "$1" "got $2, expected $3 to $4"
+	fi
+}
+like() {
+	if grep -qE -- "$3" <<<"$2"; then pass "$1"; else fail "$1" "got: $2" "expected to match: $3"; fi
+}
+wait_for() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.05
+	done
+}
+# Runs in the background and is ended, by pid, when the test ends.
+spawn() {
+	"$@" &
+	SPAWNED=$!
+	TEST_PIDS+=("$SPAWNED")
+}
+finish() {
+	echo "1..$TEST_N"
+	[ "$TEST_FAILED" = 0 ]
+	exit
+}
