@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* Kernel differences as CO-RE flavours, each naming the commit that made it. */
+#ifndef SB_BPF_COMPAT_H
+#define SB_BPF_COMPAT_H
+
+#include "bpf/kernel.bpf.h"
+
+/* 2f064a59a11f ("sched: Change task_struct::state", 5.14) renamed state to __state. */
+struct task_struct___pre_5_14 {
+	volatile long state;
+} SB_CO_RE;
+
+static __always_inline __u32 sb_task_state_bits(struct task_struct *t)
+{
+	if (bpf_core_field_exists(t->__state))
+		return BPF_CORE_READ(t, __state);
+	return (__u32)BPF_CORE_READ((struct task_struct___pre_5_14 *)t, state);
+}
+
+/* bcf9033e5449 ("sched: move CPU field back into thread_info", 5.16). */
+struct task_struct___pre_5_16 {
+	unsigned int cpu;
+} SB_CO_RE;
+
+static __always_inline __u32 sb_task_cpu(struct task_struct *t)
+{
+	struct task_struct___pre_5_16 *old = (void *)t;
+
+	if (bpf_core_field_exists(old->cpu))
+		return BPF_CORE_READ(old, cpu);
+	return BPF_CORE_READ(t, thread_info.cpu);
+}
+
+/* 5ca584d935c3 ("bpf: Add atomic_fetch_add", 5.12) and xchg/cmpxchg: the 5.10 object is
+ * built without. There sched_switch and the sampler run with interrupts off and cannot
+ * interleave; a reclaim record interrupted between the two instructions is the one that
+ * can be torn, and the reader finds that by its position. */
+#ifdef SB_NO_FETCH_ATOMICS
+#define SB_FETCH_ADD(p, n)              \
+	({                              \
+		__u64 _old = *(p);      \
+		*(p) = _old + (n);      \
+		_old;                   \
+	})
+#define SB_CLAIM(p, old, new)           \
+	({                              \
+		int _won = *(p) == (old); \
+		if (_won)               \
+			*(p) = (new);   \
+		_won;                   \
+	})
+#define SB_ATOMIC_INC(p) __sync_fetch_and_add((p), 1)
+#define SB_ATOMIC_DEC(p) __sync_fetch_and_add((p), -1)
+#else
+#define SB_FETCH_ADD(p, n) __sync_fetch_and_add((p), (n))
+#define SB_CLAIM(p, old, new) (__sync_val_compare_and_swap((p), (old), (new)) == (old))
+#define SB_ATOMIC_INC(p) __sync_fetch_and_add((p), 1)
+#define SB_ATOMIC_DEC(p) __sync_fetch_and_add((p), -1)
+#endif
+
+/* Was the CPU in user mode? The registers in the sampler's context are the UAPI's, whose
+ * code segment is 8 bytes wide: 2-byte loads are refused by the verifier. */
+#if defined(__TARGET_ARCH_x86)
+#define sb_regs_user(regs) (((regs)->cs & 3) != 0)
+#elif defined(__TARGET_ARCH_arm64)
+#define sb_regs_user(regs) (((regs)->pstate & 0xf) == 0) /* PSR_MODE_EL0t */
+#else
+#error "tell sb_regs_user() how this architecture marks user mode"
+#endif
+
+#endif

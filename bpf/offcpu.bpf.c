@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0
+/*
+ * Off-CPU: every block of at least cfg.offcpu_threshold_ns, recorded when the thread
+ * runs again, with the kernel stack it slept in and the user stack it had.
+ *
+ * Threshold first: the run-queue clock and sched_info are already in the cache at a
+ * switch, so the common case reads four fields, touches no map and takes no clock.
+ * The kernel refuses another task's user stack, so the user stack is saved when its
+ * owner leaves the CPU, if that is likely to become a long block.
+ */
+#include "bpf/ring.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define SHORT_BLOCK_NS 10000000ULL
+/* A thread whose block was long is worth a user stack for its next blocks. */
+#define REMEMBER_LONG 4
+
+/* The user stack unwinder. Frame pointers for now; the place for tables. */
+static __always_inline void save_ustack(void *ctx, __u32 tid, __u64 since, struct sb_cpu *c)
+{
+	struct sb_ustack *u = sb_ustack_of(tid);
+	long n;
+
+	if (!u)
+		return;
+	n = bpf_get_stack(ctx, u->addr, sizeof(u->addr), BPF_F_USER_STACK);
+	u->n = sb_frames(n, SB_UFRAMES, c, SB_LOST_TRUNCATED_U);
+	u->info = 2 | (u->n >= SB_UFRAMES ? 2 << 4 : 0);
+	u->tid = tid;
+	u->since = since;
+	c->ust_captured++;
+}
+
+static __always_inline bool take_token(__u64 *window, __u64 *tokens, __u64 now, __u64 budget)
+{
+	if (*window != now) {
+		*window = now;
+		*tokens = budget;
+	}
+	if (!*tokens)
+		return false;
+	--*tokens;
+	return true;
+}
+
+/* prev leaves the CPU: note the exact time and state, and its user stack where it matters. */
+static __always_inline void switch_out(void *ctx, bool preempt, struct task_struct *prev, __u64 now)
+{
+	__u32 tid = prev->pid, state = preempt ? 0 : sb_task_state_bits(prev);
+	__u64 since = prev->sched_info.last_arrival;
+	bool user = !(prev->flags & PF_KTHREAD);
+	bool blocked = (state & TASK_UNINTERRUPTIBLE) && !(state & TASK_NOLOAD);
+	bool want = false;
+	struct sb_task_state *t;
+	struct sb_cpu *c;
+
+	if (!state && now - since < cfg.offcpu_threshold_ns)
+		return; /* preempted after a short slice: last_arrival says enough */
+	t = sb_state_of(tid);
+	c = sb_this_cpu();
+	if (!t || !c)
+		return;
+	sb_state_take(t, tid);
+	if (state && user) {
+		want = blocked;
+		if (t->long_blocks) {
+			t->long_blocks--;
+			want = true;
+		}
+		if (!want)
+			want = take_token(&c->ust_window, &c->ust_tokens, now >> 20, cfg.ust_budget);
+	}
+	t->off_ns = now;
+	t->state = state;
+	if (want)
+		save_ustack(ctx, tid, since, c);
+	if (blocked && !(t->flags & SB_TS_BLOCKED_INFLIGHT)) {
+		__u32 match = sb_trigger_match(SB_KTRIG_BLOCKED, prev->comm);
+
+		if (match) {
+			if (sb_inflight_add(tid, SB_INFLIGHT_BLOCKED, match)) {
+				t->flags |= SB_TS_BLOCKED_INFLIGHT;
+				SB_ATOMIC_INC(&control.nr_blocked);
+			} else {
+				c->lost[SB_LOST_INFLIGHT_FULL]++;
+			}
+		}
+	}
+}
+
+/* The user stack saved at the switch-out of this very block. */
+static __always_inline void copy_ustack(struct sb_scratch *s, __u32 tid, __u64 since,
+					struct sb_cpu *c)
+{
+	struct sb_ustack *u = sb_ustack_of(tid);
+	__u32 n;
+
+	if (!u || u->tid != tid || u->since != since) {
+		c->lost[SB_LOST_NO_USTACK]++;
+		return;
+	}
+	n = u->n;
+	if (n > SB_UFRAMES)
+		n = SB_UFRAMES;
+	for (__u32 i = 0; i < SB_UFRAMES; i++) {
+		if (i >= n)
+			break;
+		s->u[i] = u->addr[i];
+	}
+	s->nu = n;
+	s->uinfo = u->info;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	__u64 now = next->se.cfs_rq->rq->clock, since, duration, runq;
+	__u32 tid = next->pid, flags = 0, state = 0;
+	struct sb_off_cpu *p;
+	struct sb_task_state *t;
+	struct sb_scratch *s;
+	struct sb_cpu *c;
+	bool exact;
+	long n;
+
+	if (prev->pid) {
+		switch_out(ctx, preempt, prev, now);
+	} else {
+		c = sb_this_cpu();
+		if (c)
+			c->was_idle = 1;
+	}
+	if (!tid)
+		return 0;
+
+	since = next->sched_info.last_arrival;
+	duration = now - since;
+	if (control.nr_blocked) {
+		t = sb_state_of(tid);
+		if (t && t->tid == tid && (t->flags & SB_TS_BLOCKED_INFLIGHT)) {
+			t->flags &= ~SB_TS_BLOCKED_INFLIGHT;
+			if (sb_inflight_del(tid, SB_INFLIGHT_BLOCKED))
+				SB_ATOMIC_DEC(&control.nr_blocked);
+		}
+	}
+	if (duration < cfg.offcpu_threshold_ns || !since)
+		return 0;
+	t = sb_state_of(tid);
+	c = sb_this_cpu();
+	if (!t || !c)
+		return 0;
+	exact = t->tid == tid && t->off_ns > since;
+	if (exact) {
+		duration = now - t->off_ns;
+		if (duration < cfg.offcpu_threshold_ns)
+			return 0;
+	}
+	if (duration < SHORT_BLOCK_NS &&
+	    !take_token(&c->short_window, &c->short_tokens, now >> 23, cfg.short_budget)) {
+		c->lost[SB_LOST_THROTTLED]++;
+		return 0;
+	}
+	s = sb_scratch(SB_SCRATCH_SWITCH);
+	if (!s) {
+		c->lost[SB_LOST_NO_SCRATCH]++;
+		return 0;
+	}
+
+	runq = now - next->sched_info.last_queued;
+	if (runq > duration)
+		runq = duration;
+	if (exact)
+		state = t->state;
+	else if (runq >= duration - duration / 10)
+		state = 0; /* runnable nearly all the time: it was preempted */
+	else
+		flags |= SB_REC_STATE_UNKNOWN;
+	if (!state && !(flags & SB_REC_STATE_UNKNOWN))
+		flags |= SB_REC_PREEMPTED;
+
+	n = bpf_get_task_stack(next, s->k, sizeof(s->k), 0);
+	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
+	if (n <= 0)
+		c->lost[SB_LOST_KSTACK_ERR]++;
+	s->nu = 0;
+	s->uinfo = 0;
+	if (next->flags & PF_KTHREAD) {
+		flags |= SB_REC_KTHREAD;
+	} else {
+		if (!(flags & SB_REC_PREEMPTED))
+			copy_ustack(s, tid, since, c);
+		sb_state_take(t, tid);
+		t->long_blocks = REMEMBER_LONG;
+	}
+	s->kind = SB_OFF_CPU;
+	s->flags = flags;
+	s->tid = tid;
+	s->tgid = next->tgid;
+	s->np = sizeof(*p) / 8;
+	p = (void *)s->payload;
+	p->duration_ns = duration;
+	p->runq_us = runq / 1000;
+	p->state = state;
+	c->clock_offset_ns = bpf_ktime_get_ns() - now;
+	sb_task_note(next);
+	sb_emit(s);
+	return 0;
+}

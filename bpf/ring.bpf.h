@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/*
+ * Maps, and what every program does with them: reserve and commit a record, intern
+ * a stack, note who a task is, watch waits in flight, fire a trigger.
+ *
+ * Nesting: the sampler can interrupt a tracepoint program on the same CPU, and from
+ * 7.x tracepoint programs are preemptible. So space is reserved by one atomic add,
+ * a record is BUSY until it is whole, and scratch memory is one per program.
+ */
+#ifndef SB_BPF_RING_BPF_H
+#define SB_BPF_RING_BPF_H
+
+#include "bpf/compat.bpf.h"
+#include "bpf/events.h"
+#include "bpf/ring.h"
+
+/* Weak: every object file has them, the static linker keeps one. */
+const volatile struct sb_config cfg __weak = {};
+struct sb_control control __weak SEC(".data.control");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 2); /* banks x CPUs, set by the agent: bank * cpus + cpu */
+	__uint(key_size, 4);
+	__uint(value_size, SB_SEG_BYTES + SB_RING_SLACK); /* set by the agent */
+} rings __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sb_cpu);
+} cpus __weak SEC(".maps");
+
+/* Which stacks a CPU has written inline, and in which segment. */
+struct sb_seen {
+	__u64 slot[SB_SEEN_SLOTS];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sb_seen);
+} seen __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SB_TASKS);
+	__type(key, __u32);
+	__type(value, struct sb_task_state);
+} task_state __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SB_TASKS);
+	__type(key, __u32);
+	__type(value, struct sb_task);
+} tasks __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SB_USTACKS);
+	__type(key, __u32);
+	__type(value, struct sb_ustack);
+} ustacks __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sb_inflight_table);
+} inflight __weak SEC(".maps");
+
+/* Wakes the agent when a condition in the kernel has sealed a bank. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} hits __weak SEC(".maps");
+
+/* A record before it has a place in the ring. One per program, never shared. */
+struct sb_scratch {
+	__u64 payload[SB_PAYLOAD_WORDS];
+	__u64 k[SB_KFRAMES];
+	__u64 u[SB_UFRAMES];
+	__u64 kstack, ustack; /* hashes */
+	__u32 nk, nu, np;
+	__u32 in_k, in_u; /* frames that this record carries itself */
+	__u32 tid, tgid;
+	__u8 kind, flags, uinfo, pad;
+};
+enum sb_scratch_id {
+	SB_SCRATCH_SWITCH,
+	SB_SCRATCH_SAMPLE,
+	SB_SCRATCH_RECLAIM_DIRECT,
+	SB_SCRATCH_RECLAIM_MEMCG,
+	SB_SCRATCH_KSWAPD,
+	SB_SCRATCH_SHOT,
+	SB_SCRATCH_COUNT
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SB_SCRATCH_COUNT);
+	__type(key, __u32);
+	__type(value, struct sb_scratch);
+} scratch __weak SEC(".maps");
+
+static __always_inline struct sb_cpu *sb_this_cpu(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&cpus, &cpu);
+}
+
+static __always_inline struct sb_task_state *sb_state_of(__u32 tid)
+{
+	__u32 i = tid & (SB_TASKS - 1);
+
+	return bpf_map_lookup_elem(&task_state, &i);
+}
+
+static __always_inline struct sb_ustack *sb_ustack_of(__u32 tid)
+{
+	__u32 i = tid & (SB_USTACKS - 1);
+
+	return bpf_map_lookup_elem(&ustacks, &i);
+}
+
+static __always_inline struct sb_scratch *sb_scratch(__u32 id)
+{
+	return bpf_map_lookup_elem(&scratch, &id);
+}
+
+/* ---- waits and spans in flight ------------------------------------------- */
+
+#define SB_INFLIGHT_PROBES 4
+
+static __always_inline struct sb_inflight_table *sb_inflight_table(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&inflight, &zero);
+}
+
+static __noinline __maybe_unused int sb_inflight_add(__u32 tid, __u32 type, __u32 match)
+{
+	struct sb_inflight_table *table = sb_inflight_table();
+	__u64 key = (__u64)tid << 8 | type;
+	__u32 h = tid * 2654435761u >> 16;
+
+	if (!table)
+		return 0;
+	for (int i = 0; i < SB_INFLIGHT_PROBES; i++) {
+		struct sb_inflight *s = &table->slot[(h + i) & (SB_INFLIGHT - 1)];
+
+		if (SB_CLAIM(&s->key, 0, key)) {
+			s->match = match;
+			s->since_ns = bpf_ktime_get_ns();
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static __noinline __maybe_unused int sb_inflight_del(__u32 tid, __u32 type)
+{
+	struct sb_inflight_table *table = sb_inflight_table();
+	__u64 key = (__u64)tid << 8 | type;
+	__u32 h = tid * 2654435761u >> 16;
+
+	if (!table)
+		return 0;
+	for (int i = 0; i < SB_INFLIGHT_PROBES; i++) {
+		struct sb_inflight *s = &table->slot[(h + i) & (SB_INFLIGHT - 1)];
+
+		if (s->key == key) {
+			s->since_ns = 0; /* before the slot is free for another */
+			barrier();
+			s->key = 0;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* Makes the state entry this tid's own. Another tid with the same index loses its entry:
+ * what it had in flight must not stay behind. */
+static __always_inline void sb_state_take(struct sb_task_state *t, __u32 tid)
+{
+	if (t->tid == tid)
+		return;
+	if (t->flags & SB_TS_BLOCKED_INFLIGHT) {
+		if (sb_inflight_del(t->tid, SB_INFLIGHT_BLOCKED))
+			SB_ATOMIC_DEC(&control.nr_blocked);
+	}
+	if (t->flags & SB_TS_RECLAIM_INFLIGHT)
+		sb_inflight_del(t->tid, SB_INFLIGHT_RECLAIM);
+	t->tid = tid;
+	t->state = 0;
+	t->off_ns = 0;
+	t->reclaim_start_ns = 0;
+	t->long_blocks = 0;
+	t->flags = 0;
+}
+
+/* ---- triggers -------------------------------------------------------------- */
+
+/* The first one that turns `armed` seals the bank; later ones are counted. */
+static __noinline __maybe_unused int sb_fire(__u32 index, __u64 value, __u32 tid)
+{
+	struct sb_hit hit = {};
+
+	if (control.armed != 1 || !SB_CLAIM(&control.armed, 1, 0)) {
+		control.merged++;
+		return 0;
+	}
+	hit.freeze_ns = bpf_ktime_get_ns();
+	hit.value = value;
+	hit.trigger = index;
+	hit.tid = tid;
+	control.fired_value = value;
+	control.fired_trigger = index;
+	control.fired_tid = tid;
+	control.freeze_ns = hit.freeze_ns;
+	barrier();
+	control.generation = control.armed_generation + 1;
+	bpf_ringbuf_output(&hits, &hit, sizeof(hit), 0);
+	return 1;
+}
+
+static __always_inline bool sb_comm_equal(const volatile char *want, const char *have)
+{
+	for (__u32 i = 0; i < SB_COMM; i++) {
+		if (want[i] != have[i])
+			return false;
+		if (!have[i])
+			return true;
+	}
+	return true;
+}
+
+/* Bit i: trigger i watches this type for a task of this name. */
+static __always_inline __u32 sb_trigger_match(__u32 type, const char *comm)
+{
+	__u32 match = 0;
+
+	for (__u32 i = 0; i < SB_KTRIGGERS; i++) {
+		volatile struct sb_ktrigger *t = &control.trigger[i];
+
+		if (t->type != type)
+			continue;
+		if (t->comm[0] && !sb_comm_equal(t->comm, comm))
+			continue;
+		match |= 1u << i;
+	}
+	return match;
+}
+
+/* ---- records --------------------------------------------------------------- */
+
+static __always_inline __u64 sb_hash_stack(const __u64 *f, __u32 n, __u64 h, __u32 max)
+{
+	for (__u32 i = 0; i < max; i++) {
+		if (i >= n)
+			break;
+		h = sb_hash_step(h, f[i]);
+	}
+	return h;
+}
+
+/* Must the frames stand in this record? Yes unless this CPU wrote them within
+ * cfg.keep_segments. A collision of the table writes once more and is never wrong. */
+static __always_inline bool sb_must_inline(struct sb_seen *s, __u64 hash, __u32 segment)
+{
+	__u64 *slot = &s->slot[(hash >> 20) & (SB_SEEN_SLOTS - 1)];
+	__u64 tag = hash << 32;
+	__u64 v = *slot;
+
+	if ((v & 0xffffffff00000000ULL) == tag && segment - (__u32)v < cfg.keep_segments)
+		return false;
+	*slot = tag | segment;
+	return true;
+}
+
+/* Who this task is, as far as the bundle needs it. Reads through probe_read: it runs in
+ * every context, and only for the tasks that get a record. */
+static __noinline __maybe_unused int sb_task_note(struct task_struct *t)
+{
+	__u32 tid = BPF_CORE_READ(t, pid), i = tid & (SB_TASKS - 1);
+	struct sb_task *e = bpf_map_lookup_elem(&tasks, &i);
+	struct cgroup *cg = NULL;
+
+	if (!e)
+		return 0;
+	if (e->tid != tid) {
+		if (e->tid && !e->exit_ns) {
+			struct sb_cpu *cpu = sb_this_cpu();
+
+			if (cpu)
+				cpu->lost[SB_LOST_TASK_EVICTED]++;
+		}
+		e->exec_ns = 0;
+	}
+	e->tid = tid;
+	e->tgid = BPF_CORE_READ(t, tgid);
+	e->ppid = BPF_CORE_READ(t, real_parent, tgid);
+	e->flags = BPF_CORE_READ(t, flags) & PF_KTHREAD ? SB_TASK_KTHREAD : 0;
+	e->start_ns = BPF_CORE_READ(t, start_time);
+	e->group_start_ns = BPF_CORE_READ(t, group_leader, start_time);
+	e->exit_ns = 0;
+	BPF_CORE_READ_INTO(&e->comm, t, comm);
+	BPF_CORE_READ_INTO(&e->group_comm, t, group_leader, comm);
+	if (cfg.cgroup_v1_memory && bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id)) {
+		struct css_set *set = BPF_CORE_READ(t, cgroups);
+		struct cgroup_subsys_state *css = NULL;
+		__u32 id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
+		__u32 off = bpf_core_field_offset(set->subsys) + id * 8;
+
+		bpf_probe_read_kernel(&css, sizeof(css), (char *)set + off);
+		cg = BPF_CORE_READ(css, cgroup);
+	} else {
+		cg = BPF_CORE_READ(t, cgroups, dfl_cgrp);
+	}
+	e->cgroup_id = BPF_CORE_READ(cg, kn, id);
+	return 0;
+}
+
+/* Reads a count afresh: what a loop's exit taught the verifier about the old copy would
+ * multiply the states of every loop that follows. */
+#define SB_AGAIN(x) (*(volatile __u32 *)&(x))
+
+static __always_inline __u64 *sb_copy(__u64 *to, const __u64 *from, __u32 n, __u32 max)
+{
+	for (__u32 i = 0; i < max; i++) {
+		if (i >= n)
+			break;
+		to[i] = from[i];
+	}
+	return to;
+}
+
+/* A word count, bounded right before its use, as 5.10's verifier wants. */
+static __always_inline __u32 sb_words(__u32 n)
+{
+	asm volatile("" : "+r"(n));
+	return n & 127;
+}
+
+/* Hashes the stacks and decides which frames this record must carry. */
+static __always_inline void sb_intern(struct sb_scratch *s, struct sb_seen *known, __u32 segment)
+{
+	s->kstack = s->ustack = 0;
+	s->in_k = s->in_u = 0;
+	if (SB_AGAIN(s->nk)) {
+		s->kstack = sb_hash_stack(s->k, SB_AGAIN(s->nk), SB_HASH_KERNEL, SB_KFRAMES);
+		if (sb_must_inline(known, s->kstack, segment))
+			s->in_k = SB_AGAIN(s->nk);
+	}
+	if (SB_AGAIN(s->nu)) {
+		s->ustack = sb_hash_stack(s->u, SB_AGAIN(s->nu), SB_HASH_USER(s->tgid), SB_UFRAMES);
+		if (sb_must_inline(known, s->ustack, segment))
+			s->in_u = SB_AGAIN(s->nu);
+	}
+}
+
+/* Writes the record that the scratch describes into this CPU's current bank. */
+static __noinline __maybe_unused int sb_emit(struct sb_scratch *s)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	__u64 generation = control.generation;
+	__u32 bank = generation & 1, index = bank * cfg.cpus + cpu;
+	struct sb_cpu *c = bpf_map_lookup_elem(&cpus, &cpu);
+	struct sb_seen *known = bpf_map_lookup_elem(&seen, &cpu);
+	char *ring = bpf_map_lookup_elem(&rings, &index);
+	struct sb_bank *b;
+	struct sb_rec *r;
+	__u64 *d, pos, end;
+	__u32 len;
+
+	if (!s || !c)
+		return 0;
+	if (!known || !ring) {
+		c->lost[SB_LOST_NO_SCRATCH]++;
+		return 0;
+	}
+	b = &c->bank[bank];
+	sb_intern(s, known, (__u32)(b->head >> SB_SEG_SHIFT) + ((__u32)generation << 24));
+
+	len = sizeof(*r) +
+	      (sb_words(SB_AGAIN(s->np)) + sb_words(SB_AGAIN(s->in_k)) + sb_words(SB_AGAIN(s->in_u))) * 8;
+	pos = SB_FETCH_ADD(&b->head, len);
+	end = pos + len;
+	if (pos >> SB_SEG_SHIFT != end >> SB_SEG_SHIFT) {
+		__u32 i = (end >> SB_SEG_SHIFT) & ((cfg.ring_bytes >> SB_SEG_SHIFT) - 1);
+
+		b->seg_first[i & (SB_SEG_MAX - 1)] = end;
+	}
+	r = (void *)(ring + (pos & (cfg.ring_bytes - 8)));
+	r->len = len;
+	r->kind = s->kind;
+	r->flags = SB_REC_BUSY;
+	r->pos = pos >> 3;
+	barrier();
+	r->ts_ns = bpf_ktime_get_ns();
+	r->tid = s->tid;
+	r->tgid = s->tgid;
+	r->seq = SB_FETCH_ADD(&c->seq, 1);
+	r->nk = s->in_k;
+	r->nu = s->in_u;
+	r->np = s->np;
+	r->uinfo = s->uinfo;
+	r->kstack = s->kstack;
+	r->ustack = s->ustack;
+	d = sb_copy((void *)(r + 1), s->payload, SB_AGAIN(s->np), SB_PAYLOAD_WORDS);
+	d += sb_words(SB_AGAIN(s->np)) & 7;
+	sb_copy(d, s->k, SB_AGAIN(s->in_k), SB_KFRAMES);
+	d += sb_words(SB_AGAIN(s->in_k));
+	sb_copy(d, s->u, SB_AGAIN(s->in_u), SB_UFRAMES);
+	barrier();
+	r->flags = s->flags;
+	c->recorded[s->kind & 7]++;
+	return 0;
+}
+
+/* Frames from a helper's return value in bytes; counts failures and cuts. */
+static __always_inline __u32 sb_frames(long bytes, __u32 max, struct sb_cpu *c, __u32 cut)
+{
+	__u32 n;
+
+	if (bytes <= 0)
+		return 0;
+	n = (__u64)bytes / 8;
+	if (n >= max)
+		c->lost[cut & (SB_LOST_COUNT - 1)]++;
+	return n;
+}
+
+#endif

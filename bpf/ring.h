@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/*
+ * Layout of everything that the BPF programs and user space share: the ring's
+ * banks and segments, the control words, the tables. Both compilers check the
+ * sizes. SB_LAYOUT_VERSION changes with any of it, because maps stay pinned while
+ * agents come and go.
+ *
+ * One ring per CPU and bank. A bank is one value of an mmapable array map: 2^n
+ * bytes and SB_RING_SLACK behind them, so that a record that begins near the end
+ * needs no wrap. Positions count up for ever; offset = position & (ring_bytes - 1).
+ * Every SB_SEG_BYTES begins a segment, and whoever reserves across the border
+ * notes where the first record of the new segment starts. That is where a reader
+ * finds its footing once older segments are overwritten.
+ */
+#ifndef SB_BPF_RING_H
+#define SB_BPF_RING_H
+
+#include <linux/types.h>
+
+#define SB_LAYOUT_VERSION 1u
+#define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
+
+#define SB_SEG_SHIFT 16
+#define SB_SEG_BYTES (1u << SB_SEG_SHIFT)
+#define SB_SEG_MAX 512u /* 32 MiB per CPU and bank at most */
+#define SB_RING_SLACK 4096u
+#define SB_BANKS 2u
+
+#define SB_KFRAMES 64u
+#define SB_UFRAMES 64u
+#define SB_PAYLOAD_WORDS 4u
+#define SB_SEEN_SLOTS 4096u /* stacks remembered per CPU for interning */
+
+#define SB_TASKS 32768u	  /* task table and task state, indexed by tid */
+#define SB_USTACKS 8192u  /* saved user stacks of blocked threads, by tid */
+#define SB_INFLIGHT 1024u /* waits and spans that have begun and not ended */
+#define SB_KTRIGGERS 8u
+#define SB_COMM 16u
+
+#define SB_ALIGN_ATOMIC __attribute__((aligned(64)))
+
+/* Why something that happened is not in the ring; counted per CPU. */
+enum sb_lost {
+	SB_LOST_THROTTLED = 0,	  /* blocks under 10 ms beyond the per-CPU budget */
+	SB_LOST_NO_SCRATCH = 1,	  /* a map lookup failed; never seen, never silent */
+	SB_LOST_NO_USTACK = 2,	  /* long block whose user stack had not been saved */
+	SB_LOST_KSTACK_ERR = 3,	  /* the kernel gave no kernel stack */
+	SB_LOST_TASK_EVICTED = 4, /* task table entry taken by another tid */
+	SB_LOST_INFLIGHT_FULL = 5, /* wait not watched by the in-kernel triggers */
+	SB_LOST_SPAN_UNSTARTED = 6, /* reclaim end without a begin (or evicted) */
+	SB_LOST_TRUNCATED_K = 7,  /* kernel stacks cut at SB_KFRAMES */
+	SB_LOST_TRUNCATED_U = 8,  /* user stacks cut at SB_UFRAMES */
+	SB_LOST_COUNT = 16,
+};
+
+/* One CPU's side of one bank. */
+struct sb_bank {
+	__u64 head; /* position of the next record */
+	__u64 pad[7];
+	__u64 seg_first[SB_SEG_MAX]; /* by segment & (segments - 1): position of its first record */
+};
+
+/* Per CPU; an element of the mmapable map `cpus`, a whole number of pages. */
+struct sb_cpu {
+	__u64 seq;	     /* records reserved, both banks */
+	__u64 last_tick_ns;  /* CLOCK_MONOTONIC of the last sampler interrupt */
+	__u64 ticks;	     /* sampler interrupts, idle ones included */
+	__u64 idle_ticks;
+	__s64 clock_offset_ns; /* CLOCK_MONOTONIC minus the run-queue clock, last seen */
+	__u64 ust_window, ust_tokens;	  /* token bucket: user stacks at switch-out */
+	__u64 short_window, short_tokens; /* token bucket: blocks under 10 ms */
+	__u64 ust_captured;
+	__u64 was_idle; /* since the last tick: the gap before the next one says nothing */
+	__u64 pad0[5];
+	__u64 recorded[8]; /* by enum sb_kind */
+	__u64 lost[SB_LOST_COUNT];
+	__u64 pad1[24];
+	struct sb_bank bank[SB_BANKS];
+	__u64 pad2[432];
+};
+_Static_assert(sizeof(struct sb_bank) == 64 + SB_SEG_MAX * 8, "bank layout");
+_Static_assert(sizeof(struct sb_cpu) == 12288, "cpu layout: whole pages, mapped by user space");
+
+/* Conditions that BPF evaluates itself; filled in by the agent. */
+enum sb_ktrigger_type { SB_KTRIG_NONE = 0, SB_KTRIG_RECLAIM = 1, SB_KTRIG_BLOCKED = 2 };
+
+struct sb_ktrigger {
+	__u32 type;
+	__u32 count; /* how many at a time */
+	__u64 threshold_ns;
+	char comm[SB_COMM]; /* "" any */
+};
+
+/* The control words: one page, mapped read-write by the agent. The ring's bank is
+ * generation & 1. Whoever turns `armed` from 1 to 0 owns the freeze and sets
+ * generation to armed_generation + 1, so that a second writer cannot flip twice. */
+struct sb_control {
+	__u32 magic, layout_version;
+	__u64 object_hash; /* BPF object and load-time settings; differs: maps are made anew */
+	__u64 generation SB_ALIGN_ATOMIC;
+	__u64 armed SB_ALIGN_ATOMIC;
+	__u64 armed_generation;
+	__u64 freeze_ns; /* when an in-kernel condition sealed the bank, 0 none */
+	__u64 fired_value;
+	__u32 fired_trigger; /* index into trigger[] */
+	__u32 fired_tid;
+	__u64 merged; /* conditions met while not armed */
+	__u64 last_scan_ns SB_ALIGN_ATOMIC;
+	__u64 nr_blocked SB_ALIGN_ATOMIC; /* D-state waits in `inflight`; may drift, never below truth */
+	__u64 started_ns;		  /* when recording began */
+	struct sb_ktrigger trigger[SB_KTRIGGERS];
+};
+
+/* Load-time settings: constants to the verifier. */
+struct sb_config {
+	__u64 ring_bytes; /* per CPU and bank, a power of two */
+	__u64 offcpu_threshold_ns;
+	__u64 sample_period_ns;
+	__u32 cpus;	      /* possible CPUs */
+	__u32 keep_segments;  /* a stack is written again after so many segments */
+	__u32 ust_budget;     /* user stacks at switch-out per CPU and 1.05 ms */
+	__u32 short_budget;   /* blocks under 10 ms per CPU and 8.4 ms */
+	__u32 cgroup_v1_memory; /* 1: the cgroup of a task is that of the v1 memory controller */
+	__u32 pad;
+};
+
+/* What happened to one tid lately; touched at switches, so small. */
+struct sb_task_state {
+	__u32 tid;
+	__u32 state; /* task state when it left the CPU */
+	__u64 off_ns; /* run-queue clock when it left the CPU */
+	__u64 reclaim_start_ns;
+	__u32 nr_scanned, nr_reclaimed; /* pages, in the current reclaim span */
+	__u32 gfp;
+	__u8 order, reclaim_kind;
+	__u8 long_blocks; /* the last blocks were long: save the user stack again */
+	__u8 flags;	  /* enum sb_task_state_flag */
+	__u64 pad;
+};
+enum sb_task_state_flag { SB_TS_BLOCKED_INFLIGHT = 1, SB_TS_RECLAIM_INFLIGHT = 2 };
+_Static_assert(sizeof(struct sb_task_state) == 48, "task state layout");
+
+/* Who a tid is; written when a record of the task is, and at fork, exec, exit. */
+struct sb_task {
+	__u32 tid, tgid, ppid, flags; /* flags: PF_KTHREAD as SB_TASK_KTHREAD */
+	__u64 start_ns;		      /* CLOCK_MONOTONIC, of the thread */
+	__u64 group_start_ns;	      /* of the process */
+	__u64 exit_ns;
+	__u64 exec_ns;
+	__u64 cgroup_id;
+	char comm[SB_COMM];
+	char group_comm[SB_COMM];
+};
+#define SB_TASK_KTHREAD 1u
+_Static_assert(sizeof(struct sb_task) == 88, "task layout");
+
+/* The user stack a thread had when it last left the CPU. */
+struct sb_ustack {
+	__u32 tid;
+	__u16 n, info; /* frames; unwind method and end as in the bundle */
+	__u64 since;   /* sched_info.last_arrival of the slice: identifies the block */
+	__u64 addr[SB_UFRAMES];
+};
+
+enum sb_inflight_type { SB_INFLIGHT_RECLAIM = 1, SB_INFLIGHT_BLOCKED = 2 };
+
+struct sb_inflight {
+	__u64 key; /* tid << 8 | type; 0 free */
+	__u64 since_ns; /* CLOCK_MONOTONIC; 0: not valid yet */
+	__u32 match;	/* bit i: trigger[i] watches this one */
+	__u32 pad;
+};
+/* What one scan of the table found; kept in map memory because the verifier
+ * would follow every counter on the stack through every slot. */
+struct sb_scan {
+	__u32 count, tid; /* tid: of the oldest */
+	__u64 oldest_ns;
+};
+struct sb_inflight_table {
+	struct sb_inflight slot[SB_INFLIGHT];
+	struct sb_scan scan; /* of the one scanner that claimed the period */
+};
+
+/* Sent to the agent when an in-kernel condition has sealed a bank. */
+struct sb_hit {
+	__u64 freeze_ns;
+	__u64 value;
+	__u32 trigger, tid;
+};
+
+#endif

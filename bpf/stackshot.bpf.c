@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0
+/*
+ * The stackshot: every thread of the machine with its state, since when, the kernel stack
+ * it stands in and the user stack saved when it left the CPU. A ring fed by switches misses
+ * exactly the threads that are stuck, because they have not run since.
+ */
+#include "bpf/ring.bpf.h"
+
+SEC("iter/task")
+int stackshot(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	struct seq_file *seq = ctx->meta->seq;
+	struct sb_scratch *s;
+	struct sb_task_state *ts;
+	struct sb_ustack *u;
+	struct sb_shot shot = {};
+	struct sb_cpu *c;
+	__u64 off, since;
+	__u32 cpu, i, bytes;
+	long n;
+
+	if (!t)
+		return 0;
+	s = sb_scratch(SB_SCRATCH_SHOT);
+	if (!s)
+		return 0;
+	sb_task_note(t);
+	shot.tid = t->pid;
+	shot.tgid = t->tgid;
+	shot.state = sb_task_state_bits(t);
+	cpu = sb_task_cpu(t);
+	shot.cpu = cpu;
+	shot.on_rq = t->on_rq != 0;
+	shot.on_cpu = t->on_cpu != 0;
+	shot.kthread = (t->flags & PF_KTHREAD) != 0;
+	i = shot.tid & (SB_TASKS - 1);
+	{
+		struct sb_task *e = bpf_map_lookup_elem(&tasks, &i);
+
+		if (e) {
+			shot.start_ns = e->start_ns;
+			shot.group_start_ns = e->group_start_ns;
+			shot.cgroup_id = e->cgroup_id;
+			__builtin_memcpy(shot.comm, e->comm, sizeof(shot.comm));
+			__builtin_memcpy(shot.group_comm, e->group_comm, sizeof(shot.group_comm));
+		}
+	}
+
+	/* When it left the CPU: exact if noted then, else its last switch-in. */
+	since = t->sched_info.last_arrival;
+	off = since;
+	ts = sb_state_of(shot.tid);
+	if (ts && ts->tid == shot.tid && ts->off_ns > since)
+		off = ts->off_ns;
+	c = bpf_map_lookup_elem(&cpus, &cpu);
+	if (c && c->clock_offset_ns)
+		off += c->clock_offset_ns;
+	shot.since_ns = off;
+
+	n = bpf_get_task_stack(t, s->k, sizeof(s->k), 0);
+	shot.nk = n > 0 ? (__u64)n / 8 : 0;
+	if (shot.nk > SB_KFRAMES)
+		shot.nk = SB_KFRAMES;
+	u = sb_ustack_of(shot.tid);
+	if (u && u->tid == shot.tid && u->since == since) {
+		shot.nu = u->n > SB_UFRAMES ? SB_UFRAMES : u->n;
+		shot.uinfo = u->info;
+	}
+	bpf_seq_write(seq, &shot, sizeof(shot));
+	bytes = shot.nk * 8;
+	asm volatile("" : "+r"(bytes));
+	bytes &= 1023;
+	if (bytes && bytes <= sizeof(s->k))
+		bpf_seq_write(seq, s->k, bytes);
+	bytes = shot.nu * 8;
+	asm volatile("" : "+r"(bytes));
+	bytes &= 1023;
+	if (u && bytes && bytes <= sizeof(u->addr))
+		bpf_seq_write(seq, u->addr, bytes);
+	return 0;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The processes of a capture.
+ *
+ * The freezer is forked when the agent starts and waits: on an order it takes the
+ * stackshot and encodes the sealed bank into memory, and never touches a disk. It forks a
+ * storing process for each part, which may hang on a stalled disk without holding anything
+ * up: the first writes what was before the trigger, the second appends the post-trigger
+ * window, and once that is durable adds names and the footer.
+ *
+ * Orders go to the freezer and reports come back over one SEQPACKET socket pair; the
+ * storing processes report over the same socket. They finish what they have if the agent
+ * dies.
+ */
+#ifndef SB_RECORDER_CAPTURE_H
+#define SB_RECORDER_CAPTURE_H
+
+#include "recorder/probes.h"
+#include "recorder/spool.h"
+
+#define CAPTURE_TEXT 256
+#define CAPTURE_MARKS 8
+
+struct capture_mark {
+	uint64_t ts_ns;
+	char kind[16], text[128];
+};
+
+/* What the header says; fixed for a capture. */
+struct capture_cause {
+	char name[64], kind[16], spec[CAPTURE_TEXT], unit[16], detail[CAPTURE_TEXT];
+	uint64_t fired_ns;
+	double value, threshold;
+	uint32_t target_tid;
+};
+
+enum capture_order_type { CAPTURE_FREEZE = 1, CAPTURE_POST = 2 };
+
+struct capture_order {
+	uint32_t type, id;
+	uint32_t bank; /* the one just sealed */
+	uint32_t n_marks;
+	uint64_t sealed_ns;
+	uint64_t recorded[8]; /* POST: records ever made by kind */
+	char file[SPOOL_NAME_MAX];
+	struct capture_cause cause;
+	struct capture_mark mark[CAPTURE_MARKS];
+	/* POST: the recorder's own cost. */
+	struct bundle_cost cost;
+	struct bundle_program_cost program[PROBES_MAX_PROGRAMS];
+	char program_name[PROBES_MAX_PROGRAMS][16];
+};
+
+enum capture_report_type {
+	CAPTURE_SHOT = 1,	 /* stackshot taken; value: threads' bytes */
+	CAPTURE_BANK_READ = 2,	 /* the bank of the last order may record again */
+	CAPTURE_PRE_DURABLE = 3, /* value: bytes on disk */
+	CAPTURE_RAW_DURABLE = 4,
+	CAPTURE_COMPLETE = 5,
+	CAPTURE_FAILED = 6, /* error: negative errno; nothing of this part is on disk */
+};
+
+struct capture_report {
+	uint32_t type, id;
+	int32_t error;
+	uint32_t deleted; /* older bundles removed to stay below the size cap */
+	uint64_t ns;	  /* CLOCK_MONOTONIC when it happened */
+	uint64_t value;
+	uint64_t events;
+	char path[SPOOL_NAME_MAX + 256];
+};
+
+struct capture_config {
+	const struct probes *probes;
+	struct spool spool;
+	const struct bundle_kv *config; /* what the header lists */
+	size_t n_config;
+	uint64_t post_ns;
+	bool realtime; /* SCHED_FIFO until the raw bundle is durable */
+};
+
+struct capture_process {
+	int fd; /* orders out, reports in */
+	pid_t pid;
+};
+
+/* Forks the freezer. 0 or a negative errno. */
+int capture_start(const struct capture_config *c, struct capture_process *ret);
+void capture_stop(struct capture_process *p);
+int capture_send(const struct capture_process *p, const struct capture_order *o);
+/* 1: a report, 0: none waiting, -EPIPE: the freezer is gone. */
+int capture_receive(const struct capture_process *p, struct capture_report *ret);
+
+#endif

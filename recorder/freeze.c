@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "recorder/freeze.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+#define SHOT_BYTES (8u << 20) /* about 30,000 threads; beyond that they are counted */
+#define FRAMES_BITS 8	      /* value of inline_stacks: address << 8 | frames */
+
+int freeze_init(struct freeze *f, const struct probes *p)
+{
+	memset(f, 0, sizeof(*f));
+	f->probes = p;
+	/* Address space only: pages are touched as far as the host has threads. */
+	f->shot = mmap(NULL, SHOT_BYTES, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (f->shot == MAP_FAILED) {
+		f->shot = NULL;
+		return -errno;
+	}
+	f->shot_cap = SHOT_BYTES;
+	return 0;
+}
+
+void freeze_done(struct freeze *f)
+{
+	map64_done(&f->inline_stacks);
+	map64_done(&f->stack_ids);
+	map64_done(&f->threads);
+	map64_done(&f->thread_process);
+	map64_done(&f->processes);
+	map64_done(&f->cgroups);
+	map64_done(&f->kframes);
+	map64_done(&f->uframes_seen);
+	free(f->user);
+	free(f->uframe);
+	if (f->shot)
+		munmap(f->shot, f->shot_cap);
+	memset(f, 0, sizeof(*f));
+}
+
+/* ---- who ---------------------------------------------------------------------- */
+
+static uint32_t cgroup_id(struct freeze *f, uint64_t kernel_id)
+{
+	uint32_t id;
+
+	if (!kernel_id)
+		return 0;
+	id = (uint32_t)map64_get(&f->cgroups, kernel_id);
+	if (id)
+		return id;
+	id = bundle_writer_cgroup(f->w, kernel_id, "");
+	map64_put(&f->cgroups, kernel_id, id);
+	return id;
+}
+
+static void copy_comm(char *to, const char *from)
+{
+	memcpy(to, from, SB_COMM);
+	to[SB_COMM] = '\0';
+}
+
+static void remember_user(struct freeze *f, uint32_t process, uint32_t pid, uint64_t start_ns)
+{
+	if (f->n_user == f->cap_user) {
+		size_t cap = f->cap_user ? f->cap_user * 2 : 256;
+		void *bigger = realloc(f->user, cap * sizeof(*f->user));
+
+		if (!bigger)
+			return;
+		f->user = bigger;
+		f->cap_user = cap;
+	}
+	f->user[f->n_user++] = (struct freeze_user){ process, pid, start_ns };
+}
+
+struct who {
+	uint32_t tid, tgid, ppid;
+	bool kthread;
+	uint64_t group_start_ns, exit_ns, cgroup;
+	char comm[SB_COMM + 1], group_comm[SB_COMM + 1];
+};
+
+static uint32_t process_id(struct freeze *f, const struct who *t)
+{
+	uint32_t id = (uint32_t)map64_get(&f->processes, (uint64_t)t->tgid + 1);
+	struct bundle_process p = {
+		.pid = t->tgid,
+		.ppid = t->ppid,
+		.start_ns = t->group_start_ns,
+		.exit_ns = t->tid == t->tgid ? t->exit_ns : 0,
+		.comm = t->group_comm,
+	};
+
+	if (id)
+		return id;
+	p.cgroup = cgroup_id(f, t->cgroup);
+	id = bundle_writer_process(f->w, &p);
+	map64_put(&f->processes, (uint64_t)t->tgid + 1, id);
+	if (!t->kthread)
+		remember_user(f, id, t->tgid, t->group_start_ns);
+	return id;
+}
+
+static uint32_t add_thread(struct freeze *f, const struct who *t)
+{
+	struct bundle_thread th = { .tid = t->tid, .comm = t->comm };
+	uint32_t id;
+
+	th.process = process_id(f, t);
+	th.cgroup = cgroup_id(f, t->cgroup);
+	id = bundle_writer_thread(f->w, &th);
+	map64_put(&f->threads, (uint64_t)t->tid + 1, id);
+	map64_put(&f->thread_process, id, th.process);
+	return id;
+}
+
+/* The bundle's id of a thread seen in the ring. The task table knows it unless another tid
+ * took its place since; then the number is all there is. */
+static uint32_t thread_id(struct freeze *f, uint32_t tid, uint32_t tgid)
+{
+	uint32_t id = (uint32_t)map64_get(&f->threads, (uint64_t)tid + 1);
+	const struct sb_task *e = &f->probes->tasks[tid & (SB_TASKS - 1)];
+	struct who t = { .tid = tid, .tgid = tgid, .comm = "?", .group_comm = "?" };
+
+	if (id)
+		return id;
+	if (e->tid == tid) {
+		t.ppid = e->ppid;
+		t.kthread = e->flags & SB_TASK_KTHREAD;
+		t.group_start_ns = e->group_start_ns;
+		t.exit_ns = e->exit_ns;
+		t.cgroup = e->cgroup_id;
+		copy_comm(t.comm, e->comm);
+		copy_comm(t.group_comm, e->group_comm);
+	}
+	return add_thread(f, &t);
+}
+
+/* ---- stacks -------------------------------------------------------------------- */
+
+static void remember_kframes(struct freeze *f, const uint64_t *addr, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		map64_put(&f->kframes, addr[i], 1);
+}
+
+static void remember_uframes(struct freeze *f, uint32_t process, const uint64_t *addr, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t key = sb_mix64(addr[i] ^ ((uint64_t)process << 48)) | 1;
+
+		if (!addr[i] || map64_get(&f->uframes_seen, key))
+			continue;
+		map64_put(&f->uframes_seen, key, 1);
+		if (f->n_uframe == f->cap_uframe) {
+			size_t cap = f->cap_uframe ? f->cap_uframe * 2 : 4096;
+			void *bigger = realloc(f->uframe, cap * sizeof(*f->uframe));
+
+			if (!bigger)
+				return;
+			f->uframe = bigger;
+			f->cap_uframe = cap;
+		}
+		f->uframe[f->n_uframe++] = (struct freeze_frame){ process, addr[i] };
+	}
+}
+
+static uint32_t write_stack(struct freeze *f, uint64_t hash, const uint64_t *addr, uint32_t n,
+			    uint32_t process, uint32_t unwind)
+{
+	struct bundle_stack s = { .addr = addr, .n = n, .process = process, .unwind = unwind };
+	uint32_t id = bundle_writer_stack(f->w, hash, &s);
+
+	map64_put(&f->stack_ids, hash, id);
+	if (process)
+		remember_uframes(f, process, addr, n);
+	else
+		remember_kframes(f, addr, n);
+	return id;
+}
+
+/* Id of a stack by its hash; 0 when its frames were overwritten with their segment. */
+static uint32_t stack_by_hash(struct freeze *f, uint64_t hash, uint32_t process, uint32_t unwind)
+{
+	uint32_t id = (uint32_t)map64_get(&f->stack_ids, hash);
+	uint64_t where;
+
+	if (id)
+		return id;
+	where = map64_get(&f->inline_stacks, hash);
+	if (!where)
+		return 0;
+	return write_stack(f, hash, (const uint64_t *)(uintptr_t)(where >> FRAMES_BITS),
+			   where & ((1u << FRAMES_BITS) - 1), process, unwind);
+}
+
+static uint64_t hash_frames(uint64_t h, const uint64_t *addr, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		h = sb_hash_step(h, addr[i]);
+	return h;
+}
+
+static int note_inline(const struct sb_rec *r, void *ctx)
+{
+	struct freeze *f = ctx;
+	const uint64_t *k = ring_kframes(r), *u = ring_uframes(r);
+
+	/* The hash is recomputed: a torn stack must not be given to other records. */
+	if (r->nk && hash_frames(SB_HASH_KERNEL, k, r->nk) == r->kstack)
+		map64_put(&f->inline_stacks, r->kstack, (uint64_t)(uintptr_t)k << FRAMES_BITS | r->nk);
+	if (r->nu && hash_frames(SB_HASH_USER(r->tgid), u, r->nu) == r->ustack)
+		map64_put(&f->inline_stacks, r->ustack, (uint64_t)(uintptr_t)u << FRAMES_BITS | r->nu);
+	return 0;
+}
+
+/* ---- records ------------------------------------------------------------------- */
+
+static void fill_by_kind(const struct freeze *f, const struct sb_rec *r, struct bundle_event *e)
+{
+	const void *payload = ring_payload(r);
+	const struct sb_on_cpu *on = payload;
+	const struct sb_off_cpu *off = payload;
+	const struct sb_reclaim *rec = payload;
+
+	switch (r->kind) {
+	case SB_ON_CPU:
+		e->duration_ns = f->probes->cfg.sample_period_ns;
+		if (r->flags & SB_REC_LATE)
+			e->duration_ns = on->gap_ns;
+		break;
+	case SB_OFF_CPU:
+		e->duration_ns = off->duration_ns;
+		e->runq_delay_ns = off->runq_us * NSEC_PER_USEC;
+		e->state = off->state;
+		break;
+	case SB_RECLAIM:
+		e->duration_ns = rec->duration_ns;
+		e->nr_reclaimed = rec->nr_reclaimed;
+		e->nr_scanned = rec->nr_scanned;
+		e->gfp = rec->gfp;
+		e->order = rec->order;
+		e->reclaim_kind = rec->kind;
+		e->cgroup_id = rec->cgroup_id;
+		break;
+	}
+}
+
+struct bank_pass {
+	struct freeze *f;
+	uint32_t cpu;
+};
+
+static int write_record(const struct sb_rec *r, void *ctx)
+{
+	struct bank_pass *pass = ctx;
+	struct freeze *f = pass->f;
+	uint32_t thread = thread_id(f, r->tid, r->tgid);
+	struct bundle_event e = {
+		.kind = (enum bundle_kind)r->kind,
+		.cpu = pass->cpu,
+		.ts_ns = r->ts_ns,
+		.thread = thread,
+		/* The lower bits have the same meaning on both sides. */
+		.flags = r->flags & (BUNDLE_EV_USER | BUNDLE_EV_LATE | BUNDLE_EV_PREEMPTED |
+				     BUNDLE_EV_KTHREAD),
+	};
+
+	if (r->kstack) {
+		e.kstack = stack_by_hash(f, r->kstack, 0, BUNDLE_UNWIND_KERNEL);
+		if (!e.kstack) {
+			e.flags |= BUNDLE_EV_KSTACK_LOST;
+			f->stacks_evicted[0]++;
+		}
+	}
+	if (r->ustack) {
+		e.ustack = stack_by_hash(f, r->ustack,
+					 (uint32_t)map64_get(&f->thread_process, thread), r->uinfo);
+		if (!e.ustack) {
+			e.flags |= BUNDLE_EV_USTACK_LOST;
+			f->stacks_evicted[1]++;
+		}
+	}
+	fill_by_kind(f, r, &e);
+	return bundle_writer_event(f->w, &e);
+}
+
+int freeze_write_bank(struct freeze *f, uint32_t bank)
+{
+	const struct probes *p = f->probes;
+	struct ring_stats ignored = {};
+	int r = 0;
+
+	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++)
+		ring_each(probes_ring(p, bank, cpu), p->cfg.ring_bytes, &p->cpus[cpu].bank[bank],
+			  note_inline, f, &ignored);
+	for (uint32_t cpu = 0; cpu < p->cfg.cpus && r == 0; cpu++) {
+		struct bank_pass pass = { f, cpu };
+
+		r = ring_each(probes_ring(p, bank, cpu), p->cfg.ring_bytes,
+			      &p->cpus[cpu].bank[bank], write_record, &pass, &f->stats[bank]);
+	}
+	/* The frames' addresses go with the bank: it records again after this. */
+	map64_done(&f->inline_stacks);
+	return r < 0 ? r : bundle_writer_flush(f->w);
+}
+
+/* ---- stackshot ------------------------------------------------------------------ */
+
+int freeze_take_stackshot(struct freeze *f)
+{
+	_cleanup_close_ int fd = bpf_iter_create(f->probes->iter_link_fd);
+	ssize_t n = 0;
+
+	f->shot_len = 0;
+	f->shot_begin_ns = sb_monotonic_ns();
+	if (fd < 0)
+		return -errno;
+	for (;;) {
+		if (f->shot_len == f->shot_cap) {
+			f->shot_truncated = 1;
+			break;
+		}
+		n = read(fd, f->shot + f->shot_len, f->shot_cap - f->shot_len);
+		if (n < 0 && errno == EAGAIN)
+			continue;
+		if (n <= 0)
+			break;
+		f->shot_len += (size_t)n;
+	}
+	f->shot_end_ns = sb_monotonic_ns();
+	return n < 0 ? -errno : 0;
+}
+
+static void shot_thread(struct freeze *f, const struct sb_shot *s, struct bundle_shot_thread *t)
+{
+	const uint64_t *k = (const uint64_t *)(s + 1), *u = k + s->nk;
+	uint32_t id = (uint32_t)map64_get(&f->threads, (uint64_t)s->tid + 1), process;
+	struct who who = {
+		.tid = s->tid,
+		.tgid = s->tgid,
+		.kthread = s->kthread,
+		.group_start_ns = s->group_start_ns,
+		.cgroup = s->cgroup_id,
+	};
+
+	if (!id) {
+		copy_comm(who.comm, s->comm);
+		copy_comm(who.group_comm, s->group_comm);
+		id = add_thread(f, &who);
+	}
+	process = (uint32_t)map64_get(&f->thread_process, id);
+	*t = (struct bundle_shot_thread){
+		.thread = id,
+		.state = s->state,
+		.cpu = s->cpu,
+		.since_ns = s->since_ns,
+		.flags = (s->on_cpu ? BUNDLE_SHOT_RUNNING : 0) |
+			 (!s->on_cpu && s->on_rq ? BUNDLE_SHOT_RUNNABLE : 0) |
+			 (s->kthread ? BUNDLE_SHOT_KTHREAD : 0),
+		.wchan = s->nk ? k[0] : 0,
+	};
+	if (s->nk)
+		t->kstack = write_stack(f, hash_frames(SB_HASH_KERNEL, k, s->nk), k, s->nk, 0,
+					BUNDLE_UNWIND_KERNEL);
+	if (s->nu)
+		t->ustack = write_stack(f, hash_frames(SB_HASH_USER(s->tgid), u, s->nu), u, s->nu,
+					process, s->uinfo);
+}
+
+static bool shot_fits(const struct sb_shot *s, size_t left)
+{
+	return left >= sizeof(*s) && s->nk <= SB_KFRAMES && s->nu <= SB_UFRAMES &&
+	       left >= sizeof(*s) + 8u * ((unsigned int)s->nk + s->nu);
+}
+
+int freeze_write_stackshot(struct freeze *f)
+{
+	size_t n = 0, max = f->shot_len / sizeof(struct sb_shot);
+	struct bundle_shot_thread *t = calloc(max + 1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	for (size_t off = 0; off < f->shot_len;) {
+		const struct sb_shot *s = (const void *)(f->shot + off);
+
+		if (!shot_fits(s, f->shot_len - off)) {
+			f->shot_truncated++;
+			break;
+		}
+		shot_thread(f, s, &t[n++]);
+		off += sizeof(*s) + 8u * ((unsigned int)s->nk + s->nu);
+	}
+	r = bundle_writer_stackshot(f->w, f->shot_begin_ns, f->shot_end_ns, t, n, n,
+				    f->shot_truncated);
+	free(t);
+	return r;
+}
+
+/* ---- losses --------------------------------------------------------------------- */
+
+static const struct {
+	enum bundle_loss_cause cause;
+	enum bundle_kind kind;
+	const char *unit, *what;
+} loss_texts[SB_LOST_COUNT] = {
+	[SB_LOST_THROTTLED] = { BUNDLE_LOSS_DROPPED, BUNDLE_OFF_CPU, "records",
+				"blocks under 10 ms beyond the budget per CPU" },
+	[SB_LOST_NO_SCRATCH] = { BUNDLE_LOSS_DROPPED, BUNDLE_KIND_NONE, "records",
+				 "no working memory in the kernel" },
+	[SB_LOST_NO_USTACK] = { BUNDLE_LOSS_DROPPED, BUNDLE_OFF_CPU, "stacks",
+				"user stacks not saved when the block began" },
+	[SB_LOST_KSTACK_ERR] = { BUNDLE_LOSS_DROPPED, BUNDLE_OFF_CPU, "stacks",
+				 "kernel stacks that the kernel did not give" },
+	[SB_LOST_TASK_EVICTED] = { BUNDLE_LOSS_EVICTED, BUNDLE_KIND_NONE, "tasks",
+				   "task table entries taken by another thread" },
+	[SB_LOST_INFLIGHT_FULL] = { BUNDLE_LOSS_DROPPED, BUNDLE_KIND_NONE, "waits",
+				    "waits that no in-kernel trigger watched" },
+	[SB_LOST_SPAN_UNSTARTED] = { BUNDLE_LOSS_DROPPED, BUNDLE_RECLAIM, "records",
+				     "reclaim spans whose beginning was not seen" },
+	[SB_LOST_TRUNCATED_K] = { BUNDLE_LOSS_TRUNCATED, BUNDLE_KIND_NONE, "stacks",
+				  "kernel stacks deeper than 64 frames" },
+	[SB_LOST_TRUNCATED_U] = { BUNDLE_LOSS_TRUNCATED, BUNDLE_KIND_NONE, "stacks",
+				  "user stacks deeper than 64 frames" },
+};
+
+int freeze_write_losses(struct freeze *f, const uint64_t *recorded)
+{
+	const struct probes *p = f->probes;
+	struct bundle_loss loss[SB_LOST_COUNT + 16];
+	size_t n = 0;
+
+	for (int i = 0; i < SB_LOST_COUNT; i++) {
+		uint64_t sum = 0;
+
+		for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++)
+			sum += p->cpus[cpu].lost[i];
+		if (sum && loss_texts[i].what)
+			loss[n++] = (struct bundle_loss){ loss_texts[i].cause, loss_texts[i].kind, -1,
+							  sum, loss_texts[i].unit,
+							  loss_texts[i].what };
+	}
+	for (int kind = SB_ON_CPU; kind < SB_KIND_COUNT; kind++) {
+		uint64_t kept = f->stats[0].by_kind[kind] + f->stats[1].by_kind[kind];
+
+		if (recorded[kind] > kept)
+			loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_OVERWRITTEN,
+							  (enum bundle_kind)kind, -1,
+							  recorded[kind] - kept, "records",
+							  "older than the ring reaches back" };
+	}
+	if (f->stacks_evicted[0] + f->stacks_evicted[1])
+		loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_EVICTED, BUNDLE_KIND_NONE, -1,
+						  f->stacks_evicted[0] + f->stacks_evicted[1], "stacks",
+						  "stacks overwritten before the records that name them" };
+	if (f->stats[0].torn + f->stats[1].torn)
+		loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_TORN, BUNDLE_KIND_NONE, -1,
+						  f->stats[0].lost_bytes + f->stats[1].lost_bytes,
+						  "bytes", "ring memory without a whole record" };
+	if (f->stats[0].busy + f->stats[1].busy)
+		loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_TORN, BUNDLE_KIND_NONE, -1,
+						  f->stats[0].busy + f->stats[1].busy, "records",
+						  "being written at the moment of the copy" };
+	if (f->shot_truncated)
+		loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_TRUNCATED, BUNDLE_KIND_NONE, -1,
+						  f->shot_truncated, "threads",
+						  "threads beyond the stackshot's memory" };
+	return n ? bundle_writer_losses(f->w, loss, n) : 0;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Turns sealed banks, the stackshot and the task table into a bundle. Reads only memory
+ * that BPF shares with us and the task iterator: no /proc/PID, no disk.
+ */
+#ifndef SB_RECORDER_FREEZE_H
+#define SB_RECORDER_FREEZE_H
+
+#include "format/writer.h"
+#include "recorder/probes.h"
+#include "recorder/ring.h"
+#include "format/map64.h"
+
+/* What the worker has to name once the raw bundle is durable. */
+struct freeze_user {
+	uint32_t process, pid; /* bundle id and pid */
+	uint64_t start_ns;
+};
+struct freeze_frame {
+	uint32_t process;
+	uint64_t addr;
+};
+
+struct freeze {
+	const struct probes *probes;
+	struct bundle_writer *w;
+	struct map64 inline_stacks; /* hash -> address of the frames in ring memory | count */
+	struct map64 stack_ids;	    /* hash -> bundle stack id */
+	struct map64 threads;	    /* tid + 1 -> bundle thread id */
+	struct map64 thread_process; /* bundle thread id -> bundle process id */
+	struct map64 processes;	    /* tgid + 1 -> bundle process id */
+	struct map64 cgroups;	    /* kernel id -> bundle cgroup id */
+	struct map64 kframes;	    /* kernel addresses that were used */
+	struct map64 uframes_seen;
+	struct freeze_user *user;
+	size_t n_user, cap_user;
+	struct freeze_frame *uframe;
+	size_t n_uframe, cap_uframe;
+	struct ring_stats stats[SB_BANKS];
+	uint64_t stacks_evicted[2]; /* kernel, user: references that nothing resolves */
+	/* Stackshot as read from the iterator. */
+	char *shot;
+	size_t shot_len, shot_cap;
+	uint64_t shot_begin_ns, shot_end_ns, shot_truncated;
+};
+
+/* Prepares the working memory, so that the freeze itself allocates little. */
+int freeze_init(struct freeze *f, const struct probes *p);
+void freeze_done(struct freeze *f);
+
+/* Walks every thread now (blocked, runnable, running). 0 or a negative errno. */
+int freeze_take_stackshot(struct freeze *f);
+
+/* Each writes into f->w, which the caller made. */
+int freeze_write_bank(struct freeze *f, uint32_t bank);
+int freeze_write_stackshot(struct freeze *f);
+/* recorded: records ever made, by kind, when the second bank was sealed. */
+int freeze_write_losses(struct freeze *f, const uint64_t *recorded);
+
+#endif

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* stallboxd: the agent's program. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/wait.h>
+
+#include "format/log.h"
+#include "recorder/agent.h"
+
+/* Without --foreground the parent stays until the agent records or has failed, so that its
+ * exit status says which. */
+static int run_in_background(struct options *o)
+{
+	int ready[2], status;
+	char byte;
+	pid_t pid;
+
+	if (pipe2(ready, O_CLOEXEC) < 0)
+		return log_errno(-errno, "cannot create a pipe"), SB_EXIT_FAILURE;
+	pid = fork();
+	if (pid < 0)
+		return log_errno(-errno, "cannot fork"), SB_EXIT_FAILURE;
+	if (pid == 0) {
+		setsid();
+		return agent_run(o, ready[1]);
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) == 1)
+		return SB_EXIT_OK;
+	if (waitpid(pid, &status, 0) == pid && WIFEXITED(status))
+		return WEXITSTATUS(status);
+	return SB_EXIT_FAILURE;
+}
+
+static int unload(const struct options *o)
+{
+	int n = probes_unpin(o->bpffs);
+
+	if (n < 0)
+		return log_errno(n, "cannot remove what is pinned below %s/stallbox", o->bpffs),
+		       SB_EXIT_FAILURE;
+	log_info("%d pinned objects removed", n);
+	return SB_EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	static struct options o;
+	int r = options_read(&o, argc, argv);
+
+	if (r < 0) {
+		if (o.verbose)
+			log_set_level(LOG_LEVEL_DEBUG);
+		if (o.unload)
+			r = unload(&o);
+		else if (o.list)
+			r = agent_list_features(&o);
+		else
+			r = o.foreground ? agent_run(&o, -1) : run_in_background(&o);
+	}
+	options_done(&o);
+	return r;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The kernel side as seen from user space: what this kernel can give, the loaded and
+ * pinned BPF programs, and the memory that they share with us.
+ *
+ * Maps and links are pinned below <bpffs>/stallbox, so that recording goes on when the
+ * agent is gone and the next one takes over. A pinned set whose layout or settings differ
+ * is replaced, and that is said.
+ */
+#ifndef SB_RECORDER_PROBES_H
+#define SB_RECORDER_PROBES_H
+
+#include "bpf/events.h"
+#include "bpf/ring.h"
+#include "format/bundle.h"
+
+#define PROBES_MAX_CPUS 1024
+#define PROBES_MAX_MISSING 16
+#define PROBES_MAX_PROGRAMS 32
+
+struct probes_options {
+	uint64_t memory_bytes; /* both banks; 0: default */
+	uint64_t offcpu_threshold_ns;
+	uint32_t sample_hz;
+	const char *bpffs; /* "/sys/fs/bpf" */
+	bool pin;	   /* false: recording ends with the agent */
+};
+
+struct probes_program {
+	char name[16];
+	uint32_t id;
+	int fd;
+};
+
+struct probes {
+	struct sb_config cfg;
+	bool taken_over;   /* an earlier agent's recording goes on */
+	bool replaced;	   /* a pinned set did not fit and was replaced */
+	bool pinned;
+	bool perf_links;   /* sampling survives the agent */
+	char pin_dir[128];
+	struct sb_control *control; /* mapped read-write */
+	struct sb_cpu *cpus;	    /* mapped read-only, cfg.cpus elements */
+	const uint8_t *rings;	    /* mapped read-only */
+	const struct sb_task *tasks;
+	size_t ring_stride;
+	size_t map_bytes; /* kernel memory of all maps */
+	int hits_fd, iter_link_fd, stats_fd;
+	int keep_fd[PROBES_MAX_CPUS + PROBES_MAX_PROGRAMS + 8]; /* links that are not pinned */
+	size_t n_keep;
+	struct probes_program program[PROBES_MAX_PROGRAMS];
+	size_t n_programs;
+	/* Evidence this kernel cannot give: name and why. Static texts. */
+	struct bundle_kv missing[PROBES_MAX_MISSING];
+	size_t n_missing;
+};
+
+/* Loads or takes over. On failure returns a negative errno and fills ret_error with what
+ * is missing and, after a newline, what to do. */
+int probes_open(const struct probes_options *o, struct probes *ret, char *ret_error,
+		size_t error_len);
+/* Lets go; recording goes on if pinned. */
+void probes_close(struct probes *p);
+/* Removes everything pinned below <bpffs>/stallbox. Returns how many files, or -errno. */
+int probes_unpin(const char *bpffs);
+
+static inline const uint8_t *probes_ring(const struct probes *p, uint32_t bank, uint32_t cpu)
+{
+	return p->rings + ((size_t)bank * p->cfg.cpus + cpu) * p->ring_stride;
+}
+
+/* Arms the in-kernel conditions for the next freeze. */
+void probes_arm(struct probes *p);
+/* Seals the current bank from user space. Returns false when the kernel was faster. */
+bool probes_seal(struct probes *p);
+/* The other bank records from now on (the end of the post-trigger window). */
+void probes_flip(struct probes *p);
+
+#endif

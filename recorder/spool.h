@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The directory of bundles: names, atomic publishing, the size cap. Called by the storing
+ * processes only, never by the agent's loop (spool_prepare() at start aside).
+ */
+#ifndef SB_RECORDER_SPOOL_H
+#define SB_RECORDER_SPOOL_H
+
+#include "format/base.h"
+
+#define SPOOL_SUFFIX ".stall.pb.zst"
+#define SPOOL_NAME_MAX 160
+
+struct spool {
+	char dir[256];	    /* where bundles belong */
+	char fallback[256]; /* where they go when that fails; "" none */
+	uint64_t max_use_bytes; /* 0: no cap */
+};
+
+/* Creates the directories and removes stale temporaries. 0, or a negative errno of the
+ * first directory when neither can be written. */
+int spool_prepare(const struct spool *s);
+
+/* HOST-20261120T233350Z-TRIGGER.stall.pb.zst in [A-Za-z0-9._-]. */
+void spool_name(char ret[SPOOL_NAME_MAX], const char *host, time_t when, const char *trigger);
+
+/* Writes data as dir/name by a temporary file, fsync, rename and fsync of the directory.
+ * 0 or a negative errno; nothing is left behind on failure. */
+int spool_publish(const char *dir, const char *name, const void *data, size_t len);
+/* Appends to a published file and makes that durable. The file must be expect_len long. */
+int spool_append(const char *dir, const char *name, uint64_t expect_len, const void *data,
+		 size_t len);
+
+/* Deletes bundles, oldest first, until the directory uses at most max_use_bytes. Never the
+ * newest one nor `keep`. Returns how many were deleted. */
+int spool_vacuum(const char *dir, uint64_t max_use_bytes, const char *keep);
+
+#endif

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "recorder/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "recorder/ring.h"
+
+static const char *const state_names[] = { "recording", "post-trigger", "freezing", "cooldown" };
+
+struct text {
+	char *p;
+	size_t len, cap;
+};
+
+static void __attribute__((format(printf, 2, 3))) put(struct text *t, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(t->p + t->len, t->cap - t->len, fmt, ap);
+	va_end(ap);
+	if (n > 0)
+		t->len = SB_MIN(t->len + (size_t)n, t->cap - 1);
+}
+
+static void put_json(struct text *t, const char *s)
+{
+	put(t, "\"");
+	for (; *s; s++) {
+		unsigned char c = (unsigned char)*s;
+
+		if (c == '"' || c == '\\')
+			put(t, "\\%c", c);
+		else if (c < 0x20 || c >= 0x7f)
+			put(t, "\\u%04x", c);
+		else
+			put(t, "%c", c);
+	}
+	put(t, "\"");
+}
+
+/* Time of the oldest whole segment of one CPU's bank; 0 when it is empty. */
+static uint64_t oldest_ns(const struct probes *p, uint32_t bank, uint32_t cpu)
+{
+	const struct sb_bank *b = &p->cpus[cpu].bank[bank];
+	uint64_t n = p->cfg.ring_bytes >> SB_SEG_SHIFT, last = b->head >> SB_SEG_SHIFT;
+	/* One more than the reader skips: the next segment may be overwritten while we look. */
+	uint64_t segment = last + 2 > n ? last + 2 - n : 0, pos;
+	const struct sb_rec *r;
+
+	if (!b->head)
+		return 0;
+	pos = segment ? b->seg_first[segment & (n - 1)] : 0;
+	r = (const void *)(probes_ring(p, bank, cpu) + (pos & (p->cfg.ring_bytes - 8)));
+	return r->pos == (uint32_t)(pos >> 3) ? r->ts_ns : 0;
+}
+
+/* How far back the busiest CPU's ring reaches, in seconds. */
+static double history_s(const struct probes *p, uint64_t now)
+{
+	uint64_t newest_start = 0;
+
+	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
+		uint64_t a = oldest_ns(p, 0, cpu), b = oldest_ns(p, 1, cpu);
+		uint64_t start = a && b ? SB_MIN(a, b) : a | b;
+
+		if (start > newest_start)
+			newest_start = start;
+	}
+	return newest_start && newest_start < now ? (double)(now - newest_start) / 1e9 : 0;
+}
+
+static void sums(const struct probes *p, uint64_t recorded[8], uint64_t lost[SB_LOST_COUNT])
+{
+	memset(recorded, 0, 8 * sizeof(*recorded));
+	memset(lost, 0, SB_LOST_COUNT * sizeof(*lost));
+	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
+		for (int k = 0; k < 8; k++)
+			recorded[k] += p->cpus[cpu].recorded[k];
+		for (int k = 0; k < SB_LOST_COUNT; k++)
+			lost[k] += p->cpus[cpu].lost[k];
+	}
+}
+
+static const char *const lost_names[SB_LOST_COUNT] = {
+	[SB_LOST_THROTTLED] = "short_blocks_over_budget",
+	[SB_LOST_NO_SCRATCH] = "no_memory",
+	[SB_LOST_NO_USTACK] = "user_stacks_not_saved",
+	[SB_LOST_KSTACK_ERR] = "kernel_stacks_not_given",
+	[SB_LOST_TASK_EVICTED] = "tasks_evicted",
+	[SB_LOST_INFLIGHT_FULL] = "waits_not_watched",
+	[SB_LOST_SPAN_UNSTARTED] = "spans_without_begin",
+	[SB_LOST_TRUNCATED_K] = "kernel_stacks_truncated",
+	[SB_LOST_TRUNCATED_U] = "user_stacks_truncated",
+};
+
+void status_text(struct agent_view *v, const struct options *o, const struct probes *p, char *ret,
+		 size_t len)
+{
+	struct text t = { ret, 0, len };
+	uint64_t recorded[8], lost[SB_LOST_COUNT], any = 0;
+	struct bundle_cost cost;
+	double ppm = selfcost_bpf_ppm(&v->cost, p->cfg.cpus), up;
+
+	selfcost_fill(&v->cost, p, &cost);
+	sums(p, recorded, lost);
+	up = (double)(v->env_now_ns - v->cost.started_ns) / 1e9;
+	put(&t, "ok\nstate:      %s, %llu bundles, %llu triggers merged, %llu failures\n",
+	    state_names[v->state], (unsigned long long)v->captures, (unsigned long long)v->merged,
+	    (unsigned long long)v->failures);
+	put(&t, "history:    %.1f s on the busiest CPU, ring %llu MiB in two banks\n",
+	    history_s(p, v->env_now_ns),
+	    (unsigned long long)(p->cfg.ring_bytes * SB_BANKS * p->cfg.cpus >> 20));
+	put(&t, "recorded:   %llu on-cpu, %llu off-cpu, %llu reclaim\n",
+	    (unsigned long long)recorded[SB_ON_CPU], (unsigned long long)recorded[SB_OFF_CPU],
+	    (unsigned long long)recorded[SB_RECLAIM]);
+	put(&t, "losses:    ");
+	for (int i = 0; i < SB_LOST_COUNT; i++) {
+		if (lost[i] && lost_names[i])
+			put(&t, " %s=%llu", lost_names[i], (unsigned long long)lost[i]);
+		any |= lost[i];
+	}
+	put(&t, "%s\n", any ? "" : " none");
+	put(&t, "cost:       agent %.3f %% of a CPU, %.1f wakeups/s, RSS %.1f MiB, kernel maps %zu MiB, "
+		"%llu bytes written\n", up > 0 ? (double)cost.agent_cpu_ns / 1e7 / up : 0,
+	    up > 0 ? (double)cost.wakeups / up : 0, (double)cost.agent_rss_bytes / 1048576,
+	    p->map_bytes >> 20, (unsigned long long)cost.bytes_written);
+	if (ppm >= 0)
+		put(&t, "            BPF programs %.3f %% of the machine when last measured\n", ppm / 1e4);
+	else
+		put(&t, "            BPF programs: not measured yet\n");
+	put(&t, "triggers:\n");
+	for (size_t i = 0; i < o->n_triggers; i++) {
+		const struct trigger *tr = o->trigger[i];
+
+		put(&t, "  %-20s %s: value %g %s, threshold %g, fired %llu times%s%s\n", tr->name,
+		    tr->spec, tr->value, tr->unit ? tr->unit : "", tr->threshold,
+		    (unsigned long long)tr->fired_cnt, v->trigger_error[i] < 0 ? ", DISARMED: " : "",
+		    v->trigger_error[i] < 0 ? strerror(-v->trigger_error[i]) : "");
+	}
+	for (size_t i = 0; i < p->n_missing; i++)
+		put(&t, "missing:    %s: %s\n", p->missing[i].key, p->missing[i].value);
+	if (v->captures)
+		put(&t, "last:       %s, stackshot after %.1f ms, durable after %.0f ms\n",
+		    v->last_path[0] ? v->last_path : v->last_file, v->shot_ms, v->pre_durable_ms);
+}
+
+void status_json(struct agent_view *v, const struct options *o, const struct probes *p, char *ret,
+		 size_t len)
+{
+	struct text t = { ret, 0, len };
+	uint64_t recorded[8], lost[SB_LOST_COUNT];
+	struct bundle_cost cost;
+	const char *sep = "";
+
+	selfcost_fill(&v->cost, p, &cost);
+	sums(p, recorded, lost);
+	put(&t, "ok\n{\"version\":\"%s\",\"state\":\"%s\",\"captures\":%llu,\"merged\":%llu,"
+		"\"failures\":%llu,", SB_VERSION, state_names[v->state],
+	    (unsigned long long)v->captures, (unsigned long long)v->merged,
+	    (unsigned long long)v->failures);
+	put(&t, "\"history_s\":%.3f,\"ring_bytes\":%llu,\"map_bytes\":%zu,\"taken_over\":%s,",
+	    history_s(p, v->env_now_ns),
+	    (unsigned long long)(p->cfg.ring_bytes * SB_BANKS * p->cfg.cpus), p->map_bytes,
+	    p->taken_over ? "true" : "false");
+	put(&t, "\"recorded\":{\"on_cpu\":%llu,\"off_cpu\":%llu,\"reclaim\":%llu},\"lost\":{",
+	    (unsigned long long)recorded[SB_ON_CPU], (unsigned long long)recorded[SB_OFF_CPU],
+	    (unsigned long long)recorded[SB_RECLAIM]);
+	for (int i = 0; i < SB_LOST_COUNT; i++) {
+		if (!lost_names[i])
+			continue;
+		put(&t, "%s\"%s\":%llu", sep, lost_names[i], (unsigned long long)lost[i]);
+		sep = ",";
+	}
+	put(&t, "},\"cost\":{\"agent_cpu_ns\":%llu,\"rss_bytes\":%llu,\"wakeups\":%llu,"
+		"\"bytes_written\":%llu,\"uptime_ns\":%llu,\"bpf_ppm\":%.1f},\"triggers\":[",
+	    (unsigned long long)cost.agent_cpu_ns, (unsigned long long)cost.agent_rss_bytes,
+	    (unsigned long long)cost.wakeups, (unsigned long long)cost.bytes_written,
+	    (unsigned long long)(v->env_now_ns - v->cost.started_ns),
+	    selfcost_bpf_ppm(&v->cost, p->cfg.cpus));
+	for (size_t i = 0; i < o->n_triggers; i++) {
+		put(&t, "%s{\"name\":", i ? "," : "");
+		put_json(&t, o->trigger[i]->name);
+		put(&t, ",\"spec\":");
+		put_json(&t, o->trigger[i]->spec);
+		put(&t, ",\"value\":%g,\"threshold\":%g,\"fired\":%llu,\"armed\":%s}",
+		    o->trigger[i]->value, o->trigger[i]->threshold,
+		    (unsigned long long)o->trigger[i]->fired_cnt,
+		    v->trigger_error[i] < 0 ? "false" : "true");
+	}
+	put(&t, "],\"missing\":[");
+	for (size_t i = 0; i < p->n_missing; i++) {
+		put(&t, "%s", i ? "," : "");
+		put_json(&t, p->missing[i].key);
+	}
+	put(&t, "],\"last\":{\"file\":");
+	put_json(&t, v->last_file);
+	put(&t, ",\"path\":");
+	put_json(&t, v->last_path);
+	put(&t, ",\"seal_delay_ns\":%llu,\"stackshot_ms\":%.3f,\"pre_durable_ms\":%.3f}}\n",
+	    (unsigned long long)v->seal_delay_ns, v->shot_ms, v->pre_durable_ms);
+}

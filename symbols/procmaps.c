@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Mappings and files of another process, without ever waiting for it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "symbols/symbols.h"
+
+/* "\012" back to a newline, as seq_file wrote it. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
+		    s[3] >= '0' && s[3] <= '7') {
+			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+			s += 3;
+		} else {
+			*to++ = *s;
+		}
+	}
+	*to = '\0';
+}
+
+/* One line of /proc/PID/maps, proc(5); false when it is not an executable mapping. */
+static bool parse_line(char *line, struct process_map *m)
+{
+	static const char deleted[] = " (deleted)";
+	unsigned long long start, end, pgoff;
+	char perms[5];
+	int at = 0;
+	size_t n;
+
+	if (sscanf(line, "%llx-%llx %4s %llx %*s %*s %n", &start, &end, perms, &pgoff, &at) < 4 ||
+	    perms[2] != 'x' || end <= start)
+		return false;
+	memset(m, 0, sizeof(*m));
+	m->start = start;
+	m->len = end - start;
+	m->pgoff = pgoff;
+	line[strcspn(line, "\n")] = '\0';
+	n = at ? strlen(line + at) : 0;
+	if (n > sizeof(deleted) && !strcmp(line + at + n - strlen(deleted), deleted)) {
+		m->deleted = true;
+		line[(size_t)at + n - strlen(deleted)] = '\0';
+	}
+	snprintf(m->path, sizeof(m->path), "%s", n ? line + at : "[anon]");
+	unescape(m->path);
+	return true;
+}
+
+/* The child's part. Exit code: an errno. */
+static int send_maps(uint32_t pid, int out_fd, size_t max)
+{
+	char path[64], line[5000];
+	struct process_map m;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%u/%s", pid, "maps");
+	f = fopen(path, "re");
+	if (!f)
+		return errno;
+	while (max && fgets(line, sizeof(line), f)) {
+		if (!parse_line(line, &m))
+			continue;
+		if (write(out_fd, &m, sizeof(m)) != sizeof(m))
+			return EIO;
+		max--;
+	}
+	return ferror(f) ? ESRCH : 0;
+}
+
+static int take_maps(int fd, uint64_t deadline_ns, struct process_map *ret, size_t max)
+{
+	size_t bytes = 0;
+
+	for (;;) {
+		uint64_t now = sb_monotonic_ns();
+		struct pollfd pfd = { .fd = fd, .events = POLLIN };
+		ssize_t n;
+
+		if (now >= deadline_ns ||
+		    poll(&pfd, 1, (int)((deadline_ns - now) / NSEC_PER_MSEC) + 1) <= 0)
+			return -ETIMEDOUT;
+		n = read(fd, (char *)ret + bytes, max * sizeof(*ret) - bytes);
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return (int)(bytes / sizeof(*ret));
+		bytes += (size_t)n;
+		if (bytes == max * sizeof(*ret))
+			return (int)max;
+	}
+}
+
+int process_maps_read(uint32_t pid, unsigned int timeout_ms, struct process_map *ret, size_t max)
+{
+	uint64_t deadline = sb_monotonic_ns() + timeout_ms * NSEC_PER_MSEC;
+	int out[2], r, status;
+	pid_t child;
+
+	/* Earlier children that hung and were killed. */
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+	if (pipe2(out, O_CLOEXEC) < 0)
+		return -errno;
+	child = fork();
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(out[0]);
+		_exit(send_maps(pid, out[1], max));
+	}
+	close(out[1]);
+	r = child < 0 ? -EAGAIN : take_maps(out[0], deadline, ret, max);
+	close(out[0]);
+	if (child < 0)
+		return r;
+	if (r < 0) {
+		kill(child, SIGKILL);
+		return r;
+	}
+	if (waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) && r == 0)
+		return WEXITSTATUS(status) == ENOENT ? -ESRCH : -WEXITSTATUS(status);
+	return r;
+}
+
+/* Regular files only: a FIFO or a device at that path must not hang or act. */
+static int only_regular(int fd)
+{
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return -ENOEXEC;
+	}
+	return fd;
+}
+
+int process_open_file(uint32_t pid, const char *path)
+{
+	struct open_how how = {
+		.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+	char root[64];
+	_cleanup_close_ int rfd = -1;
+	int fd = -1;
+
+	if (path[0] != '/')
+		return -EINVAL;
+	snprintf(root, sizeof(root), "/proc/%u/root", pid);
+	rfd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (rfd >= 0)
+		fd = (int)syscall(SYS_openat2, rfd, path, &how, sizeof(how));
+	if (fd < 0 && rfd < 0)
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	return only_regular(fd);
+}

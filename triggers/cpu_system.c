@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * %system: time in the kernel (system, irq and softirq of /proc/stat) as a share of all
+ * online CPUs; of a cgroup or a process as a share of one CPU. Held for a duration, or above
+ * its own baseline. Files stay open; a check reads and allocates nothing.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "triggers/parse.h"
+
+#define PERIOD_NS NSEC_PER_SEC
+#define SHORT_PERIOD_NS (250 * NSEC_PER_MSEC)
+#define PROCESSES 64 /* of one comm */
+#define RESCAN_NS (30 * NSEC_PER_SEC)
+
+struct cpu_times {
+	uint64_t system, total; /* the same unit */
+};
+
+struct cpu_system {
+	double percent;
+	uint64_t for_ns, baseline_ns;
+	char cgroup[256], comm[TRIGGER_COMM_LEN];
+	unsigned long pid;
+	int fd[PROCESSES];
+	size_t n_fd;
+	struct cpu_times last;
+	uint64_t last_ns, above_since_ns, scanned_ns;
+	double baseline;
+	uint64_t baseline_since_ns;
+};
+
+/* First line of /proc/stat, proc(5): user nice system idle iowait irq softirq steal. */
+static int parse_stat(const char *text, struct cpu_times *ret)
+{
+	unsigned long long v[8];
+
+	if (sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3],
+		   &v[4], &v[5], &v[6], &v[7]) != 8)
+		return -ENODATA;
+	ret->system = v[2] + v[5] + v[6];
+	ret->total = 0;
+	for (int i = 0; i < 8; i++)
+		ret->total += v[i];
+	return 0;
+}
+
+/* Field 15 of /proc/PID/stat, stime in ticks; comm may hold anything but ends in the last ')'. */
+static int parse_pid_stat(const char *text, uint64_t *ret_ticks)
+{
+	const char *p = strrchr(text, ')');
+	unsigned long long stime;
+
+	if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %llu", &stime) != 1)
+		return -ENODATA;
+	*ret_ticks = stime;
+	return 0;
+}
+
+static double percent_of(const struct cpu_times *prev, const struct cpu_times *cur)
+{
+	if (cur->total <= prev->total || cur->system < prev->system)
+		return 0;
+	return 100.0 * (double)(cur->system - prev->system) / (double)(cur->total - prev->total);
+}
+
+static int parse_target(struct cpu_system *s, const char *word, char *ret_error, size_t len)
+{
+	const char *v;
+
+	if ((v = spec_value(word, "for"))) {
+		if (parse_duration_ns(v, &s->for_ns) < 0 || s->for_ns > 600 * NSEC_PER_SEC)
+			return spec_error(ret_error, len, "bad time '%s', expected for example for=3s", v);
+	} else if ((v = spec_value(word, "above-baseline"))) {
+		if (parse_duration_ns(v, &s->baseline_ns) < 0 || !s->baseline_ns)
+			return spec_error(ret_error, len,
+					  "bad time '%s', expected for example above-baseline=60s", v);
+	} else if ((v = spec_value(word, "cgroup"))) {
+		if (!*v || strlen(v) >= sizeof(s->cgroup))
+			return spec_error(ret_error, len, "bad cgroup '%s', expected a path", v);
+		strcpy(s->cgroup, v);
+	} else if ((v = spec_value(word, "comm"))) {
+		if (!*v || strlen(v) >= sizeof(s->comm))
+			return spec_error(ret_error, len, "bad comm '%s', expected 1 to 15 bytes", v);
+		strcpy(s->comm, v);
+	} else if ((v = spec_value(word, "pid"))) {
+		if (parse_count(v, 1, 1UL << 22, &s->pid) < 0)
+			return spec_error(ret_error, len, "bad pid '%s', expected a number", v);
+	} else {
+		return spec_error(ret_error, len, "unknown option '%s', expected for=, cgroup=, pid=, "
+				  "comm= or above-baseline=, for example system:60%%:for=3s", word);
+	}
+	return 0;
+}
+
+static int system_parse(struct trigger *t, const char *args, char *ret_error, size_t len)
+{
+	struct cpu_system *s = t->state = calloc(1, sizeof(*s));
+	char copy[TRIGGER_SPEC_MAX], *rest = copy, *word, *percent;
+	double max;
+
+	if (!s)
+		return -ENOMEM;
+	strcpy(copy, args);
+	percent = spec_next(&rest);
+	while ((word = spec_next(&rest))) {
+		int r = parse_target(s, word, ret_error, len);
+
+		if (r < 0)
+			return r;
+	}
+	if (!!s->cgroup[0] + !!s->comm[0] + !!s->pid > 1)
+		return spec_error(ret_error, len, "more than one of cgroup, comm and pid, expected one");
+	max = s->cgroup[0] || s->comm[0] || s->pid ? 102400 : 100;
+	if (parse_percent(percent, max, &s->percent) < 0)
+		return spec_error(ret_error, len, "bad share '%s', expected more than 0%% and at most "
+				  "%.0f%%, for example system:60%%:for=3s", percent, max);
+	t->unit = "%";
+	t->threshold = s->percent;
+	t->period_ns = s->for_ns && s->for_ns < 2 * NSEC_PER_SEC ? SHORT_PERIOD_NS : PERIOD_NS;
+	return 0;
+}
+
+static bool is_process(const char *name)
+{
+	return name[0] >= '1' && name[0] <= '9';
+}
+
+static void open_pid(struct cpu_system *s, const struct trigger_env *env, const char *pid)
+{
+	char path[300];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s/stat", env->proc, pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		s->fd[s->n_fd++] = fd;
+}
+
+/* comm and stat take no lock of the process: safe in the incident (measured). */
+static void scan_comm(struct cpu_system *s, const struct trigger_env *env, uint64_t now_ns)
+{
+	DIR *d = opendir(env->proc);
+	struct dirent *e;
+
+	for (size_t i = 0; i < s->n_fd; i++)
+		close(s->fd[i]);
+	s->n_fd = 0;
+	s->last_ns = 0;
+	s->scanned_ns = now_ns;
+	while (d && (e = readdir(d)) && s->n_fd < PROCESSES) {
+		char path[300], comm[64] = "";
+		int fd;
+
+		if (!is_process(e->d_name))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s/comm", env->proc, e->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (read_again(fd, comm, sizeof(comm)) > 0) {
+			comm[strcspn(comm, "\n")] = '\0';
+			if (!strcmp(comm, s->comm))
+				open_pid(s, env, e->d_name);
+		}
+		close(fd);
+	}
+	if (d)
+		closedir(d);
+}
+
+static int open_target(struct cpu_system *s, const struct trigger_env *env)
+{
+	char path[600];
+
+	if (s->comm[0]) {
+		scan_comm(s, env, env->now_ns());
+		return 0;
+	}
+	if (s->pid)
+		snprintf(path, sizeof(path), "%s/%lu/stat", env->proc, s->pid);
+	else if (s->cgroup[0] && env->cgroup_cpu)
+		snprintf(path, sizeof(path), "%s/%s/cpuacct.stat", env->cgroup_cpu, s->cgroup);
+	else if (s->cgroup[0] && env->cgroup)
+		snprintf(path, sizeof(path), "%s/%s/cpu.stat", env->cgroup, s->cgroup);
+	else if (s->cgroup[0])
+		return -ENOTSUP;
+	else
+		snprintf(path, sizeof(path), "%s/stat", env->proc);
+	s->fd[0] = open(path, O_RDONLY | O_CLOEXEC);
+	if (s->fd[0] < 0)
+		return -errno;
+	s->n_fd = 1;
+	return 0;
+}
+
+/* Kernel time of the target and the time it is a share of, in ns (system-wide: ticks). */
+static int read_times(struct cpu_system *s, uint64_t now_ns, struct cpu_times *ret)
+{
+	uint64_t tick_ns = NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK), ticks;
+	unsigned long long v;
+	char text[1024], *p;
+	int r;
+
+	ret->system = 0;
+	ret->total = now_ns;
+	for (size_t i = 0; i < s->n_fd; i++) {
+		r = read_again(s->fd[i], text, sizeof(text));
+		if (r <= 0 && s->comm[0])
+			continue; /* exited; the next scan drops it */
+		if (r <= 0)
+			return r < 0 ? r : -ENODATA;
+		if (s->comm[0] || s->pid) {
+			if (parse_pid_stat(text, &ticks) == 0)
+				ret->system += ticks * tick_ns;
+		} else if (!s->cgroup[0]) {
+			return parse_stat(text, ret);
+		} else if ((p = strstr(text, "system_usec ")) && sscanf(p, "system_usec %llu", &v) == 1) {
+			ret->system = v * NSEC_PER_USEC;
+		} else if ((p = strstr(text, "system ")) && sscanf(p, "system %llu", &v) == 1) {
+			ret->system = v * tick_ns;
+		} else {
+			return -ENODATA;
+		}
+	}
+	return 0;
+}
+
+static int system_arm(struct trigger *t, const struct trigger_env *env)
+{
+	struct cpu_system *s = t->state;
+	uint64_t now = env->now_ns();
+	int r = open_target(s, env);
+
+	if (r < 0)
+		return r;
+	s->last_ns = now;
+	return read_times(s, now, &s->last);
+}
+
+/* Exponential average over about baseline_ns; returns what the value must exceed. */
+static double limit_now(struct cpu_system *s, double value, uint64_t step_ns, uint64_t now_ns)
+{
+	double share, limit;
+
+	if (!s->baseline_ns)
+		return s->percent;
+	if (!s->baseline_since_ns) {
+		s->baseline_since_ns = now_ns;
+		s->baseline = value;
+	}
+	limit = s->baseline + s->percent;
+	/* A spike must not become its own baseline. */
+	if (value < limit) {
+		share = (double)step_ns / (double)s->baseline_ns;
+		s->baseline += (value - s->baseline) * SB_MIN(share, 1.0);
+	}
+	/* No verdict before the baseline has seen a whole period. */
+	return now_ns - s->baseline_since_ns < s->baseline_ns ? 1e9 : limit;
+}
+
+static int system_check(struct trigger *t, const struct trigger_env *env, uint64_t now_ns,
+			struct trigger_hit *ret)
+{
+	struct cpu_system *s = t->state;
+	struct cpu_times cur;
+	double limit;
+	bool first;
+	int r;
+
+	if (s->comm[0] && now_ns - s->scanned_ns >= RESCAN_NS)
+		scan_comm(s, env, now_ns);
+	first = !s->last_ns;
+	r = read_times(s, now_ns, &cur);
+	if (r < 0)
+		return r;
+	t->value = first ? 0 : percent_of(&s->last, &cur);
+	limit = limit_now(s, t->value, now_ns - s->last_ns, now_ns);
+	if (t->value < limit)
+		s->above_since_ns = 0;
+	else if (!s->above_since_ns)
+		s->above_since_ns = s->last_ns; /* the interval itself was above */
+	s->last = cur;
+	s->last_ns = now_ns;
+	if (!s->above_since_ns || now_ns - s->above_since_ns < s->for_ns)
+		return 0;
+	ret->fired_ns = now_ns;
+	ret->value = t->value;
+	ret->threshold = limit;
+	ret->unit = "%";
+	snprintf(ret->detail, sizeof(ret->detail), "%.1f %% system%s%s%s%s for %.1f s%s", t->value,
+		 s->cgroup[0] ? " of cgroup " : "", s->cgroup, s->comm[0] ? " of comm " : "", s->comm,
+		 (double)(now_ns - s->above_since_ns) / 1e9, s->baseline_ns ? ", above baseline" : "");
+	s->above_since_ns = 0;
+	return 1;
+}
+
+static void system_disarm(struct trigger *t)
+{
+	struct cpu_system *s = t->state;
+
+	for (size_t i = 0; i < s->n_fd; i++)
+		close(s->fd[i]);
+	s->n_fd = 0;
+}
+
+const struct trigger_ops trigger_system = {
+	.kind = "system",
+	.syntax = "system:PERCENT[:for=TIME][:cgroup=PATH|:pid=N|:comm=NAME][:above-baseline=TIME]",
+	.parse = system_parse,
+	.arm = system_arm,
+	.check = system_check,
+	.disarm = system_disarm,
+};

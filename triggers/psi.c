@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Pressure stall information (Documentation/accounting/psi.rst): stall time of at least
+ * THRESHOLD within WINDOW, for the system or one cgroup v2.
+ *
+ * With CAP_SYS_RESOURCE the kernel watches and wakes us. Without it a trigger is served by
+ * a 2 s worker and swallowed by any other reader of the file (measured), so we read `total=`
+ * every 250 ms and compute the window; oftener would disturb the counter itself.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+
+#include "triggers/parse.h"
+
+#define READ_PERIOD_NS (250 * NSEC_PER_MSEC)
+#define MIN_WINDOW_NS (500 * NSEC_PER_MSEC)
+#define MAX_WINDOW_NS (10 * NSEC_PER_SEC)
+#define READINGS 48 /* of the longest window, and some */
+
+struct psi {
+	char resource[8], cgroup[256];
+	bool full;
+	uint64_t threshold_ns, window_ns;
+	int file_fd; /* read mode */
+	struct {
+		uint64_t ns, total_us;
+	} reading[READINGS];
+	uint64_t n; /* readings ever taken */
+	uint64_t quiet_until_ns; /* at most one hit per window */
+};
+
+static int psi_parse(struct trigger *t, const char *args, char *ret_error, size_t len)
+{
+	static const char *const resources[] = { "memory", "cpu", "io" };
+	char copy[TRIGGER_SPEC_MAX], *rest = copy, *res, *kind, *span, *slash, *word;
+	struct psi *p = t->state = calloc(1, sizeof(*p));
+	size_t i;
+
+	if (!p)
+		return -ENOMEM;
+	p->file_fd = -1;
+	strcpy(copy, args);
+	res = spec_next(&rest);
+	kind = spec_next(&rest);
+	span = spec_next(&rest);
+	for (i = 0; i < 3 && strcmp(res, resources[i]); i++)
+		;
+	if (i == 3)
+		return spec_error(ret_error, len, "unknown resource '%s', expected memory, cpu or io, "
+				  "for example psi:memory:full:150ms/2s", res);
+	if (!kind || (strcmp(kind, "some") && strcmp(kind, "full")))
+		return spec_error(ret_error, len, "unknown pressure '%s', expected some or full, for "
+				  "example psi:memory:full:150ms/2s", kind ? kind : "");
+	slash = span ? strchr(span, '/') : NULL;
+	if (slash)
+		*slash++ = '\0';
+	if (!slash || parse_duration_ns(span, &p->threshold_ns) < 0 ||
+	    parse_duration_ns(slash, &p->window_ns) < 0)
+		return spec_error(ret_error, len, "bad threshold and window '%s%s%s', expected for example "
+				  "150ms/2s", span ? span : "", slash ? "/" : "", slash ? slash : "");
+	if (p->window_ns < MIN_WINDOW_NS || p->window_ns > MAX_WINDOW_NS)
+		return spec_error(ret_error, len, "window %s out of range, expected 500ms to 10s", slash);
+	if (!p->threshold_ns || p->threshold_ns > p->window_ns)
+		return spec_error(ret_error, len, "threshold %s out of range, expected more than 0 and at "
+				  "most the window %s", span, slash);
+	while ((word = spec_next(&rest))) {
+		const char *v = spec_value(word, "cgroup");
+
+		if (!v || !*v || strlen(v) >= sizeof(p->cgroup))
+			return spec_error(ret_error, len, "unknown option '%s', expected cgroup=PATH", word);
+		strcpy(p->cgroup, v);
+	}
+	strcpy(p->resource, res);
+	p->full = !strcmp(kind, "full");
+	t->unit = "ms";
+	t->threshold = (double)p->threshold_ns / 1e6;
+	return 0;
+}
+
+/* "total=" in microseconds of the line that begins with some or full. */
+static int psi_total(const char *text, bool full, uint64_t *ret_us)
+{
+	const char *line = strstr(text, full ? "full " : "some ");
+	const char *total = line ? strstr(line, "total=") : NULL;
+	unsigned long long v;
+
+	if (!total || sscanf(total, "total=%llu", &v) != 1)
+		return -ENODATA;
+	*ret_us = v;
+	return 0;
+}
+
+static int psi_read(struct psi *p, uint64_t now_ns)
+{
+	uint64_t total;
+	char text[256];
+	int r = read_again(p->file_fd, text, sizeof(text));
+
+	if (r < 0)
+		return r;
+	r = psi_total(text, p->full, &total);
+	if (r < 0)
+		return r;
+	p->reading[p->n % READINGS].ns = now_ns;
+	p->reading[p->n % READINGS].total_us = total;
+	p->n++;
+	return 0;
+}
+
+static int psi_arm(struct trigger *t, const struct trigger_env *env)
+{
+	struct psi *p = t->state;
+	char path[512], text[96];
+	int n;
+
+	if (p->cgroup[0] && !env->cgroup)
+		return -ENOTSUP;
+	if (p->cgroup[0])
+		snprintf(path, sizeof(path), "%s/%s/%s.pressure", env->cgroup, p->cgroup, p->resource);
+	else
+		snprintf(path, sizeof(path), "%s/pressure/%s", env->proc, p->resource);
+	if (env->have_sys_resource) {
+		t->fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		n = snprintf(text, sizeof(text), "%s %llu %llu", p->full ? "full" : "some",
+			     (unsigned long long)(p->threshold_ns / NSEC_PER_USEC),
+			     (unsigned long long)(p->window_ns / NSEC_PER_USEC));
+		if (t->fd >= 0 && write(t->fd, text, (size_t)n + 1) > 0) {
+			t->events = EPOLLPRI;
+			return 0;
+		}
+		if (t->fd >= 0)
+			close(t->fd);
+		t->fd = -1;
+	}
+	p->file_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (p->file_fd < 0)
+		return -errno;
+	t->period_ns = READ_PERIOD_NS;
+	return psi_read(p, env->now_ns());
+}
+
+/* Stall time within the window that ends now, in ns. */
+static uint64_t psi_grown(const struct psi *p)
+{
+	uint64_t last = p->n - 1, oldest = p->n > READINGS ? p->n - READINGS : 0;
+	uint64_t now = p->reading[last % READINGS].ns, start = last;
+
+	while (start > oldest && now - p->reading[(start - 1) % READINGS].ns <= p->window_ns)
+		start--;
+	return (p->reading[last % READINGS].total_us - p->reading[start % READINGS].total_us) *
+	       NSEC_PER_USEC;
+}
+
+static void psi_hit(const struct trigger *t, const struct psi *p, uint64_t now_ns, double ms,
+		    struct trigger_hit *ret)
+{
+	ret->fired_ns = now_ns;
+	ret->value = ms;
+	ret->threshold = t->threshold;
+	ret->unit = "ms";
+	snprintf(ret->detail, sizeof(ret->detail), "%s %s of %s%s: at least %.0f ms within %.1f s",
+		 p->resource, p->full ? "full" : "some", p->cgroup[0] ? "cgroup " : "the system",
+		 p->cgroup, ms, (double)p->window_ns / 1e9);
+}
+
+static int psi_check(struct trigger *t, const struct trigger_env *env, uint64_t now_ns,
+		     struct trigger_hit *ret)
+{
+	struct psi *p = t->state;
+	uint64_t grown;
+	int r;
+
+	(void)env;
+	if (t->fd >= 0) { /* the kernel has looked */
+		t->value = t->threshold;
+		psi_hit(t, p, now_ns, t->threshold, ret);
+		return 1;
+	}
+	r = psi_read(p, now_ns);
+	if (r < 0)
+		return r;
+	grown = psi_grown(p);
+	t->value = (double)grown / 1e6;
+	if (grown < p->threshold_ns || now_ns < p->quiet_until_ns)
+		return 0;
+	p->quiet_until_ns = now_ns + p->window_ns;
+	psi_hit(t, p, now_ns, t->value, ret);
+	return 1;
+}
+
+static void psi_disarm(struct trigger *t)
+{
+	struct psi *p = t->state;
+
+	if (t->fd >= 0)
+		close(t->fd);
+	if (p->file_fd >= 0)
+		close(p->file_fd);
+	t->fd = p->file_fd = -1;
+}
+
+const struct trigger_ops trigger_psi = {
+	.kind = "psi",
+	.syntax = "psi:memory|cpu|io:some|full:THRESHOLD/WINDOW[:cgroup=PATH]",
+	.parse = psi_parse,
+	.arm = psi_arm,
+	.check = psi_check,
+	.disarm = psi_disarm,
+};
