@@ -107,6 +107,13 @@ $(B)/%.o: %.c | $(B)/format/capture.pb-c.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_) $(CPPFLAGS) $(CFLAGS_) $(CFLAGS) -c $< -o $@
 
+# Scripts and styles of the pictures become C strings.
+$(B)/tools/%.inc: tools/%
+	$(say) TEXT $@
+	$(Q)mkdir -p $(@D)
+	$(Q)sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $< > $@
+$(B)/tools/flame.o: $(B)/tools/flame.css.inc $(B)/tools/flame.js.inc
+
 $(call obj,$(RECORDER_SRC)): $(B)/bpf/stallbox_v3.skel.h $(B)/bpf/stallbox_v2.skel.h
 
 $(B)/libformat.a: $(FORMAT_OBJ)

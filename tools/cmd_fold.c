@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* stallbox fold: collapsed stacks, one line per distinct stack. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "tools/commands.h"
+#include "tools/escape.h"
+#include "tools/fold.h"
+
+static const struct opt_command command = {
+	"fold", "BUNDLE", "Print collapsed stacks: NAME;FRAME;...;LEAF WEIGHT.",
+	{ "stallbox fold --kind off-cpu X.stall.pb.zst | flamegraph.pl > x.svg",
+	  "stallbox fold --since -10s --until 0 --comm postgres X.stall.pb.zst" },
+};
+
+static void print_row(struct fold *f, const struct fold_row *r, char **escaped)
+{
+	uint32_t ids[FOLD_MAX_FRAMES], n = fold_frames(f, r, ids, FOLD_MAX_FRAMES);
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (i)
+			putchar(';');
+		fputs(escaped && ids[i] ? escaped[ids[i] - 1] : "?", stdout);
+		if (names_class(&f->names, ids[i]) == FRAME_KERNEL)
+			fputs("_[k]", stdout); /* as stackcollapse does with --kernel */
+	}
+	printf(" %llu\n", (unsigned long long)r->weight);
+}
+
+/* Every name is escaped once, not once per line. */
+static char **escape_names(const struct names *names)
+{
+	char **list = calloc(names->n + 1u, sizeof(*list));
+	char text[2048];
+
+	for (uint32_t i = 0; list && i < names->n; i++) {
+		escape_copy(text, sizeof(text), ESCAPE_FOLDED, names->list[i].text);
+		list[i] = strdup(text);
+		if (!list[i])
+			return NULL;
+	}
+	return list;
+}
+
+int cmd_fold(int argc, char **argv)
+{
+	SB_CLEANUP(bundle_closep) struct bundle *b = NULL;
+	struct filter filter = FILTER_INIT;
+	const char *kind_text = "on-cpu", *weight = NULL;
+	enum fold_kind kind;
+	struct fold f;
+	uint32_t ids[FOLD_MAX_FRAMES];
+	char **escaped;
+	int first, r;
+	const struct opt opts[] = {
+		{ "kind", "KIND", OPT_TEXT, &kind_text, "on-cpu (default), off-cpu, reclaim or blocked" },
+		{ "weight", "WHAT", OPT_TEXT, &weight, "duration (default, off-cpu, reclaim) or count" },
+		FILTER_OPTIONS(filter),
+		{}
+	};
+
+	r = opt_parse(&command, opts, argc, argv, &first);
+	if (r >= 0)
+		return r;
+	if (fold_parse_kind(kind_text, &kind) < 0)
+		return opt_usage(&command, "unknown kind '%s', expected on-cpu, off-cpu, reclaim or "
+				 "blocked", kind_text);
+	if (weight && strcmp(weight, "count") && strcmp(weight, "duration"))
+		return opt_usage(&command, "unknown weight '%s', expected count or duration", weight);
+	r = open_operand(&command, argc, argv, first, &b);
+	if (r >= 0)
+		return r;
+	warn_damage(b);
+	filter_start(&filter, b);
+	r = fold_bundle(&f, b, &filter, kind, weight && !strcmp(weight, "count"));
+	if (r == 0) {
+		fold_sort(&f);
+		for (size_t i = 0; i < f.n; i++) /* names every frame */
+			fold_frames(&f, &f.row[i], ids, FOLD_MAX_FRAMES);
+		escaped = escape_names(&f.names);
+		for (size_t i = 0; i < f.n; i++)
+			print_row(&f, &f.row[i], escaped);
+		for (uint32_t i = 0; escaped && i < f.names.n; i++)
+			free(escaped[i]);
+		free(escaped);
+	}
+	fold_done(&f);
+	if (r < 0)
+		fprintf(stderr, "error: cannot fold: %s\n", strerror(-r));
+	return r < 0 ? SB_EXIT_FAILURE : SB_EXIT_OK;
+}

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* stallbox info: what fired and why, what the bundle holds, what it does not. */
+#include <stdio.h>
+
+#include "tools/commands.h"
+#include "tools/escape.h"
+#include "tools/fold.h"
+
+static const struct opt_command command = {
+	"info", "BUNDLE", "Say what fired and why, and what the bundle holds and lost.",
+	{ "stallbox info X.stall.pb.zst", "stallbox info --json X.stall.pb.zst | jq .losses" },
+};
+
+static void put(const char *label, const char *text)
+{
+	printf("%-12s", label);
+	escape_put(stdout, ESCAPE_TERMINAL, text);
+	putchar('\n');
+}
+
+static void show_trigger(const struct bundle_header *h)
+{
+	const struct bundle_trigger *t = &h->trigger;
+	char when[64] = "unknown time", line[700];
+	struct tm tm;
+	time_t s;
+
+	if (h->n_clocks) {
+		s = (time_t)((h->clocks[0].realtime_ns - h->clocks[0].monotonic_ns +
+			      (int64_t)t->fired_ns) / (int64_t)NSEC_PER_SEC);
+		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", gmtime_r(&s, &tm));
+	}
+	snprintf(line, sizeof(line), "%s (%s), %s", t->name, t->spec, when);
+	put("trigger", line);
+	if (t->threshold > 0) {
+		snprintf(line, sizeof(line), "value %g %s, threshold %g %s%s%s", t->value, t->unit,
+			 t->threshold, t->unit, t->detail[0] ? ": " : "", t->detail);
+		put("why", line);
+	} else {
+		put("why", t->detail[0] ? t->detail : "somebody asked");
+	}
+	snprintf(line, sizeof(line), "%s, kernel %s %s, %zu CPUs online, %.1f GiB", h->hostname,
+		 h->kernel_release, h->arch, h->n_cpu_online,
+		 (double)h->mem_total_bytes / 1073741824.0);
+	put("host", line);
+}
+
+static void show_counts(const struct bundle *b, uint64_t trigger_ns)
+{
+	uint64_t first = bundle_first_ns(b), last = bundle_last_ns(b);
+	const struct bundle_shot_thread *t;
+	uint64_t begin, end, seen, truncated, blocked = 0, runnable = 0, uninterruptible = 0;
+	size_t n = bundle_stackshot(b, &t, &begin, &end, &seen, &truncated);
+
+	printf("%-12s%.1f s before the trigger, %.1f s after\n", "history",
+	       first && first < trigger_ns ? (double)(trigger_ns - first) / 1e9 : 0.0,
+	       last > trigger_ns ? (double)(last - trigger_ns) / 1e9 : 0.0);
+	printf("%-12s", "events");
+	for (int k = BUNDLE_ON_CPU; k < BUNDLE_KIND_COUNT; k++)
+		printf("%s%llu %s", k > BUNDLE_ON_CPU ? ", " : "",
+		       (unsigned long long)bundle_n_events(b, (enum bundle_kind)k),
+		       bundle_kind_name((enum bundle_kind)k));
+	putchar('\n');
+	for (size_t i = 0; i < n; i++) {
+		runnable += (t[i].flags & BUNDLE_SHOT_RUNNABLE) != 0;
+		uninterruptible += (t[i].state & BUNDLE_TASK_UNINTERRUPTIBLE) &&
+				   !(t[i].state & BUNDLE_TASK_NOLOAD);
+		blocked += !(t[i].flags & (BUNDLE_SHOT_RUNNABLE | BUNDLE_SHOT_RUNNING));
+	}
+	if (n)
+		printf("%-12s%zu threads in %.2f ms: %llu blocked (%llu in D state), %llu waiting for a "
+		       "CPU\n", "stackshot", n, (double)(end - begin) / 1e6, (unsigned long long)blocked,
+		       (unsigned long long)uninterruptible, (unsigned long long)runnable);
+}
+
+static void show_losses(const struct bundle *b)
+{
+	const struct bundle_loss *l;
+	size_t n = bundle_losses(b, &l);
+
+	if (!n) {
+		put("losses", bundle_footer(b) ? "none" : "unknown: the bundle was cut short");
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		printf("%-12s%llu ", i ? "" : "losses", (unsigned long long)l[i].count);
+		if (l[i].kind != BUNDLE_KIND_NONE)
+			printf("%s ", bundle_kind_name(l[i].kind));
+		escape_put(stdout, ESCAPE_TERMINAL, l[i].unit);
+		printf(" %s: ", bundle_loss_name(l[i].cause));
+		escape_put(stdout, ESCAPE_TERMINAL, l[i].what);
+		putchar('\n');
+	}
+}
+
+static void show_cost(const struct bundle *b, const struct bundle_header *h)
+{
+	const struct bundle_cost *c = bundle_cost(b);
+	uint64_t ns = 0, runs = 0, span;
+
+	if (!c)
+		return;
+	span = c->until_ns - c->since_ns;
+	for (size_t i = 0; i < c->n_programs; i++) {
+		ns += c->program[i].run_time_ns;
+		runs += c->program[i].run_cnt;
+	}
+	printf("%-12s", "own cost");
+	if (c->until_ns > c->since_ns)
+		printf("BPF %.3f %% of the machine (%llu runs, %.0f ns each, in a window of %.1f s); ",
+		       100.0 * (double)ns / ((double)span * (h && h->n_cpu_online ? h->n_cpu_online : 1)),
+		       (unsigned long long)runs, runs ? (double)ns / (double)runs : 0,
+		       (double)span / 1e9);
+	printf("agent %.0f ms CPU in all, RSS %.1f MiB, kernel maps %.0f MiB\n",
+	       (double)c->agent_cpu_ns / 1e6, (double)c->agent_rss_bytes / 1048576,
+	       (double)c->map_bytes / 1048576);
+}
+
+static void show_marks(const struct bundle *b, uint64_t trigger_ns)
+{
+	const struct bundle_mark *m;
+	size_t n = bundle_marks(b, &m);
+	char off[32];
+
+	for (size_t i = 0; i < n; i++) {
+		printf("%-12s%s ", i ? "" : "marks", offset_text((int64_t)(m[i].ts_ns - trigger_ns), off));
+		escape_put(stdout, ESCAPE_TERMINAL, m[i].kind);
+		printf(": ");
+		escape_put(stdout, ESCAPE_TERMINAL, m[i].text);
+		putchar('\n');
+	}
+}
+
+/* A name for a stack in one line: its innermost frames. */
+static void show_hottest(struct bundle *b, enum fold_kind kind, uint64_t top)
+{
+	struct filter filter = FILTER_INIT;
+	struct fold f;
+	uint32_t ids[FOLD_MAX_FRAMES];
+
+	filter_start(&filter, b);
+	if (fold_bundle(&f, b, &filter, kind, false) < 0 || !f.n) {
+		fold_done(&f);
+		return;
+	}
+	fold_sort(&f);
+	printf("\nhottest %s stacks:\n", fold_kind_name(kind));
+	for (size_t i = 0; i < f.n && i < top; i++) {
+		uint32_t n = fold_frames(&f, &f.row[i], ids, FOLD_MAX_FRAMES), shown = 0;
+
+		if (!strcmp(fold_unit(&f), "microseconds"))
+			printf("  %10.3f s ", (double)f.row[i].weight / 1e6);
+		else
+			printf("  %10llu   ", (unsigned long long)f.row[i].weight);
+		printf("%5.1f %%  ", f.total ? 100.0 * (double)f.row[i].weight / (double)f.total : 0.0);
+		escape_put(stdout, ESCAPE_TERMINAL, names_get(&f.names, ids[0]));
+		printf(": ");
+		for (uint32_t k = n; k > 1 && shown < 8; k--, shown++) {
+			printf("%s", shown ? " < " : "");
+			escape_put(stdout, ESCAPE_TERMINAL, names_get(&f.names, ids[k - 1]));
+		}
+		printf("%s\n", n > 9 ? " < ..." : "");
+	}
+	fold_done(&f);
+}
+
+static void show(struct bundle *b, uint64_t top)
+{
+	const struct bundle_header *h = bundle_header(b);
+	const struct bundle_footer *foot = bundle_footer(b);
+	uint64_t trigger_ns = h ? h->trigger.fired_ns : bundle_last_ns(b);
+
+	if (h)
+		show_trigger(h);
+	else
+		put("header", "lost");
+	show_counts(b, trigger_ns);
+	show_marks(b, trigger_ns);
+	show_losses(b);
+	for (size_t i = 0; h && i < h->n_missing; i++) {
+		printf("%-12s", i ? "" : "missing");
+		escape_put(stdout, ESCAPE_TERMINAL, h->missing[i].key);
+		printf(": ");
+		escape_put(stdout, ESCAPE_TERMINAL, h->missing[i].value);
+		putchar('\n');
+	}
+	show_cost(b, h);
+	if (foot)
+		printf("%-12scomplete; history durable %.0f ms after the trigger, all of it after %.1f s\n",
+		       "file", foot->pre_durable_ns ? (double)(foot->pre_durable_ns - trigger_ns) / 1e6 : 0,
+		       (double)(foot->raw_durable_ns - trigger_ns) / 1e9);
+	else
+		put("file", "no footer: still being written, or cut short");
+	for (int k = 0; top && k < FOLD_KINDS; k++)
+		show_hottest(b, (enum fold_kind)k, top);
+}
+
+static void json_text(const char *key, const char *value)
+{
+	printf("\"%s\":\"", key);
+	escape_put(stdout, ESCAPE_JSON, value);
+	printf("\",");
+}
+
+static void show_json(const struct bundle *b)
+{
+	static const struct bundle_header none = { .hostname = "", .kernel_release = "", .arch = "",
+						   .producer = "",
+						   .trigger = { "", "", "", "", "", 0, 0, 0, 0 } };
+	const struct bundle_header *h = bundle_header(b) ? bundle_header(b) : &none;
+	const struct bundle_damage *d = bundle_damage(b);
+	const struct bundle_loss *l;
+	const struct bundle_mark *m;
+	const struct bundle_shot_thread *t;
+	uint64_t begin, end, seen, truncated;
+	size_t n;
+
+	printf("{");
+	json_text("producer", h->producer);
+	json_text("hostname", h->hostname);
+	json_text("kernel", h->kernel_release);
+	printf("\"trigger\":{");
+	json_text("name", h->trigger.name);
+	json_text("kind", h->trigger.kind);
+	json_text("spec", h->trigger.spec);
+	json_text("detail", h->trigger.detail);
+	json_text("unit", h->trigger.unit);
+	printf("\"fired_ns\":%llu,\"value\":%g,\"threshold\":%g},",
+	       (unsigned long long)h->trigger.fired_ns, h->trigger.value, h->trigger.threshold);
+	printf("\"first_ns\":%llu,\"last_ns\":%llu,\"events\":{",
+	       (unsigned long long)bundle_first_ns(b), (unsigned long long)bundle_last_ns(b));
+	for (int k = BUNDLE_ON_CPU; k < BUNDLE_KIND_COUNT; k++)
+		printf("%s\"%s\":%llu", k > BUNDLE_ON_CPU ? "," : "", bundle_kind_name((enum bundle_kind)k),
+		       (unsigned long long)bundle_n_events(b, (enum bundle_kind)k));
+	n = bundle_stackshot(b, &t, &begin, &end, &seen, &truncated);
+	printf("},\"stackshot_threads\":%zu,\"losses\":[", n);
+	n = bundle_losses(b, &l);
+	for (size_t i = 0; i < n; i++) {
+		printf("%s{", i ? "," : "");
+		json_text("cause", bundle_loss_name(l[i].cause));
+		json_text("kind", bundle_kind_name(l[i].kind));
+		json_text("unit", l[i].unit);
+		json_text("what", l[i].what);
+		printf("\"count\":%llu}", (unsigned long long)l[i].count);
+	}
+	printf("],\"marks\":[");
+	n = bundle_marks(b, &m);
+	for (size_t i = 0; i < n; i++) {
+		printf("%s{", i ? "," : "");
+		json_text("kind", m[i].kind);
+		json_text("text", m[i].text);
+		printf("\"ts_ns\":%llu}", (unsigned long long)m[i].ts_ns);
+	}
+	printf("],\"missing\":[");
+	for (size_t i = 0; i < h->n_missing; i++) {
+		printf("%s\"", i ? "," : "");
+		escape_put(stdout, ESCAPE_JSON, h->missing[i].key);
+		putchar('"');
+	}
+	printf("],\"complete\":%s,\"bad_frames\":%llu,\"missing_chunks\":%llu,\"bad_references\":%llu}\n",
+	       d->complete ? "true" : "false", (unsigned long long)d->bad_frames,
+	       (unsigned long long)d->missing_chunks, (unsigned long long)d->bad_references);
+}
+
+int cmd_info(int argc, char **argv)
+{
+	SB_CLEANUP(bundle_closep) struct bundle *b = NULL;
+	uint64_t top = 3;
+	bool json = false;
+	int first, r;
+	const struct opt opts[] = {
+		{ "top", "N", OPT_NUMBER, &top, "hottest stacks to show of each kind (default 3)" },
+		{ "json", NULL, OPT_FLAG, &json, "one JSON object" },
+		{}
+	};
+
+	r = opt_parse(&command, opts, argc, argv, &first);
+	if (r >= 0)
+		return r;
+	r = open_operand(&command, argc, argv, first, &b);
+	if (r >= 0)
+		return r;
+	warn_damage(b);
+	if (json)
+		show_json(b);
+	else
+		show(b, top);
+	return SB_EXIT_OK;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The subcommands, and what they share. Each takes argv from its own name on and returns an
+ * exit code. */
+#ifndef SB_TOOLS_COMMANDS_H
+#define SB_TOOLS_COMMANDS_H
+
+#include "format/reader.h"
+#include "tools/options.h"
+
+int cmd_info(int argc, char **argv);
+int cmd_list(int argc, char **argv);
+int cmd_fold(int argc, char **argv);
+int cmd_flame(int argc, char **argv);
+int cmd_events(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
+int cmd_recover(int argc, char **argv);
+int cmd_freeze(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+
+/* Opens the one operand; prints what is wrong. Returns -1 to go on, or the exit code. */
+int open_operand(const struct opt_command *cmd, int argc, char **argv, int first,
+		 struct bundle **ret);
+/* Says on standard error that a bundle is damaged or unfinished, if it is. */
+void warn_damage(const struct bundle *b);
+/* "1,234 losses ..." in one line, "no losses"; into ret. */
+void losses_line(const struct bundle *b, char *ret, size_t len);
+/* "-1.234s" of a time against the trigger. */
+const char *offset_text(int64_t ns, char ret[32]);
+
+#endif

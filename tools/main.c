@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* stallbox: the command that people type. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "tools/commands.h"
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{ "info", cmd_info, "what fired and why, what a bundle holds and lost" },
+	{ "list", cmd_list, "the bundles of a directory" },
+	{ "flame", cmd_flame, "flame graph as one SVG file" },
+	{ "fold", cmd_fold, "collapsed stacks" },
+	{ "events", cmd_events, "every event in time order" },
+	{ "verify", cmd_verify, "is a bundle whole?" },
+	{ "recover", cmd_recover, "what is whole of a damaged bundle" },
+	{ "freeze", cmd_freeze, "ask the agent for a bundle now" },
+	{ "status", cmd_status, "what the agent records, lost and costs" },
+};
+
+static void print_help(FILE *f)
+{
+	fprintf(f, "Usage: stallbox COMMAND [OPTIONS] ...\n"
+		"Reads bundles of stallboxd, on any machine; talks to the agent of this one.\n\n");
+	for (size_t i = 0; i < SB_ARRAY_SIZE(commands); i++)
+		fprintf(f, "  %-10s%s\n", commands[i].name, commands[i].help);
+	fprintf(f, "\n'stallbox COMMAND --help' says more.\n\nExamples:\n"
+		"  stallbox info X.stall.pb.zst\n  stallbox flame --kind off-cpu -o x.svg X.stall.pb.zst\n");
+}
+
+/* A full disk must not look like success. A reader that has seen enough is none of our trouble:
+ * SIGPIPE ends us quietly. */
+static int finish(int code)
+{
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "error: cannot write the output: %s\n", strerror(errno));
+		return SB_EXIT_FAILURE;
+	}
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_help(stderr);
+		return SB_EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+		print_help(stdout);
+		return finish(SB_EXIT_OK);
+	}
+	if (!strcmp(argv[1], "--version")) {
+		printf("stallbox %s\n", SB_VERSION);
+		return finish(SB_EXIT_OK);
+	}
+	for (size_t i = 0; i < SB_ARRAY_SIZE(commands); i++) {
+		if (!strcmp(argv[1], commands[i].name))
+			return finish(commands[i].run(argc - 1, argv + 1));
+	}
+	fprintf(stderr, "error: unknown command '%s'\ntry 'stallbox --help'\n", argv[1]);
+	return SB_EXIT_USAGE;
+}

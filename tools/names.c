@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "tools/names.h"
+
+#include <stdio.h>
+
+void names_init(struct names *n, const struct bundle *b)
+{
+	memset(n, 0, sizeof(*n));
+	n->b = b;
+}
+
+void names_done(struct names *n)
+{
+	for (uint32_t i = 0; i < n->n; i++)
+		free(n->list[i].text);
+	free(n->list);
+	map64_done(&n->frame);
+	map64_done(&n->by_name);
+}
+
+uint32_t names_text(struct names *n, const char *text, enum frame_class class)
+{
+	uint64_t key = (sb_hash_bytes(text, strlen(text)) ^ sb_mix64((uint64_t)class + 1)) | 1;
+	uint32_t id = (uint32_t)map64_get(&n->by_name, key);
+
+	if (id)
+		return id;
+	if (n->n == n->cap) {
+		uint32_t cap = n->cap ? n->cap * 2 : 1024;
+		void *bigger = realloc(n->list, cap * sizeof(*n->list));
+
+		if (!bigger)
+			return 0;
+		n->list = bigger;
+		n->cap = cap;
+	}
+	n->list[n->n].text = strdup(text);
+	n->list[n->n].class = class;
+	if (!n->list[n->n].text || map64_put(&n->by_name, key, n->n + 1) < 0)
+		return 0;
+	return ++n->n;
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash && slash[1] ? slash + 1 : path;
+}
+
+static uint32_t look_up(struct names *n, uint32_t process, uint64_t addr)
+{
+	const char *module, *name;
+	uint64_t offset;
+	char text[512];
+
+	name = bundle_symbolize(n->b, process, addr, &module, &offset);
+	if (name)
+		return names_text(n, name, process ? FRAME_USER : FRAME_KERNEL);
+	if (module && *module)
+		snprintf(text, sizeof(text), "%s+0x%llx", base_name(module),
+			 (unsigned long long)offset);
+	else if (process)
+		strcpy(text, "[unknown]");
+	else
+		snprintf(text, sizeof(text), "0x%llx", (unsigned long long)addr);
+	return names_text(n, text, process ? module && *module ? FRAME_USER : FRAME_UNKNOWN :
+					     FRAME_KERNEL);
+}
+
+uint32_t names_frame(struct names *n, uint32_t process, uint64_t addr)
+{
+	uint64_t key = sb_mix64(addr + ((uint64_t)process << 40) * 0x9E3779B97F4A7C15ULL) | 1;
+	uint32_t id = (uint32_t)map64_get(&n->frame, key);
+
+	if (id)
+		return id;
+	id = look_up(n, process, addr);
+	map64_put(&n->frame, key, id);
+	return id;
+}
