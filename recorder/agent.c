@@ -710,7 +710,6 @@ int agent_run(struct options *o, int ready_fd)
 		return SB_EXIT_FAILURE;
 	for (size_t i = 0; i < OPTIONS_MAX_TRIGGERS; i++)
 		a.due[i] = UINT64_MAX;
-	selfcost_init(&a.v.cost);
 	if (start(&a) < 0) {
 		stop(&a);
 		return SB_EXIT_FAILURE;
@@ -730,6 +729,7 @@ int agent_run(struct options *o, int ready_fd)
 	if (ready_fd >= 0)
 		(void)!write(ready_fd, "", 1);
 	malloc_trim(0);
+	selfcost_init(&a.v.cost);
 	loop(&a);
 	log_info("stallboxd ends%s", a.probes.pinned ?
 		 "; recording goes on in the kernel ('stallboxd --unload' ends it)" : "");

@@ -242,29 +242,37 @@ static const char *publish(const struct freezer *z, int *ret_error)
 	return NULL;
 }
 
+/* What the first storing process tells the second one. */
+struct pre_result {
+	uint32_t where; /* 0: nowhere, 1: the spool, 2: its fallback */
+	uint64_t durable_ns;
+};
+
 static void store_pre(const struct freezer *z, int done_fd)
 {
 	int error;
 	const char *dir = publish(z, &error);
-	uint8_t where = !dir ? 0 : dir == z->c->spool.dir ? 1 : 2;
+	struct pre_result done = { .where = !dir ? 0 : dir == z->c->spool.dir ? 1 : 2,
+				   .durable_ns = sb_monotonic_ns() };
 
 	if (dir)
 		report_path(z, CAPTURE_PRE_DURABLE, dir, z->out.len, 0);
 	else
 		report(z, CAPTURE_FAILED, 0, error);
-	(void)!write(done_fd, &where, 1);
+	(void)!write(done_fd, &done, sizeof(done));
 }
 
 /* Which directory holds the first part: waits for its storing process, but not for ever. */
-static const char *pre_directory(const struct freezer *z)
+static const char *pre_directory(struct freezer *z)
 {
 	struct pollfd pfd = { .fd = z->pre_done_fd, .events = POLLIN };
-	uint8_t where = 0;
+	struct pre_result done = {};
 
 	if (z->pre_done_fd < 0 || poll(&pfd, 1, STORE_WAIT_MS) <= 0 ||
-	    read(z->pre_done_fd, &where, 1) != 1)
+	    read(z->pre_done_fd, &done, sizeof(done)) != sizeof(done) || !done.where)
 		return NULL;
-	return where == 1 ? z->c->spool.dir : where == 2 ? z->c->spool.fallback : NULL;
+	z->pre_durable_ns = done.durable_ns;
+	return done.where == 1 ? z->c->spool.dir : z->c->spool.fallback;
 }
 
 static bool append_names(struct freezer *z, const char *dir, uint64_t raw_durable_ns)
@@ -370,6 +378,7 @@ static void end_capture(struct freezer *z)
 {
 	if (fork() == 0) {
 		prctl(PR_SET_NAME, "stallbox-store");
+		signal(SIGCHLD, SIG_DFL); /* it waits for its own helpers */
 		store_rest(z);
 		_exit(0);
 	}
@@ -420,6 +429,7 @@ static int freezer_main(const struct capture_config *c, int fd)
 	prctl(PR_SET_NAME, "stallbox-freeze");
 	signal(SIGINT, SIG_IGN); /* a terminal's ^C goes to the agent, which ends us in order */
 	signal(SIGTERM, SIG_IGN);
+	signal(SIGCHLD, SIG_IGN); /* storing processes are not waited for */
 	mlockall(MCL_CURRENT);
 	if (freeze_init(&z.f, c->probes) < 0)
 		return 1;
@@ -429,8 +439,6 @@ static int freezer_main(const struct capture_config *c, int fd)
 		n = recv(fd, &o, sizeof(o), 0);
 		if (n < 0 && errno == EINTR)
 			continue;
-		while (waitpid(-1, NULL, WNOHANG) > 0)
-			;
 		if (n != sizeof(o))
 			break;
 		if (o.type == CAPTURE_FREEZE && !z.open)

@@ -10,11 +10,21 @@
 #define WINDOW_NS (2 * NSEC_PER_SEC)
 #define WINDOW_EVERY_NS (600 * NSEC_PER_SEC)
 
+static uint64_t own_cpu_ns(void)
+{
+	struct rusage ru;
+
+	getrusage(RUSAGE_SELF, &ru);
+	return (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * NSEC_PER_SEC +
+	       (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) * NSEC_PER_USEC;
+}
+
 void selfcost_init(struct selfcost *c)
 {
 	memset(c, 0, sizeof(*c));
 	c->stats_fd = -1;
 	c->started_ns = sb_monotonic_ns();
+	c->start_cpu_ns = own_cpu_ns();
 }
 
 static void read_programs(struct selfcost *c, const struct probes *p)
@@ -100,22 +110,18 @@ static uint64_t own_rss_bytes(void)
 
 void selfcost_fill(struct selfcost *c, const struct probes *p, struct bundle_cost *ret)
 {
-	struct rusage ru;
-
 	read_programs(c, p);
 	for (size_t i = 0; i < c->n; i++) {
 		/* Counts and times of the same window, so that their ratio is the cost per run. */
 		c->program[i].run_cnt = c->window_cnt[i];
 		c->program[i].run_time_ns = c->window_ns[i];
 	}
-	getrusage(RUSAGE_SELF, &ru);
 	*ret = (struct bundle_cost){
 		.since_ns = c->window_since_ns,
 		.until_ns = c->window_until_ns,
 		.program = c->program,
 		.n_programs = c->n,
-		.agent_cpu_ns = (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * NSEC_PER_SEC +
-				(uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) * NSEC_PER_USEC,
+		.agent_cpu_ns = own_cpu_ns() - c->start_cpu_ns,
 		.agent_rss_bytes = own_rss_bytes(),
 		.map_bytes = p->map_bytes,
 		.wakeups = c->wakeups,

@@ -17,8 +17,10 @@ struct selfcost {
 	int stats_fd; /* >= 0: a window is open */
 	uint64_t wakeups, bytes_written;
 	uint64_t started_ns;
+	uint64_t start_cpu_ns; /* spent on loading: not steady state */
 };
 
+/* Counting starts here: loading and verifying the programs is behind us. */
 void selfcost_init(struct selfcost *c);
 /* Opens and closes the measuring window; call when due. Returns the next due time. */
 uint64_t selfcost_tick(struct selfcost *c, const struct probes *p, uint64_t now_ns);

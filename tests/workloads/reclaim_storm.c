@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A real stall: many threads in one small memory cgroup keep slices of a mapped file hot while
+ * others grow anonymous memory beside them. Together they want more than the limit, so faults
+ * end in memcg reclaim, and reclaim takes the pages that the next thread needs.
+ */
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "tests/workloads/cgroup.h"
+
+#define MIB (1ULL << 20)
+#define PAGE 4096u
+
+static struct {
+	unsigned long limit_mib, file_threads, anon_threads, file_percent, anon_percent, seconds, ramp;
+	const char *dir;
+} o = { 256, 256, 64, 80, 55, 30, 5, "." };
+
+static atomic_bool stop;
+static atomic_ullong touches;
+static char *file_map;
+static size_t file_bytes;
+static struct timespec started;
+
+static double elapsed(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - started.tv_sec) + (double)(now.tv_nsec - started.tv_nsec) / 1e9;
+}
+
+static void *file_thread(void *arg)
+{
+	size_t slice = file_bytes / o.file_threads / PAGE * PAGE, at = (size_t)(uintptr_t)arg * slice;
+	volatile char *p = file_map + at;
+	unsigned int sum = 0;
+
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		for (size_t i = 0; i < slice; i += PAGE)
+			sum += (unsigned char)p[i];
+		atomic_fetch_add_explicit(&touches, slice / PAGE, memory_order_relaxed);
+	}
+	return (void *)(uintptr_t)sum;
+}
+
+static void *anon_thread(void *arg)
+{
+	size_t share = o.limit_mib * MIB * o.anon_percent / 100 / o.anon_threads / PAGE * PAGE, size;
+	char *p = mmap(NULL, share, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)arg;
+	if (p == MAP_FAILED)
+		return NULL;
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		double part = o.ramp ? elapsed() / (double)o.ramp : 1;
+
+		size = part < 1 ? (size_t)((double)share * part) / PAGE * PAGE : share;
+		for (size_t i = 0; i < size; i += PAGE)
+			p[i]++;
+		if (part >= 1) /* give some back and take it again: charges go on */
+			madvise(p, share / 4 / PAGE * PAGE, MADV_DONTNEED);
+	}
+	return NULL;
+}
+
+static int make_file(void)
+{
+	char path[512], block[65536];
+	int fd;
+
+	file_bytes = o.limit_mib * MIB * o.file_percent / 100 / PAGE * PAGE;
+	snprintf(path, sizeof(path), "%s/.reclaim_storm.%d", o.dir, getpid());
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0) {
+		fprintf(stderr, "error: cannot create '%s': %s\n", path, strerror(errno));
+		return -1;
+	}
+	unlink(path);
+	memset(block, 7, sizeof(block));
+	for (size_t done = 0; done < file_bytes; done += sizeof(block)) {
+		if (write(fd, block, sizeof(block)) < 0) {
+			fprintf(stderr, "error: cannot fill '%s': %s\n", path, strerror(errno));
+			return -1;
+		}
+	}
+	fsync(fd);
+	file_map = mmap(NULL, file_bytes, PROT_READ, MAP_SHARED, fd, 0);
+	return file_map == MAP_FAILED ? -1 : 0;
+}
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	atomic_store(&stop, true);
+}
+
+static int storm(void)
+{
+	unsigned long n = o.file_threads + o.anon_threads;
+	pthread_t *t = calloc(n, sizeof(*t));
+	pthread_attr_t attr;
+
+	if (!t || make_file() < 0)
+		return 1;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 65536);
+	clock_gettime(CLOCK_MONOTONIC, &started);
+	for (unsigned long i = 0; i < n; i++) {
+		int r = pthread_create(&t[i], &attr, i < o.file_threads ? file_thread : anon_thread,
+				       (void *)(uintptr_t)i);
+
+		if (r) {
+			fprintf(stderr, "error: cannot start thread %lu: %s\n", i, strerror(r));
+			atomic_store(&stop, true);
+			n = i;
+		}
+	}
+	while (!atomic_load(&stop) && elapsed() < (double)o.seconds)
+		usleep(100000);
+	atomic_store(&stop, true);
+	for (unsigned long i = 0; i < n; i++)
+		pthread_join(t[i], NULL);
+	printf("pid=%d seconds=%.1f touches=%llu\n", getpid(), elapsed(),
+	       (unsigned long long)atomic_load(&touches));
+	return 0;
+}
+
+static unsigned long number(const char *s)
+{
+	char *end;
+	unsigned long v = strtoul(s, &end, 10);
+
+	if (*end || !*s || v > 100000) {
+		fprintf(stderr, "error: '%s': expected a number up to 100000\n", s);
+		exit(2);
+	}
+	return v;
+}
+
+static void parse(int argc, char **argv)
+{
+	static const struct option opts[] = {
+		{ "limit", 1, NULL, 'l' }, { "file-threads", 1, NULL, 'F' },
+		{ "anon-threads", 1, NULL, 'A' }, { "file-percent", 1, NULL, 'f' },
+		{ "anon-percent", 1, NULL, 'a' }, { "seconds", 1, NULL, 's' },
+		{ "ramp", 1, NULL, 'r' }, { "dir", 1, NULL, 'd' }, {}
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", opts, NULL)) != -1) {
+		switch (c) {
+		case 'l': o.limit_mib = number(optarg); break;
+		case 'F': o.file_threads = number(optarg); break;
+		case 'A': o.anon_threads = number(optarg); break;
+		case 'f': o.file_percent = number(optarg); break;
+		case 'a': o.anon_percent = number(optarg); break;
+		case 's': o.seconds = number(optarg); break;
+		case 'r': o.ramp = number(optarg); break;
+		case 'd': o.dir = optarg; break;
+		default:
+			fprintf(stderr, "usage: reclaim_storm [--limit MIB] [--file-threads N] "
+				"[--anon-threads N] [--file-percent P] [--anon-percent P]\n"
+				"       [--seconds S] [--ramp S] [--dir DIR on a real disk]\n");
+			exit(2);
+		}
+	}
+	if (!o.limit_mib || !o.file_threads || !o.anon_threads)
+		exit(2);
+}
+
+/* The parent stays outside the cgroup, so that it can always clean up. */
+int main(int argc, char **argv)
+{
+	struct wl_cgroup cg;
+	int gate[2], status = 0, r;
+	pid_t child;
+
+	parse(argc, argv);
+	signal(SIGTERM, on_signal);
+	signal(SIGINT, on_signal);
+	if (pipe(gate) < 0)
+		return 1;
+	child = fork();
+	if (child == 0) {
+		close(gate[1]);
+		r = wl_cgroup_enter(&cg, "stallbox-storm", o.limit_mib * MIB);
+		if (r < 0) {
+			fprintf(stderr, "error: cannot make a memory cgroup: %s\n", strerror(-r));
+			_exit(77);
+		}
+		r = storm();
+		fflush(stdout);
+		wl_cgroup_leave(&cg);
+		_exit(r);
+	}
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		kill(child, SIGTERM);
+	/* The kernel's OOM killer may have taken the child: its group is still to be removed. */
+	snprintf(cg.path, sizeof(cg.path), "/sys/fs/cgroup/memory/stallbox-storm.%d", child);
+	rmdir(cg.path);
+	snprintf(cg.path, sizeof(cg.path), "/sys/fs/cgroup/stallbox-storm.%d", child);
+	rmdir(cg.path);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
