@@ -37,6 +37,7 @@ struct agent {
 	int epoll_fd, signal_fd;
 	bool stop;
 	uint64_t due[OPTIONS_MAX_TRIGGERS]; /* of triggers with a period */
+	uint64_t said_ns; /* last message about a trigger without a bundle: one in 10 s */
 	uint64_t selfcost_due;
 	size_t kernel_index[SB_KTRIGGERS]; /* in-kernel condition -> trigger */
 	size_t n_kernel;
@@ -212,10 +213,11 @@ static void merge(struct agent *a, const char *name, const struct trigger_hit *h
 	if (a->v.state == AGENT_POST_TRIGGER) {
 		add_mark(a, "merged", hit->fired_ns, text);
 		log_info("%s; merged into %s", text, a->order.file);
-	} else {
+	} else if (hit->fired_ns - a->said_ns > 10 * NSEC_PER_SEC) {
+		a->said_ns = hit->fired_ns;
 		log_info("%s; no new bundle for %llu s (cooldown), the last one is %s", text,
 			 (unsigned long long)(a->cooldown_end_ns > hit->fired_ns ?
-				(a->cooldown_end_ns - hit->fired_ns) / NSEC_PER_SEC : 0),
+			 (a->cooldown_end_ns - hit->fired_ns) / NSEC_PER_SEC : 0),
 			 a->v.last_file);
 	}
 }

@@ -69,7 +69,7 @@ between() {
 	fi
 }
 like() {
-	if grep -qE -- "$3" <<<"$2"; then pass "$1"; else fail "$1" "got: $2" "expected to match: $3"; fi
+	if grep -qE -- "$3" <<<"${2//$'\n'/ }"; then pass "$1"; else fail "$1" "got: $2" "expected to match: $3"; fi
 }
 wait_for() {
 	local end=$((SECONDS + $1))

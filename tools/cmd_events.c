@@ -50,19 +50,6 @@ static int in_time(const void *a, const void *b)
 	return x->cpu < y->cpu ? -1 : x->cpu > y->cpu;
 }
 
-static const char *state_text(const struct bundle_event *e)
-{
-	if (e->flags & BUNDLE_EV_PREEMPTED)
-		return "R";
-	if (e->state & BUNDLE_TASK_UNINTERRUPTIBLE)
-		return e->state & BUNDLE_TASK_NOLOAD ? "I" : "D";
-	if (e->state & BUNDLE_TASK_INTERRUPTIBLE)
-		return "S";
-	if (e->state & BUNDLE_TASK_STOPPED)
-		return "T";
-	return e->state & BUNDLE_TASK_TRACED ? "t" : "?";
-}
-
 static const char *reclaim_text(uint32_t kind)
 {
 	static const char *const names[] = { "?", "direct", "memcg", "kswapd" };
@@ -99,7 +86,7 @@ static void print_text(struct names *names, const struct list *l, const struct b
 	if (e->kind == BUNDLE_ON_CPU && (e->flags & BUNDLE_EV_LATE))
 		printf(" %.3f ms", (double)e->duration_ns / 1e6);
 	if (e->kind == BUNDLE_OFF_CPU)
-		printf(" %.3f ms state %s runq %.3f ms", (double)e->duration_ns / 1e6, state_text(e),
+		printf(" %.3f ms state %c runq %.3f ms", (double)e->duration_ns / 1e6, event_state(e),
 		       (double)e->runq_delay_ns / 1e6);
 	if (e->kind == BUNDLE_RECLAIM)
 		printf(" %.3f ms %s reclaimed %llu scanned %llu pages order %u gfp 0x%x",
@@ -143,7 +130,7 @@ static void print_json(struct names *names, const struct list *l, const struct b
 	       bundle_process(l->b, t->process)->pid, t->tid, (unsigned long long)e->duration_ns,
 	       e->flags);
 	if (e->kind == BUNDLE_OFF_CPU)
-		printf(",\"state\":\"%s\",\"runq_delay_ns\":%llu", state_text(e),
+		printf(",\"state\":\"%c\",\"runq_delay_ns\":%llu", event_state(e),
 		       (unsigned long long)e->runq_delay_ns);
 	if (e->kind == BUNDLE_RECLAIM)
 		printf(",\"reclaim\":\"%s\",\"nr_reclaimed\":%llu,\"nr_scanned\":%llu,\"order\":%u,"

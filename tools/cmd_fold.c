@@ -49,7 +49,6 @@ int cmd_fold(int argc, char **argv)
 	const char *kind_text = "on-cpu", *weight = NULL;
 	enum fold_kind kind;
 	struct fold f;
-	uint32_t ids[FOLD_MAX_FRAMES];
 	char **escaped;
 	int first, r;
 	const struct opt opts[] = {
@@ -73,10 +72,10 @@ int cmd_fold(int argc, char **argv)
 	warn_damage(b);
 	filter_start(&filter, b);
 	r = fold_bundle(&f, b, &filter, kind, weight && !strcmp(weight, "count"));
+	if (r == 0)
+		r = fold_merge(&f);
 	if (r == 0) {
 		fold_sort(&f);
-		for (size_t i = 0; i < f.n; i++) /* names every frame */
-			fold_frames(&f, &f.row[i], ids, FOLD_MAX_FRAMES);
 		escaped = escape_names(&f.names);
 		for (size_t i = 0; i < f.n; i++)
 			print_row(&f, &f.row[i], escaped);

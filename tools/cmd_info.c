@@ -111,7 +111,7 @@ static void show_cost(const struct bundle *b, const struct bundle_header *h)
 		       100.0 * (double)ns / ((double)span * (h && h->n_cpu_online ? h->n_cpu_online : 1)),
 		       (unsigned long long)runs, runs ? (double)ns / (double)runs : 0,
 		       (double)span / 1e9);
-	printf("agent %.0f ms CPU in all, RSS %.1f MiB, kernel maps %.0f MiB\n",
+	printf("agent %.0f ms CPU since it records, RSS %.1f MiB, kernel maps %.0f MiB\n",
 	       (double)c->agent_cpu_ns / 1e6, (double)c->agent_rss_bytes / 1048576,
 	       (double)c->map_bytes / 1048576);
 }
@@ -131,6 +131,9 @@ static void show_marks(const struct bundle *b, uint64_t trigger_ns)
 	}
 }
 
+/* The hottest stacks are those of the incident, not of the last quarter of an hour. */
+#define HOT_WINDOW_NS ((int64_t)(30 * NSEC_PER_SEC))
+
 /* A name for a stack in one line: its innermost frames. */
 static void show_hottest(struct bundle *b, enum fold_kind kind, uint64_t top)
 {
@@ -139,12 +142,18 @@ static void show_hottest(struct bundle *b, enum fold_kind kind, uint64_t top)
 	uint32_t ids[FOLD_MAX_FRAMES];
 
 	filter_start(&filter, b);
-	if (fold_bundle(&f, b, &filter, kind, false) < 0 || !f.n) {
+	filter.since = (struct opt_offset){ true, -HOT_WINDOW_NS };
+	if (kind == FOLD_OFF_CPU)
+		filter.state = "DR"; /* a thread that sleeps on purpose is no news */
+	if (fold_bundle(&f, b, &filter, kind, false) < 0 || fold_merge(&f) < 0 || !f.n) {
 		fold_done(&f);
 		return;
 	}
 	fold_sort(&f);
-	printf("\nhottest %s stacks:\n", fold_kind_name(kind));
+	printf("\nhottest %s stacks%s:\n", fold_kind_name(kind),
+	       kind == FOLD_BLOCKED ? " at the freeze" :
+	       kind == FOLD_OFF_CPU ? " from 30 s before the trigger on, in D state or waiting for a CPU" :
+				      " from 30 s before the trigger on");
 	for (size_t i = 0; i < f.n && i < top; i++) {
 		uint32_t n = fold_frames(&f, &f.row[i], ids, FOLD_MAX_FRAMES), shown = 0;
 

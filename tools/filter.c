@@ -8,6 +8,19 @@ void filter_start(struct filter *f, const struct bundle *b)
 	f->trigger_ns = h ? h->trigger.fired_ns : bundle_last_ns(b);
 }
 
+char event_state(const struct bundle_event *e)
+{
+	if (e->flags & BUNDLE_EV_PREEMPTED)
+		return 'R';
+	if (e->state & BUNDLE_TASK_UNINTERRUPTIBLE)
+		return e->state & BUNDLE_TASK_NOLOAD ? 'I' : 'D';
+	if (e->state & BUNDLE_TASK_INTERRUPTIBLE)
+		return 'S';
+	if (e->state & BUNDLE_TASK_STOPPED)
+		return 'T';
+	return e->state & BUNDLE_TASK_TRACED ? 't' : '?';
+}
+
 static bool below(const char *path, const char *root)
 {
 	size_t n = strlen(root);
@@ -35,6 +48,8 @@ bool filter_event(const struct filter *f, const struct bundle *b, const struct b
 	int64_t offset = (int64_t)(e->ts_ns - f->trigger_ns);
 
 	if ((f->since.set && offset < f->since.ns) || (f->until.set && offset > f->until.ns))
+		return false;
+	if (f->state && e->kind == BUNDLE_OFF_CPU && !strchr(f->state, event_state(e)))
 		return false;
 	if (f->cpu != NO_NUMBER && e->cpu != f->cpu)
 		return false;

@@ -10,6 +10,7 @@ struct filter {
 	struct opt_offset since, until;
 	uint64_t pid, tid, cpu;	 /* NO_NUMBER: any */
 	const char *comm, *cgroup; /* NULL: any */
+	const char *state;	   /* letters as ps(1) has them; off-CPU events only; NULL: any */
 	uint64_t trigger_ns;	 /* filter_start() */
 };
 #define NO_NUMBER UINT64_MAX
@@ -23,7 +24,12 @@ struct filter {
 	{ "tid", "N", OPT_NUMBER, &(f).tid, "only this thread" },                                 \
 	{ "comm", "NAME", OPT_TEXT, &(f).comm, "only threads of this name" },                     \
 	{ "cgroup", "PATH", OPT_TEXT, &(f).cgroup, "only this cgroup and below" },                \
-	{ "cpu", "N", OPT_NUMBER, &(f).cpu, "only this CPU" }
+	{ "cpu", "N", OPT_NUMBER, &(f).cpu, "only this CPU" },                                    \
+	{ "state", "LETTERS", OPT_TEXT, &(f).state, "only off-CPU blocks in these states: DSRTI?" }
+
+/* State of the thread during an off-CPU event, as ps(1) has it: R waiting for a CPU, D, S, I
+ * (idle kernel thread), T, t; ? not known. */
+char event_state(const struct bundle_event *e);
 
 void filter_start(struct filter *f, const struct bundle *b);
 bool filter_event(const struct filter *f, const struct bundle *b, const struct bundle_event *e);

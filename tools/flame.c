@@ -231,8 +231,13 @@ int flame_write(struct fold *f, const struct flame_text *text, FILE *out)
 		r = layout(&t, &f->names);
 	if (r == 0) {
 		scale = f->total ? (double)(WIDTH - 2 * LEFT) / (double)f->total : 0;
-		for (uint32_t i = 0; i < t.n; i++)
-			t.hidden += (double)t.node[i].weight * scale < MIN_PIXELS;
+		t.depth = 0; /* of what can be seen */
+		for (uint32_t i = 0; i < t.n; i++) {
+			if ((double)t.node[i].weight * scale < MIN_PIXELS)
+				t.hidden++;
+			else
+				t.depth = SB_MAX(t.depth, t.node[i].depth);
+		}
 		put_head(out, &t, f, text);
 		for (uint32_t i = 0; i < t.n; i++) {
 			if ((double)t.node[i].weight * scale >= MIN_PIXELS)

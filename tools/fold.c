@@ -120,12 +120,24 @@ void fold_done(struct fold *f)
 	free(f->row);
 }
 
+/* The recorder's own programs, and what calls them, stand at the leaf of stacks that a
+ * tracepoint took. They say nothing about the host. */
+static bool is_own_frame(const char *name)
+{
+	return !strncmp(name, "bpf_prog_", 9) || !strncmp(name, "bpf_trace_run", 13) ||
+	       !strncmp(name, "__bpf_trace_", 12) || !strncmp(name, "__traceiter_", 12) ||
+	       !strncmp(name, "bpf_trampoline_", 15);
+}
+
 static uint32_t put_stack(struct fold *f, uint32_t id, uint32_t *ret, uint32_t n, uint32_t max)
 {
 	const struct bundle_stack *s = bundle_stack(f->b, id);
+	uint32_t first = n;
 
 	for (uint32_t i = s->n; i > 0 && n < max; i--) /* stored leaf first */
 		ret[n++] = names_frame(&f->names, s->process, s->addr[i - 1]);
+	while (!s->process && n > first && is_own_frame(names_get(&f->names, ret[n - 1])))
+		n--;
 	return n;
 }
 
@@ -136,6 +148,32 @@ uint32_t fold_frames(struct fold *f, const struct fold_row *r, uint32_t *ret_ids
 	ret_ids[n++] = r->comm;
 	n = put_stack(f, r->ustack, ret_ids, n, max);
 	return put_stack(f, r->kstack, ret_ids, n, max);
+}
+
+int fold_merge(struct fold *f)
+{
+	struct map64 seen = {};
+	uint32_t ids[FOLD_MAX_FRAMES];
+	size_t kept = 0;
+
+	for (size_t i = 0; i < f->n; i++) {
+		uint32_t n = fold_frames(f, &f->row[i], ids, FOLD_MAX_FRAMES);
+		uint64_t key = sb_hash_bytes(ids, n * sizeof(*ids)) | 1, at = map64_get(&seen, key);
+
+		if (at) {
+			f->row[at - 1].weight += f->row[i].weight;
+			f->row[at - 1].count += f->row[i].count;
+			continue;
+		}
+		f->row[kept++] = f->row[i];
+		if (map64_put(&seen, key, kept) < 0) {
+			map64_done(&seen);
+			return -ENOMEM;
+		}
+	}
+	f->n = kept;
+	map64_done(&seen);
+	return 0;
 }
 
 static int heavier(const void *a, const void *b)

@@ -44,6 +44,8 @@ void fold_done(struct fold *f);
 /* Frames of a row, root first: thread name, user frames, kernel frames. Returns how many. */
 uint32_t fold_frames(struct fold *f, const struct fold_row *r, uint32_t *ret_ids, uint32_t max);
 #define FOLD_MAX_FRAMES (2 * BUNDLE_STACK_MAX_FRAMES + 2)
+/* Names every frame and makes one row of rows that read alike. 0 or -ENOMEM. */
+int fold_merge(struct fold *f);
 /* Heaviest first. */
 void fold_sort(struct fold *f);
 

@@ -113,5 +113,6 @@ int main(int argc, char **argv)
 	printf("pid=%d threads=%u count=%u ms=%u total_ns=%llu\n", getpid(), threads, count, ms,
 	       (unsigned long long)total_ns);
 	free(s);
+	linger();
 	return 0;
 }

@@ -89,5 +89,6 @@ int main(int argc, char **argv)
 	printf("pid=%d threads=%u cpu_ns=%llu elapsed_ns=%llu\n", getpid(), threads,
 	       (unsigned long long)total_ns, (unsigned long long)(now_ns() - start_ns));
 	free(s);
+	linger();
 	return 0;
 }

@@ -231,3 +231,12 @@ WL_UNUSED __attribute__((noreturn)) static void vfork_child(volatile pid_t *ret_
 	for (;;)
 		WL_SYSCALL4(SYS_ppoll, 0, 0, 0, 0);
 }
+
+/* With WL_LINGER set, stays after the work is done and reported, until it is ended: the names of
+ * its frames can then still be looked up. */
+WL_UNUSED static void linger(void)
+{
+	fflush(stdout);
+	if (getenv("WL_LINGER"))
+		pause();
+}

@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# An agent of the test's own: its socket, spool and bpffs live below $TEST_TMP, so that it
+# meets no other one. Sourced after tests/lib.sh.
+
+SOCKET=$TEST_TMP/control.sock
+SPOOL=$TEST_TMP/captures
+PINS=$TEST_TMP/bpf
+AGENT_LOG=$TEST_TMP/agent.log
+AGENT=
+
+if [ "$(id -u)" != 0 ]; then
+	echo "1..0 # SKIP root is needed to load BPF programs"
+	exit 77
+fi
+
+# start_agent [OPTIONS]: returns when it records.
+start_agent() {
+	mkdir -p "$PINS" "$SPOOL"
+	: >"$AGENT_LOG"
+	"$STALLBOXD" --foreground --socket "$SOCKET" --spool "$SPOOL" --fallback "$TEST_TMP/fallback" \
+		--bpffs "$PINS" --memory "${MEMORY:-16M}" "$@" 2>"$AGENT_LOG" &
+	AGENT=$!
+	TEST_PIDS+=("$AGENT")
+	if ! wait_for 60 grep -q 'triggers armed' "$AGENT_LOG"; then
+		echo "# the agent did not start:"
+		sed 's/^/# /' "$AGENT_LOG"
+		return 1
+	fi
+}
+
+stop_agent() {
+	[ -n "$AGENT" ] || return 0
+	kill "$AGENT" 2>/dev/null
+	wait "$AGENT" 2>/dev/null
+	AGENT=
+}
+
+# What the tests leave pinned goes with the mount.
+test_cleanup() {
+	if declare -F extra_cleanup >/dev/null; then extra_cleanup; fi
+	stop_agent
+	"$STALLBOXD" --unload --bpffs "$PINS" 2>/dev/null
+	umount "$PINS" 2>/dev/null
+	if [ -n "${STALLBOX_ARTIFACTS:-}" ]; then cp "$SPOOL"/*.zst "$STALLBOX_ARTIFACTS"/ 2>/dev/null; fi
+}
+
+# freeze: the path of a complete bundle in $BUNDLE.
+freeze() {
+	local out
+	out=$("$STALLBOX" freeze --socket "$SOCKET" --wait -r "${1:-test}" 2>&1) || {
+		echo "# freeze failed: $out"
+		return 1
+	}
+	BUNDLE=$(sed -n 's/^path=//p' <<<"$out")
+	[ -s "$BUNDLE" ]
+}
+
+bundles() { find "$SPOOL" -name '*.stall.pb.zst' | sort; }
+bundle_count() { bundles | wc -l; }
+newest_bundle() { find "$SPOOL" -name '*.stall.pb.zst' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-; }
+complete() { "$STALLBOX" verify "$1" >/dev/null 2>&1; }
+log_has() { grep -qE -- "$1" "$AGENT_LOG"; }
+status_of() { "$STALLBOX" status --json --socket "$SOCKET" | jq -r "$1"; }
+events() { "$STALLBOX" events --json "$@" 2>/dev/null; }

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# The freeze path opens no file of a victim: strace of every process of the agent over a whole
+# freeze. What may take a victim's mmap_lock comes only after the raw bundle is durable.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/agent.sh"
+
+if ! command -v strace >/dev/null; then
+	skip "strace of a freeze" "strace is not installed"
+	finish
+fi
+start_agent --post 1s || { fail "agent starts"; finish; }
+pids=$(pgrep -P "$AGENT" | tr '\n' ' ')
+args=(-p "$AGENT")
+for p in $pids; do args+=(-p "$p"); done
+strace -f -ttt -y -e trace=open,openat,openat2,fsync,fdatasync,rename,renameat,renameat2,write,sendto \
+	-s 200 -o "$TEST_TMP/strace.out" "${args[@]}" 2>"$TEST_TMP/strace.err" &
+st=$!
+TEST_PIDS+=("$st")
+if ! wait_for 10 grep -q attached "$TEST_TMP/strace.err"; then
+	skip "strace of a freeze" "ptrace is not allowed here: $(head -n 1 "$TEST_TMP/strace.err")"
+	finish
+fi
+"$WORKLOADS/sleeper" 5 20 >/dev/null
+ok "a freeze gives a bundle" freeze
+kill -INT "$st"
+wait "$st" 2>/dev/null
+
+victim='/proc/[0-9]+/(task/[0-9]+/)?(maps|cmdline|environ|exe|mem|smaps|smaps_rollup|numa_maps)"'
+ok "the trace holds the writing of the bundle" grep -qE 'renameat.*stall.pb.zst' "$TEST_TMP/strace.out"
+renamed=$(grep -nE 'renameat?2?\(.*stall\.pb\.zst' "$TEST_TMP/strace.out" | head -n 1 | cut -d: -f1)
+# The last fsync before the first look at a victim ends the raw part.
+first_victim=$(grep -nE "$victim" "$TEST_TMP/strace.out" | head -n 1 | cut -d: -f1)
+between "victims are looked at, later (line of the first)" "${first_victim:-0}" $((renamed + 1)) 100000000
+fsyncs=$(head -n "${first_victim:-0}" "$TEST_TMP/strace.out" | grep -cE 'fsync\([0-9]+<[^>]*stall\.pb\.zst')
+between "both raw parts were synced before that" "$fsyncs" 2 10
+is "no victim file before the raw bundle is durable" \
+	"$(head -n "$((${first_victim:-1} - 1))" "$TEST_TMP/strace.out" | grep -cE "$victim")" 0
+is "the agent itself never opens one" "$(grep -E "^$AGENT " "$TEST_TMP/strace.out" | grep -cE "$victim")" 0
+finish

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Known truth: counted events are caused, and exactly that number must be in the bundle.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/agent.sh"
+
+start_agent --post 1s || { fail "agent starts"; finish; }
+pass "agent starts"
+
+# 23 sleeps of 50 ms from one call chain.
+WL_LINGER=1 "$WORKLOADS/sleeper" 23 50 >"$TEST_TMP/sleeper.out" &
+TEST_PIDS+=($!)
+wait_for 30 test -s "$TEST_TMP/sleeper.out"
+tid=$(grep -oE '\btids?=[0-9]+' "$TEST_TMP/sleeper.out" | head -n 1 | grep -oE '[0-9]+')
+# 2 s of CPU time in user mode, sampled at 99 Hz.
+WL_LINGER=1 "$WORKLOADS/spinner" 2 >"$TEST_TMP/spinner.out" &
+spin_pid=$!
+TEST_PIDS+=("$spin_pid")
+wait_for 60 test -s "$TEST_TMP/spinner.out"
+# 17 threads blocked for ever.
+"$WORKLOADS/blocker" 17 futex >"$TEST_TMP/blocker.out" &
+block_pid=$!
+TEST_PIDS+=("$block_pid")
+wait_for 20 grep -q ready "$TEST_TMP/blocker.out"
+
+ok "a freeze gives a bundle" freeze "known truth"
+
+events --kind off-cpu --tid "$tid" "$BUNDLE" >"$TEST_TMP/sleeper.json"
+n=$(jq -s '[.[] | select(.duration_ns >= 49000000 and .duration_ns < 90000000)] | length' "$TEST_TMP/sleeper.json")
+if [ -n "${STALLBOX_IN_VM:-}" ]; then
+	n=$(jq -s '[.[] | select(.duration_ns >= 49000000)] | length' "$TEST_TMP/sleeper.json")
+fi
+is "23 sleeps of 50 ms are 23 off-CPU records" "$n" 23
+chain=$(jq -r 'select(.duration_ns >= 49000000) | .ustack | join(";")' "$TEST_TMP/sleeper.json" | grep -c 'chain_inner;chain_middle;chain_outer')
+is "each of them has the call chain" "$chain" 23
+kchain=$(jq -r 'select(.duration_ns >= 49000000) | .kstack | join(";")' "$TEST_TMP/sleeper.json" | grep -cE 'nanosleep')
+is "each of them slept in nanosleep" "$kchain" 23
+is "all of them in state S" "$(jq -r 'select(.duration_ns >= 49000000) | .state' "$TEST_TMP/sleeper.json" | sort -u)" S
+
+# Weighted: a sample that came late stands for its whole gap.
+ns=$(events --kind on-cpu --pid "$spin_pid" --no-stacks "$BUNDLE" | jq -s 'map(.duration_ns) | add')
+between "2 s of spinning are 198 +- 4 samples" $(((ns + 5050505) / 10101010)) 194 202
+spin=$(events --kind on-cpu --pid "$spin_pid" "$BUNDLE" | jq -r '.ustack | join(";")' | grep -c spin_inner)
+between "and nearly all show the spinning function" "$spin" 180 210
+
+shot=$("$STALLBOX" fold --kind blocked --pid "$block_pid" "$BUNDLE" | grep futex | awk '{n += $NF} END {print n + 0}')
+between "17 blocked threads are in the stackshot" "$shot" 17 18
+kill "$block_pid"
+wait "$block_pid" 2>/dev/null
+
+ok "the bundle is whole" "$STALLBOX" verify "$BUNDLE"
+is "no ring memory was unreadable" "$("$STALLBOX" info --json "$BUNDLE" | jq '[.losses[] | select(.cause == "torn")] | length')" 0
+is "the trigger is in the bundle" "$("$STALLBOX" info --json "$BUNDLE" | jq -r '.trigger.kind + " " + .trigger.detail')" "manual known truth"
+finish

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Each trigger kind fires on the real condition and not below it; the bundle holds the time
+# before and the window after; two triggers make one bundle and say so.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/agent.sh"
+
+DISK=${SCRATCH:-/var/tmp}
+captures() { status_of .captures; }
+fired() { status_of ".triggers[] | select(.name == \"$1\") | .fired"; }
+recording() { [ "$(status_of .state)" = recording ]; }
+fires() { [ "$(fired "$1")" -ge 1 ]; }
+
+# One agent with everything armed, so high that nothing fires by itself.
+port=$((20000 + RANDOM % 20000))
+python3 - "$port" <<'PY' &
+import http.server, sys
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/ping" else 503); self.end_headers()
+    def log_message(self, *a): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), H).serve_forever()
+PY
+http=$!
+TEST_PIDS+=("$http")
+wait_for 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port"
+
+start_agent --post 2s --cooldown 3s \
+	--trigger "probe:http://127.0.0.1:$port/ping:timeout=300ms:every=200ms:fails=2:name=http" \
+	--trigger "system:70%:for=1s:name=system" \
+	--trigger "kernel:blocked(D)>1s:count=5:name=blocked" \
+	--trigger "kernel:reclaim>400ms:name=reclaim" || { fail "agent starts"; finish; }
+start=$SECONDS
+
+# Below: four threads in D state where five are asked for; a healthy service; an idle machine.
+"$WORKLOADS/dstall" 4 3 >/dev/null
+is "four threads in D state do not fire count=5" "$(fired blocked)" 0
+is "a healthy service does not fire" "$(fired http)" 0
+is "nothing has been frozen" "$(captures)" 0
+
+# The bundle must reach back 10 s.
+while [ $((SECONDS - start)) -lt 11 ]; do sleep 0.2; done
+"$WORKLOADS/dstall" 7 4 >/dev/null &
+TEST_PIDS+=($!)
+ok "seven threads in D state fire count=5" wait_for 15 fires blocked
+ok "a bundle appears" wait_for 20 bash -c "ls '$SPOOL'/*.stall.pb.zst"
+B=$(newest_bundle)
+ok "and is completed" wait_for 30 complete "$B"
+info=$("$STALLBOX" info --json "$B")
+is "the bundle names its trigger" "$(jq -r .trigger.name <<<"$info")" blocked
+between "ms of history before the trigger" "$(jq '(.trigger.fired_ns - .first_ns) / 1000000 | floor' <<<"$info")" 10000 3600000
+between "ms of post window" "$(jq '(.last_ns - .trigger.fired_ns) / 1000000 | floor' <<<"$info")" 1000 3500
+ok "the stackshot shows the vfork waiters" bash -c "'$STALLBOX' fold --kind blocked '$B' | grep -c vfork"
+
+# A probe: the service stops answering (SIGSTOP), its port still accepts.
+wait_for 40 recording
+kill -STOP "$http"
+ok "a service that stops answering fires the probe" wait_for 15 fires http
+kill -CONT "$http"
+wait_for 40 recording
+like "the log says why" "$(grep "trigger 'http'" "$AGENT_LOG" | head -n 1)" 'no answer in time, 2 times in a row'
+
+# %system.
+"$WORKLOADS/syshog" 6 "$(nproc)" >/dev/null &
+hog=$!
+TEST_PIDS+=("$hog")
+ok "a %system spike fires" wait_for 15 fires system
+wait "$hog"
+wait_for 40 recording
+
+# Reclaim age: the storm that the demo uses.
+"$WORKLOADS/reclaim_storm" --seconds 25 --dir "$DISK" >"$TEST_TMP/storm.out" 2>&1 &
+storm=$!
+TEST_PIDS+=("$storm")
+if wait_for 40 fires reclaim; then
+	pass "a reclaim older than 400 ms fires"
+	like "within milliseconds of the threshold" "$(grep "trigger 'reclaim'" "$AGENT_LOG" | head -n 1)" 'value [0-9.]+ ms, threshold 400 ms'
+else
+	wait "$storm"
+	rc=$?
+	if [ $rc = 77 ]; then
+		skip "a reclaim older than 400 ms fires" "no memory controller"
+	else
+		fail "a reclaim older than 400 ms fires" "$(cat "$TEST_TMP/storm.out")"
+	fi
+fi
+kill "$storm" 2>/dev/null
+wait "$storm" 2>/dev/null
+wait_for 40 recording
+
+# Manual, twice: one bundle, and it says so.
+before=$(bundle_count)
+"$STALLBOX" freeze --socket "$SOCKET" -r first >"$TEST_TMP/first"
+second=$("$STALLBOX" freeze --socket "$SOCKET" -r second)
+is "the second freeze is merged" "$(sed -n 's/^state=//p' <<<"$second")" merged
+one_more() { [ "$(bundle_count)" = $((before + 1)) ] && complete "$(newest_bundle)"; }
+ok "both together make one bundle" wait_for 20 one_more
+is "and the bundle tells of the second" "$("$STALLBOX" info --json "$(newest_bundle)" | jq '[.marks[] | select(.kind == "merged")] | length')" 1
+kill -USR1 "$AGENT"
+two_more() { [ "$(bundle_count)" = $((before + 2)) ]; }
+ok "SIGUSR1 freezes, also in the cooldown" wait_for 20 two_more
+stop_agent
+
+# PSI: the pressure of a CPU hog, and a threshold that it does not reach.
+if [ -r /proc/pressure/cpu ] && grep -q some /proc/pressure/cpu; then
+	start_agent --post 1s --cooldown 1s --trigger 'psi:cpu:some:1000ms/2s:name=psi' \
+		--trigger 'psi:io:full:1900ms/2s:name=calm' || { fail "agent starts"; finish; }
+	"$WORKLOADS/spinner" 4 $(($(nproc) * 4)) >/dev/null &
+	TEST_PIDS+=($!)
+	ok "cpu pressure above the threshold fires" wait_for 20 fires psi
+	is "io pressure below it does not" "$(fired calm)" 0
+	stop_agent
+else
+	skip "cpu pressure above the threshold fires" "no PSI on this kernel"
+fi
+finish
