@@ -43,6 +43,7 @@ struct agent {
 	size_t n_kernel;
 	/* The capture under way. */
 	struct capture_order order;
+	unsigned int marks_unkept;
 	uint64_t state_since_ns, post_deadline_ns, cooldown_end_ns;
 	bool pre_read; /* the freezer is done with the first bank */
 };
@@ -133,8 +134,14 @@ static void add_mark(struct agent *a, const char *kind, uint64_t ts_ns, const ch
 {
 	struct capture_mark *m;
 
-	if (a->order.n_marks == CAPTURE_MARKS)
+	if (a->order.n_marks == CAPTURE_MARKS) {
+		/* What does not fit is still counted, in the last mark. */
+		m = &a->order.mark[CAPTURE_MARKS - 1];
+		a->marks_unkept++;
+		snprintf(m->text, sizeof(m->text), "%u further triggers, the last one: %.80s",
+			 a->marks_unkept, text);
 		return;
+	}
 	m = &a->order.mark[a->order.n_marks++];
 	m->ts_ns = ts_ns;
 	snprintf(m->kind, sizeof(m->kind), "%s", kind);
@@ -167,6 +174,7 @@ static void begin_capture(struct agent *a, const struct trigger *t, const struct
 	if (r < 0)
 		log_errno(r, "cannot hand the frozen bank to the freezer");
 	o->n_marks = 0;
+	a->marks_unkept = 0;
 	a->pre_read = false;
 	a->v.fired_ns = hit->fired_ns;
 	a->v.seal_delay_ns = sb_monotonic_ns() - hit->fired_ns;

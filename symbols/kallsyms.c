@@ -165,7 +165,7 @@ static int add_edge(struct kallsyms *k, const struct kallsyms_line *l, uint8_t f
 
 static int add_line(struct kallsyms *k, const char *line, size_t len)
 {
-	struct kallsyms_line l;
+	struct kallsyms_line l = {};
 
 	if (!parse_line(line, line + len, &l))
 		return 0;

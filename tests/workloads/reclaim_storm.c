@@ -1,159 +1,213 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The stall of a process that lives at the limit of its memory cgroup: threads that keep a
- * mapped file hot and threads that grow their heap, together more than fits. Every page in
- * sight has just been used, so a thread that must make room searches for seconds, and all who
- * need mmap_lock (ps and top among them, for this process) wait for it.
+ * A real stall: many threads in one small memory cgroup keep slices of a mapped file hot while
+ * others grow anonymous memory beside them. Together they want more than the limit, so faults
+ * end in memcg reclaim, and reclaim takes the pages that the next thread needs.
  */
-#include "tests/workloads/cgroup.h"
-#include "tests/workloads/workload.h"
-
 #include <getopt.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
 
-static const char usage[] =
-	"usage: reclaim_storm [OPTION]...\n"
-	"\n"
-	"Runs a memory reclaim stall in a memory cgroup of its own (version 1 or 2).\n"
-	"\n"
-	"  --seconds S       length of the run, 1 to 3600 (default 30)\n"
-	"  --limit SIZE      limit of the cgroup, 64M or more (default 256M)\n"
-	"  --file-threads N  threads that keep slices of the mapped file hot (default 256)\n"
-	"  --anon-threads N  threads that grow (default 64)\n"
-	"  --file PERCENT    size of the file in percent of the limit (default 80)\n"
-	"  --anon PERCENT    memory of the growing threads, the same way (default 55)\n"
-	"  --ramp S          seconds until they have grown to that (default 5)\n"
-	"  --dir DIR         where the file is made, on a real disk: pages of a tmpfs cannot\n"
-	"                    be reclaimed (default: current directory)\n"
-	"  --help\n"
-	"\n"
-	"Prints 'ready pid=P cgroup=PATH' when the threads run (P is the process that stalls) and\n"
-	"at the end, where a touch is one access to one page:\n"
-	"  pid=P limit_mib=N elapsed_ms=MS touches=N slow_touches=N first_slow_ms=MS\n"
-	"  longest_touch_ms=MS limit_hits=N oom_kills=N user_ms=MS system_ms=MS\n"
-	"A touch is slow from 500 ms; first_slow_ms is counted from the start, -1 if there was none.\n"
-	"\n"
-	"examples:\n"
-	"  reclaim_storm --seconds 20\n"
-	"  reclaim_storm --limit 512M --file-threads 32 --anon-threads 8 --dir /var/tmp\n";
+#include "tests/workloads/cgroup.h"
 
-#define PAGE_BYTES ((size_t)4096)
-#define SLOW_NS    (500 * NSEC_PER_MSEC)
-
-/* Growing goes by small mappings, as an allocator does: each takes mmap_lock for writing. */
-#define GROW_BYTES (16 * PAGE_BYTES)
-
-/* A process in the middle of a stall needs up to a second or two to die. */
-#define KILL_AFTER_MS 2000
-
-/* Written by one thread, read by the parent process. */
-struct thread_stats {
-	uint64_t touches, slow, longest_ns, first_slow_ns;
-	uint64_t pending_ns; /* start of the touch under way, 0 between touches */
-} __attribute__((aligned(64)));
-
-struct shared {
-	uint64_t start_ns;
-	volatile int stop;
-	volatile unsigned int running;
-	struct thread_stats stats[];
-};
+#define MIB (1ULL << 20)
+#define PAGE 4096u
 
 static struct {
-	uint64_t seconds, limit_bytes, file_threads, anon_threads, file_percent, anon_percent, ramp;
+	unsigned long limit_mib, file_threads, anon_threads, file_percent, anon_percent, seconds, ramp;
 	const char *dir;
-} opt = {
-	.seconds = 30,
-	.limit_bytes = UINT64_C(256) << 20,
-	.file_threads = 256,
-	.anon_threads = 64,
-	.file_percent = 80,
-	.anon_percent = 55,
-	.ramp = 5,
-	.dir = ".",
-};
+} o = { 256, 256, 64, 80, 55, 30, 5, "." };
 
-static struct shared *shared;
+static atomic_bool stop;
+static atomic_ullong touches;
 static char *file_map;
 static size_t file_bytes;
+static struct timespec started;
 
-static WL_NOINLINE void touch_page(struct thread_stats *st, volatile char *page, bool write)
+static double elapsed(void)
 {
-	uint64_t ns, start_ns = now_ns();
+	struct timespec now;
 
-	*(volatile uint64_t *)&st->pending_ns = start_ns;
-	if (write)
-		*page = 1;
-	else
-		(void)*page;
-	*(volatile uint64_t *)&st->pending_ns = 0;
-	ns = now_ns() - start_ns;
-	st->touches++;
-	if (ns > st->longest_ns)
-		st->longest_ns = ns;
-	if (ns >= SLOW_NS) {
-		st->slow++;
-		if (!st->first_slow_ns)
-			st->first_slow_ns = start_ns + ns;
-	}
-}
-
-static WL_NOINLINE void read_file(struct thread_stats *st, size_t start, size_t len)
-{
-	while (!shared->stop)
-		for (size_t off = 0; off < len && !shared->stop; off += PAGE_BYTES)
-			touch_page(st, file_map + start + off, false);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - started.tv_sec) + (double)(now.tv_nsec - started.tv_nsec) / 1e9;
 }
 
 static void *file_thread(void *arg)
 {
-	size_t idx = (size_t)(uintptr_t)arg;
-	size_t slice = file_bytes / opt.file_threads / PAGE_BYTES * PAGE_BYTES;
+	size_t slice = file_bytes / o.file_threads / PAGE * PAGE, at = (size_t)(uintptr_t)arg * slice;
+	volatile char *p = file_map + at;
+	unsigned int sum = 0;
 
-	__atomic_fetch_add(&shared->running, 1, __ATOMIC_RELAXED);
-	read_file(&shared->stats[idx], idx * slice, slice);
-	return NULL;
-}
-
-/* Grows to share bytes along a straight line, then lets go of everything and begins anew. */
-static WL_NOINLINE void grow_heap(struct thread_stats *st, size_t share)
-{
-	size_t cnt = share / GROW_BYTES;
-	char **chunk = calloc(cnt, sizeof(*chunk));
-
-	if (!chunk)
-		die("cannot allocate %zu pointers", cnt);
-	while (!shared->stop) {
-		uint64_t start_ns = now_ns();
-		size_t n;
-
-		for (n = 0; n < cnt && !shared->stop; n++) {
-			uint64_t due_ns = start_ns + opt.ramp * NSEC_PER_SEC * n / cnt;
-
-			while (now_ns() < due_ns && !shared->stop)
-				sleep_ms(1);
-			chunk[n] = mmap(NULL, GROW_BYTES, PROT_READ | PROT_WRITE,
-					MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-			if (chunk[n] == MAP_FAILED)
-				die("cannot map %zu bytes", GROW_BYTES);
-			for (size_t off = 0; off < GROW_BYTES; off += PAGE_BYTES)
-				touch_page(st, chunk[n] + off, true);
-		}
-		while (n)
-			munmap(chunk[--n], GROW_BYTES);
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		for (size_t i = 0; i < slice; i += PAGE)
+			sum += (unsigned char)p[i];
+		atomic_fetch_add_explicit(&touches, slice / PAGE, memory_order_relaxed);
 	}
-	free(chunk);
-	return;
+	return (void *)(uintptr_t)sum;
 }
 
 static void *anon_thread(void *arg)
 {
-	size_t idx = (size_t)(uintptr_t)arg;
+	size_t share = o.limit_mib * MIB * o.anon_percent / 100 / o.anon_threads / PAGE * PAGE, size;
+	char *p = mmap(NULL, share, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	__atomic_fetch_add(&shared->running, 1, __ATOMIC_RELAXED);
-	grow_heap(&shared->stats[opt.file_threads + idx],
-		  opt.limit_bytes / 100 * opt.anon_percent / opt.anon_threads);
+	(void)arg;
+	if (p == MAP_FAILED)
+		return NULL;
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		double part = o.ramp ? elapsed() / (double)o.ramp : 1;
+
+		size = part < 1 ? (size_t)((double)share * part) / PAGE * PAGE : share;
+		for (size_t i = 0; i < size; i += PAGE)
+			p[i]++;
+		if (part >= 1) /* give some back and take it again: charges go on */
+			madvise(p, share / 4 / PAGE * PAGE, MADV_DONTNEED);
+	}
 	return NULL;
+}
+
+static int make_file(void)
+{
+	char path[512], block[65536];
+	int fd;
+
+	file_bytes = o.limit_mib * MIB * o.file_percent / 100 / PAGE * PAGE;
+	snprintf(path, sizeof(path), "%s/.reclaim_storm.%d", o.dir, getpid());
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0) {
+		fprintf(stderr, "error: cannot create '%s': %s\n", path, strerror(errno));
+		return -1;
+	}
+	unlink(path);
+	memset(block, 7, sizeof(block));
+	for (size_t done = 0; done < file_bytes; done += sizeof(block)) {
+		if (write(fd, block, sizeof(block)) < 0) {
+			fprintf(stderr, "error: cannot fill '%s': %s\n", path, strerror(errno));
+			return -1;
+		}
+	}
+	fsync(fd);
+	file_map = mmap(NULL, file_bytes, PROT_READ, MAP_SHARED, fd, 0);
+	return file_map == MAP_FAILED ? -1 : 0;
+}
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	atomic_store(&stop, true);
+}
+
+static int storm(void)
+{
+	unsigned long n = o.file_threads + o.anon_threads;
+	pthread_t *t = calloc(n, sizeof(*t));
+	pthread_attr_t attr;
+
+	if (!t || make_file() < 0)
+		return 1;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 65536);
+	clock_gettime(CLOCK_MONOTONIC, &started);
+	for (unsigned long i = 0; i < n; i++) {
+		int r = pthread_create(&t[i], &attr, i < o.file_threads ? file_thread : anon_thread,
+				       (void *)(uintptr_t)i);
+
+		if (r) {
+			fprintf(stderr, "error: cannot start thread %lu: %s\n", i, strerror(r));
+			atomic_store(&stop, true);
+			n = i;
+		}
+	}
+	while (!atomic_load(&stop) && elapsed() < (double)o.seconds)
+		usleep(100000);
+	atomic_store(&stop, true);
+	for (unsigned long i = 0; i < n; i++)
+		pthread_join(t[i], NULL);
+	printf("pid=%d seconds=%.1f touches=%llu\n", getpid(), elapsed(),
+	       (unsigned long long)atomic_load(&touches));
+	return 0;
+}
+
+static unsigned long number(const char *s)
+{
+	char *end;
+	unsigned long v = strtoul(s, &end, 10);
+
+	if (*end || !*s || v > 100000) {
+		fprintf(stderr, "error: '%s': expected a number up to 100000\n", s);
+		exit(2);
+	}
+	return v;
+}
+
+static void parse(int argc, char **argv)
+{
+	static const struct option opts[] = {
+		{ "limit", 1, NULL, 'l' }, { "file-threads", 1, NULL, 'F' },
+		{ "anon-threads", 1, NULL, 'A' }, { "file-percent", 1, NULL, 'f' },
+		{ "anon-percent", 1, NULL, 'a' }, { "seconds", 1, NULL, 's' },
+		{ "ramp", 1, NULL, 'r' }, { "dir", 1, NULL, 'd' }, {}
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", opts, NULL)) != -1) {
+		switch (c) {
+		case 'l': o.limit_mib = number(optarg); break;
+		case 'F': o.file_threads = number(optarg); break;
+		case 'A': o.anon_threads = number(optarg); break;
+		case 'f': o.file_percent = number(optarg); break;
+		case 'a': o.anon_percent = number(optarg); break;
+		case 's': o.seconds = number(optarg); break;
+		case 'r': o.ramp = number(optarg); break;
+		case 'd': o.dir = optarg; break;
+		default:
+			fprintf(stderr, "usage: reclaim_storm [--limit MIB] [--file-threads N] "
+				"[--anon-threads N] [--file-percent P] [--anon-percent P]\n"
+				"       [--seconds S] [--ramp S] [--dir DIR on a real disk]\n");
+			exit(2);
+		}
+	}
+	if (!o.limit_mib || !o.file_threads || !o.anon_threads)
+		exit(2);
+}
+
+/* The parent stays outside the cgroup, so that it can always clean up. */
+int main(int argc, char **argv)
+{
+	struct wl_cgroup cg;
+	int status = 0, r;
+	pid_t child;
+
+	parse(argc, argv);
+	/* No SA_RESTART: waitpid() below must return, so that the signal is passed on. */
+	sigaction(SIGTERM, &(struct sigaction){ .sa_handler = on_signal }, NULL);
+	sigaction(SIGINT, &(struct sigaction){ .sa_handler = on_signal }, NULL);
+	child = fork();
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		r = wl_cgroup_enter(&cg, "stallbox-storm", o.limit_mib * MIB);
+		if (r < 0) {
+			fprintf(stderr, "error: cannot make a memory cgroup: %s\n", strerror(-r));
+			_exit(77);
+		}
+		r = storm();
+		fflush(stdout);
+		wl_cgroup_leave(&cg);
+		_exit(r);
+	}
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		kill(child, SIGTERM);
+	/* The kernel's OOM killer may have taken the child: its group is still to be removed. */
+	snprintf(cg.path, sizeof(cg.path), "/sys/fs/cgroup/memory/stallbox-storm.%d", child);
+	rmdir(cg.path);
+	snprintf(cg.path, sizeof(cg.path), "/sys/fs/cgroup/stallbox-storm.%d", child);
+	rmdir(cg.path);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }

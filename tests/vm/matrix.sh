@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Part of `make test`: the root tests on another kernel than this machine's. Every check inside
+# is a check here. STALLBOX_VM_KERNELS="5.10 6.1" runs others.
+. "$(dirname "$0")/../lib.sh"
+cd "$ROOT" || exit 1
+
+if ! command -v qemu-system-x86_64 >/dev/null; then
+	skip "root tests on other kernels" "qemu-system-x86 is not installed"
+	finish
+fi
+for k in ${STALLBOX_VM_KERNELS:-6.1}; do
+	if ! tests/vm/get-kernel "$k" >"$TEST_TMP/get" 2>&1; then
+		skip "root tests on kernel $k" "the kernel package cannot be had: $(tail -n 1 "$TEST_TMP/get")"
+		continue
+	fi
+	VM_TIMEOUT=1000 tests/vm/check "$k" bpf >"$TEST_TMP/out" 2>&1
+	if ! ls build/vm/"$k"/logs/*.log >/dev/null 2>&1; then
+		fail "kernel $k boots and runs the tests" "$(tail -n 20 "build/vm/$k/result")"
+		continue
+	fi
+	for log in build/vm/"$k"/logs/*.log; do
+		name=$(basename "$log" .log)
+		while IFS= read -r line; do
+			text=${line#* - }
+			case $line in
+			"not ok"*) fail "$k $name: $text" "$(grep -A6 -F -- "$line" "$log" | tail -n +2 | head -n 6)" ;;
+			*"# SKIP"*) skip "$k $name: ${text%% \# SKIP*}" "${text##*\# SKIP }" ;;
+			*) pass "$k $name: $text" ;;
+			esac
+		done < <(grep -E '^(not )?ok\b' "$log")
+	done
+done
+finish
