@@ -76,7 +76,7 @@ static __always_inline void switch_out(void *ctx, bool preempt, struct task_stru
 	if (want)
 		save_ustack(ctx, tid, since, c);
 	if (blocked && !(t->flags & SB_TS_BLOCKED_INFLIGHT)) {
-		__u32 match = sb_trigger_match(SB_KTRIG_BLOCKED, prev->comm);
+		__u32 match = sb_trigger_match(SB_KTRIG_BLOCKED);
 
 		if (match) {
 			if (sb_inflight_add(tid, SB_INFLIGHT_BLOCKED, match)) {

@@ -10,8 +10,6 @@ static __always_inline int span_begin(__u32 kind, __u32 order, __u32 gfp, bool w
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct sb_task_state *t = sb_state_of(tid);
-	char comm[SB_COMM] = {};
-	__u32 match;
 
 	if (!t)
 		return 0;
@@ -22,13 +20,13 @@ static __always_inline int span_begin(__u32 kind, __u32 order, __u32 gfp, bool w
 	t->order = order;
 	t->gfp = gfp;
 	t->reclaim_kind = kind;
+	t->reclaim_match = 0;
 	if (!watch)
 		return 0;
-	bpf_get_current_comm(comm, sizeof(comm));
-	match = sb_trigger_match(SB_KTRIG_RECLAIM, comm);
-	if (!match || (t->flags & SB_TS_RECLAIM_INFLIGHT))
+	t->reclaim_match = sb_trigger_match(SB_KTRIG_RECLAIM);
+	if (!t->reclaim_match || (t->flags & SB_TS_RECLAIM_INFLIGHT))
 		return 0;
-	if (sb_inflight_add(tid, SB_INFLIGHT_RECLAIM, match)) {
+	if (sb_inflight_add(tid, SB_INFLIGHT_RECLAIM, t->reclaim_match)) {
 		t->flags |= SB_TS_RECLAIM_INFLIGHT;
 	} else {
 		struct sb_cpu *c = sb_this_cpu();
@@ -40,13 +38,8 @@ static __always_inline int span_begin(__u32 kind, __u32 order, __u32 gfp, bool w
 }
 
 /* A span that ended may have crossed a threshold since the last scan. */
-static __always_inline void fire_ended(__u32 tid, __u64 duration)
+static __always_inline void fire_ended(__u32 tid, __u32 match, __u64 duration)
 {
-	char comm[SB_COMM] = {};
-	__u32 match;
-
-	bpf_get_current_comm(comm, sizeof(comm));
-	match = sb_trigger_match(SB_KTRIG_RECLAIM, comm);
 	for (__u32 i = 0; i < SB_KTRIGGERS; i++) {
 		if (!(match & (1u << i)) || control.trigger[i].count > 1 ||
 		    duration < control.trigger[i].threshold_ns)
@@ -57,7 +50,7 @@ static __always_inline void fire_ended(__u32 tid, __u64 duration)
 }
 
 static __always_inline int span_end(void *ctx, __u64 nr_reclaimed, bool have_reclaimed,
-				    __u32 scratch_id, bool watch)
+				    __u32 scratch_id)
 {
 	__u64 id = bpf_get_current_pid_tgid(), duration;
 	struct sb_task_state *t = sb_state_of(id);
@@ -105,8 +98,8 @@ static __always_inline int span_end(void *ctx, __u64 nr_reclaimed, bool have_rec
 	task = bpf_map_lookup_elem(&tasks, &tidx);
 	p->cgroup_id = task ? task->cgroup_id : 0;
 	sb_emit(s);
-	if (watch)
-		fire_ended(tid, duration);
+	if (t->reclaim_match)
+		fire_ended(tid, t->reclaim_match, duration);
 	return 0;
 }
 
@@ -120,7 +113,7 @@ int direct_begin(__u64 *ctx)
 SEC("tp_btf/mm_vmscan_direct_reclaim_end")
 int direct_end(__u64 *ctx)
 {
-	return span_end(ctx, ctx[0], true, SB_SCRATCH_RECLAIM_DIRECT, true);
+	return span_end(ctx, ctx[0], true, SB_SCRATCH_RECLAIM_DIRECT);
 }
 
 SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
@@ -132,7 +125,7 @@ int memcg_begin(__u64 *ctx)
 SEC("tp_btf/mm_vmscan_memcg_reclaim_end")
 int memcg_end(__u64 *ctx)
 {
-	return span_end(ctx, ctx[0], true, SB_SCRATCH_RECLAIM_MEMCG, true);
+	return span_end(ctx, ctx[0], true, SB_SCRATCH_RECLAIM_MEMCG);
 }
 
 /* kswapd runs as long as it must: no span of it is "too old", so no trigger watches. */
@@ -150,7 +143,7 @@ int kswapd_sleep(__u64 *ctx)
 	/* It sleeps once more than it wakes: the first sleep after boot or load is no span. */
 	if (!t || t->tid != (__u32)bpf_get_current_pid_tgid() || !t->reclaim_start_ns)
 		return 0;
-	return span_end(ctx, 0, false, SB_SCRATCH_KSWAPD, false);
+	return span_end(ctx, 0, false, SB_SCRATCH_KSWAPD);
 }
 
 /* (nid, nr_scanned, nr_reclaimed, ...): summed for the span it happens in. */

@@ -88,7 +88,7 @@ struct sb_ktrigger {
 	__u32 type;
 	__u32 count; /* how many at a time */
 	__u64 threshold_ns;
-	char comm[SB_COMM]; /* "" any */
+	__u64 comm[SB_COMM / 8]; /* zero-padded; 0 any */
 };
 
 /* The control words: one page, mapped read-write by the agent. The ring's bank is
@@ -135,7 +135,8 @@ struct sb_task_state {
 	__u8 order, reclaim_kind;
 	__u8 long_blocks; /* the last blocks were long: save the user stack again */
 	__u8 flags;	  /* enum sb_task_state_flag */
-	__u64 pad;
+	__u32 reclaim_match; /* bit i: trigger[i] watches the current reclaim span */
+	__u32 pad;
 };
 enum sb_task_state_flag { SB_TS_BLOCKED_INFLIGHT = 1, SB_TS_RECLAIM_INFLIGHT = 2 };
 _Static_assert(sizeof(struct sb_task_state) == 48, "task state layout");

@@ -31,8 +31,9 @@ int stackshot(struct bpf_iter__task *ctx)
 	shot.state = sb_task_state_bits(t);
 	cpu = sb_task_cpu(t);
 	shot.cpu = cpu;
-	shot.on_rq = t->on_rq != 0;
-	shot.on_cpu = t->on_cpu != 0;
+	/* int until 7.0, then narrower: read by whatever size the kernel has. */
+	shot.on_rq = BPF_CORE_READ_BITFIELD_PROBED(t, on_rq) != 0;
+	shot.on_cpu = BPF_CORE_READ_BITFIELD_PROBED(t, on_cpu) != 0;
 	shot.kthread = (t->flags & PF_KTHREAD) != 0;
 	i = shot.tid & (SB_TASKS - 1);
 	{

@@ -78,7 +78,7 @@ static void write_kernel_triggers(struct agent *a)
 		a->kernel_index[a->n_kernel] = i;
 		c->trigger[a->n_kernel].count = k->count;
 		c->trigger[a->n_kernel].threshold_ns = k->threshold_ns;
-		memcpy(c->trigger[a->n_kernel].comm, k->comm, sizeof(k->comm));
+		memcpy(c->trigger[a->n_kernel].comm, k->comm, strlen(k->comm));
 		c->trigger[a->n_kernel].type = k->type == TRIGGER_KERNEL_BLOCKED ? SB_KTRIG_BLOCKED :
 										    SB_KTRIG_RECLAIM;
 		a->n_kernel++;

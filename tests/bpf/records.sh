@@ -38,7 +38,11 @@ is "all of them in state S" "$(jq -r 'select(.duration_ns >= 49000000) | .state'
 
 # Weighted: a sample that came late stands for its whole gap.
 ns=$(events --kind on-cpu --pid "$spin_pid" --no-stacks "$BUNDLE" | jq -s 'map(.duration_ns) | add')
-between "2 s of spinning are 198 +- 4 samples" $(((ns + 5050505) / 10101010)) 194 202
+if [ -n "${STALLBOX_IN_VM:-}" ]; then
+	skip "2 s of spinning are 198 +- 4 samples" "an emulated CPU has no exact clock"
+else
+	between "2 s of spinning are 198 +- 4 samples" $(((ns + 5050505) / 10101010)) 194 202
+fi
 spin=$(events --kind on-cpu --pid "$spin_pid" "$BUNDLE" | jq -r '.ustack | join(";")' | grep -c spin_inner)
 between "and nearly all show the spinning function" "$spin" 180 210
 
