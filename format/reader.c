@@ -182,6 +182,12 @@ static ssize_t decode_frame(struct bundle *b, const uint8_t *buf, size_t len, si
 		*ret_what = "frame claims more plain bytes than any bundle has";
 		return -EBADMSG;
 	}
+	/* Frame_Header_Descriptor (RFC 8878, 3.1.1.1.1): checksum on, reserved bits zero. Without
+	 * a checksum a damaged frame could pass for a whole one. */
+	if ((buf[4] & 0x1c) != 0x04) {
+		*ret_what = "frame without a checksum";
+		return -EBADMSG;
+	}
 	packed = ZSTD_findFrameCompressedSize(buf, len);
 	if (ZSTD_isError(packed)) {
 		*ret_what = "damaged frame";

@@ -617,7 +617,8 @@ int bundle_writer_header(struct bundle_writer *w, const struct bundle_header *h)
 	put_chunk(w, &c);
 	free(config);
 	free(missing);
-	return w->error;
+	/* A frame of its own: damage elsewhere must not take what fired and when. */
+	return flush_frame(w);
 }
 
 #define SHOT_BATCH 2000

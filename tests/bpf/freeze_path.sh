@@ -2,7 +2,7 @@
 # The freeze path opens no file of a victim: strace of every process of the agent over a whole
 # freeze. What may take a victim's mmap_lock comes only after the raw bundle is durable.
 . "$(dirname "$0")/../lib.sh"
-. "$(dirname "$0")/agent.sh"
+. "$(dirname "$0")/../agent.sh"
 
 if ! command -v strace >/dev/null; then
 	skip "strace of a freeze" "strace is not installed"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Reclaim spans against an independent count: bpftrace beside us, in the same run.
 . "$(dirname "$0")/../lib.sh"
-. "$(dirname "$0")/agent.sh"
+. "$(dirname "$0")/../agent.sh"
 
 DISK=${SCRATCH:-/var/tmp}
 if ! command -v bpftrace >/dev/null; then

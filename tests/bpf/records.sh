@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Known truth: counted events are caused, and exactly that number must be in the bundle.
 . "$(dirname "$0")/../lib.sh"
-. "$(dirname "$0")/agent.sh"
+. "$(dirname "$0")/../agent.sh"
 
 start_agent --post 1s || { fail "agent starts"; finish; }
 pass "agent starts"

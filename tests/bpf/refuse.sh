@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the agent cannot work with is refused with a message that says what, where and what to do.
 . "$(dirname "$0")/../lib.sh"
-. "$(dirname "$0")/agent.sh"
+. "$(dirname "$0")/../agent.sh"
 
 extra_cleanup() { umount "$TEST_TMP/full" 2>/dev/null; }
 run() { # OPTIONS: output in $OUT, status in $RC

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The agent is killed: recording goes on, the next agent takes over, one continuous history.
 . "$(dirname "$0")/../lib.sh"
-. "$(dirname "$0")/agent.sh"
+. "$(dirname "$0")/../agent.sh"
 
 start_agent --post 1s || { fail "agent starts"; finish; }
 "$WORKLOADS/sleeper" 11 20 >"$TEST_TMP/a"

@@ -2,7 +2,7 @@
 # Each trigger kind fires on the real condition and not below it; the bundle holds the time
 # before and the window after; two triggers make one bundle and say so.
 . "$(dirname "$0")/../lib.sh"
-. "$(dirname "$0")/agent.sh"
+. "$(dirname "$0")/../agent.sh"
 
 DISK=${SCRATCH:-/var/tmp}
 captures() { status_of .captures; }

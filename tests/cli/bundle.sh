@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# What the user sees of a bundle with known contents: counts add up, damage is told, names are
+# harmless.
+. "$(dirname "$0")/../lib.sh"
+
+B=$TEST_TMP/x.stall.pb.zst
+"$BUILD/tests/helpers/make_bundle" "$B" events=5000 || { fail "make_bundle"; finish; }
+
+info=$("$STALLBOX" info --json "$B")
+is "info counts every event" "$(jq -c .events <<<"$info")" '{"on-cpu":3000,"off-cpu":1500,"reclaim":500}'
+is "the stackshot is counted" "$(jq .stackshot_threads <<<"$info")" 17
+is "losses are told" "$(jq '.losses[0].count' <<<"$info")" 12345
+is "events lists every one" "$("$STALLBOX" events --json "$B" | wc -l)" 5000
+is "fold adds up: samples" "$("$STALLBOX" fold "$B" | awk '{n += $NF} END {print n}')" 3000
+us=$("$STALLBOX" events --json --kind off-cpu "$B" | jq -s 'map((.duration_ns + 500) / 1000 | floor) | add')
+is "fold adds up: off-CPU microseconds" "$("$STALLBOX" fold --kind off-cpu "$B" | awk '{n += $NF} END {print n}')" "$us"
+is "fold adds up: blocked threads" "$("$STALLBOX" fold --kind blocked "$B" | awk '{n += $NF} END {print n}')" 17
+is "no line stands twice" "$("$STALLBOX" fold "$B" | sed 's/ [0-9]*$//' | sort | uniq -d | wc -l)" 0
+a=$("$STALLBOX" events --json --until 0 "$B" | wc -l)
+b=$("$STALLBOX" events --json --since 1us "$B" | wc -l)
+is "since and until cut at the trigger" $((a + b)) 5000
+is "events are in time order" "$("$STALLBOX" events --json --no-stacks "$B" | jq .ts_ns | sort -nc && echo yes)" yes
+is "a filter by comm" "$("$STALLBOX" events --json --comm worker3 "$B" | jq -r .comm | sort -u)" worker3
+is "names are resolved" "$("$STALLBOX" fold "$B" | grep -cvE 'kfunc_[0-9]+_\[k\] [0-9]+$')" 0
+is "standard input" "$("$STALLBOX" info --json - <"$B" | jq .events.reclaim)" 500
+ok "verify" "$STALLBOX" verify "$B"
+ok "stock tools decode it" bash -c "zstdcat '$B' | protoc --proto_path='$ROOT/format' --decode=stallbox.v1.Capture '$ROOT/format/capture.proto' >'$TEST_TMP/text'"
+is "and see the same losses" "$(grep -c 'count: 12345' "$TEST_TMP/text")" 1
+
+# Cut at every 4 KiB: recover gives every whole frame, and that file is whole but for its end.
+size=$(stat -c %s "$B")
+bad=0
+cuts=0
+for ((n = 4096; n < size; n += 4096)); do
+	head -c "$n" "$B" >"$TEST_TMP/cut"
+	cuts=$((cuts + 1))
+	"$STALLBOX" recover "$TEST_TMP/cut" -o "$TEST_TMP/rec" 2>/dev/null || { [ "$("$STALLBOX" events --json "$TEST_TMP/cut" 2>/dev/null | wc -l)" = 0 ] || bad=$((bad + 1)); continue; }
+	want=$("$STALLBOX" verify --json "$TEST_TMP/cut" | jq .events)
+	got=$("$STALLBOX" verify --json "$TEST_TMP/rec" | jq -c '[.events, .bad_frames, .skipped_bytes]')
+	[ "$got" = "[$want,0,0]" ] || bad=$((bad + 1))
+done
+between "cuts tried" $cuts 5 1000
+is "each cut is recovered frame by frame" $bad 0
+
+cp "$B" "$TEST_TMP/flip"
+printf '\xff' | dd of="$TEST_TMP/flip" bs=1 seek=$((size * 3 / 4)) conv=notrunc status=none
+out=$("$STALLBOX" verify "$TEST_TMP/flip")
+is "a flipped byte makes verify fail" $? 1
+like "and it says where" "$out" 'first at offset [0-9]+'
+ok "the rest can still be read" bash -c "'$STALLBOX' info '$TEST_TMP/flip' 2>/dev/null | grep -q reclaim-age"
+
+# Hostile names.
+H=$TEST_TMP/h.stall.pb.zst
+"$BUILD/tests/helpers/make_bundle" "$H" events=500 hostile=1
+for k in on-cpu off-cpu reclaim blocked; do
+	"$STALLBOX" flame --kind $k -o "$TEST_TMP/$k.svg" "$H"
+	ok "the $k flame graph of hostile names is well-formed" xmllint --noout "$TEST_TMP/$k.svg"
+done
+is "one script element, our own" "$(grep -c '<script' "$TEST_TMP/on-cpu.svg")" 1
+is "no escape reaches the terminal" "$({ "$STALLBOX" info "$H"; "$STALLBOX" events "$H"; "$STALLBOX" fold "$H"; } | grep -c $'\x1b')" 0
+is "JSON stays JSON" "$("$STALLBOX" events --json "$H" | jq -c . | wc -l)" 500
+
+# list: a good one, a damaged one, a foreign one.
+mkdir "$TEST_TMP/dir"
+cp "$B" "$TEST_TMP/dir/a-20261120T000001Z-x.stall.pb.zst"
+cp "$TEST_TMP/flip" "$TEST_TMP/dir/a-20261120T000002Z-x.stall.pb.zst"
+echo text >"$TEST_TMP/dir/a-20261120T000003Z-x.stall.pb.zst"
+is "list tells them apart, newest first" "$("$STALLBOX" list --json "$TEST_TMP/dir" | jq -r .state | tr '\n' ' ')" "unreadable damaged complete "
+finish

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Usage errors, bad input and exit codes.
+. "$(dirname "$0")/../lib.sh"
+
+code() { # WHAT EXPECTED COMMAND...: output in $OUT
+	local what=$1 want=$2
+	shift 2
+	OUT=$("$@" 2>&1 </dev/null)
+	is "$what: exit status" $? "$want"
+}
+code "no command" 2 "$STALLBOX"
+code "an unknown command" 2 "$STALLBOX" frobnicate
+like "is named" "$OUT" "unknown command 'frobnicate'"
+for c in info list flame fold events verify recover freeze status; do
+	code "$c --help" 0 "$STALLBOX" $c --help
+	is "$c --help fits 80 columns" "$(awk 'length > 100' <<<"$OUT" | wc -l)" 0
+	code "$c with an unknown option" 2 "$STALLBOX" $c --nope
+	like "$c names it" "$OUT" "unknown option '--nope'.*try 'stallbox $c --help'"
+done
+code "no bundle" 2 "$STALLBOX" info
+code "a missing file" 3 "$STALLBOX" info "$TEST_TMP/none"
+like "says so" "$OUT" "cannot read '.*none': No such file"
+: >"$TEST_TMP/empty"
+code "an empty file" 1 "$STALLBOX" info "$TEST_TMP/empty"
+like "says so" "$OUT" 'the file is empty.*hint:'
+echo "some text" >"$TEST_TMP/text"
+code "a foreign file" 1 "$STALLBOX" fold "$TEST_TMP/text"
+like "says what was expected" "$OUT" 'not a stallbox bundle.*offset|at offset 0.*not a stallbox bundle'
+code "a directory" 1 "$STALLBOX" verify "$TEST_TMP"
+code "an unknown kind" 2 "$STALLBOX" fold --kind foo "$TEST_TMP/text"
+code "no agent" 3 "$STALLBOX" status --socket "$TEST_TMP/no.sock"
+like "with a hint" "$OUT" 'no agent answers.*hint: start it'
+"$BUILD/tests/helpers/make_bundle" "$TEST_TMP/b"
+"$STALLBOX" events "$TEST_TMP/b" >/dev/full 2>"$TEST_TMP/err"
+is "a full disk is a failure" $? 1
+like "and is told" "$(cat "$TEST_TMP/err")" 'No space left'
+
+code "stallboxd: an unknown option" 2 "$STALLBOXD" --nope
+code "stallboxd: a bad trigger" 2 "$STALLBOXD" --trigger 'psi:memory:ful:150ms/2s'
+like "names the word" "$OUT" "unknown pressure 'ful'"
+code "stallboxd: a size without a unit" 2 "$STALLBOXD" --memory 64
+like "says what is expected" "$OUT" 'expected a size with a unit'
+cat >"$TEST_TMP/conf" <<'CONF'
+[Recorder]
+Frequency=99
+PostWindow=15
+Cooldwon=3s
+[Trigger web]
+Spec=probe:tcp://127.0.0.1
+[Nonsense]
+x=y
+CONF
+code "stallboxd: a bad configuration" 78 "$STALLBOXD" --config "$TEST_TMP/conf"
+like "every error with its line" "$OUT" 'conf:3: \[Recorder\] PostWindow.*conf:4: \[Recorder\] Cooldwon: unknown key.*conf:6: \[Trigger web\] Spec.*conf:7: '
+code "stallboxd: a configuration that is not there" 78 "$STALLBOXD" --config "$TEST_TMP/none"
+finish

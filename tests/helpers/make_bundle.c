@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Writes a synthetic bundle with known contents: make_bundle OUT [key=value]...
+ * events, cpus, stacks, threads, seed; hostile=1 puts markup and escapes into names. */
+#include <stdio.h>
+
+#include "format/writer.h"
+
+static struct {
+	unsigned long events, cpus, stacks, threads, seed, hostile;
+} o = { 1000, 4, 50, 20, 1, 0 };
+
+#define TRIGGER_NS (100 * NSEC_PER_SEC)
+#define KERNEL_TEXT 0xffffffff81000000ULL
+
+static uint64_t state;
+
+static uint64_t rnd(void)
+{
+	state += 0x9E3779B97F4A7C15ULL;
+	return sb_mix64(state);
+}
+
+static int to_file(void *ctx, const void *buf, size_t len)
+{
+	return fwrite(buf, 1, len, ctx) == len ? 0 : -5;
+}
+
+static void header(struct bundle_writer *w)
+{
+	struct bundle_clock clock = { TRIGGER_NS, 1790000000000000000LL, TRIGGER_NS };
+	uint32_t online[] = { 0, 1, 2, 3 };
+	struct bundle_kv config = { "Frequency", "99" };
+	struct bundle_kv missing = { "lock contention", "no such tracepoint" };
+	struct bundle_header h = {
+		.producer = "make_bundle", .hostname = o.hostile ? "<b>evil</b>" : "golden",
+		.machine_id_hash = "0", .boot_id = "0", .kernel_release = "6.1.0", .kernel_version = "#1",
+		.arch = "x86_64", .page_size = 4096, .cpus_possible = 4, .cpu_online = online,
+		.n_cpu_online = 4, .mem_total_bytes = 1ULL << 34, .clocks = &clock, .n_clocks = 1,
+		.config = &config, .n_config = 1, .missing = &missing, .n_missing = 1,
+		.sample_period_ns = 10101010, .offcpu_threshold_ns = NSEC_PER_MSEC, .ring_bytes = 8 << 20,
+		.trigger = { "reclaim-age", "kernel", "kernel:reclaim>500ms", "ms",
+			     o.hostile ? "</text><script>alert(1)</script>\033[2J" : "tid 1 in reclaim",
+			     TRIGGER_NS, 512, 500, 1000 },
+	};
+
+	bundle_writer_header(w, &h);
+}
+
+static uint32_t *make_stacks(struct bundle_writer *w, uint32_t process, bool kernel)
+{
+	uint32_t *ids = calloc(o.stacks, sizeof(*ids));
+
+	for (unsigned long i = 0; ids && i < o.stacks; i++) {
+		uint64_t addr[24];
+		uint32_t n = 5 + (uint32_t)(rnd() % 18);
+		struct bundle_stack s = { addr, n, kernel ? 0 : process, kernel ? 1 : 2 };
+
+		for (uint32_t k = 0; k < n; k++)
+			addr[k] = kernel ? KERNEL_TEXT + 0x100 * (rnd() % 512) :
+					   0x400000 + 0x100 * (rnd() % 512);
+		ids[i] = bundle_writer_stack(w, rnd() | 1, &s);
+	}
+	return ids;
+}
+
+static void symbols(struct bundle_writer *w, uint32_t binary, uint64_t base, const char *prefix)
+{
+	struct bundle_symbol sym[512];
+	char names[512][64];
+
+	for (int i = 0; i < 512; i++) {
+		snprintf(names[i], sizeof(names[i]), o.hostile && i % 7 == 0 ? "%s<script>%d;\033[31m" :
+			 "%s_%d", prefix, i);
+		sym[i] = (struct bundle_symbol){ base + 0x100u * (unsigned int)i,
+						 base + 0x100u * (unsigned int)i, names[i], "" };
+	}
+	bundle_writer_symbols(w, binary, binary ? "symtab" : "kallsyms", sym, 512);
+}
+
+static void events(struct bundle_writer *w, const uint32_t *threads, const uint32_t *kernel,
+		   const uint32_t *user)
+{
+	uint64_t *now = calloc(o.cpus, sizeof(*now));
+
+	for (unsigned long i = 0; now && i < o.events; i++) {
+		uint32_t cpu = (uint32_t)(i % o.cpus);
+		struct bundle_event e = {
+			.kind = i % 10 < 6 ? BUNDLE_ON_CPU : i % 10 < 9 ? BUNDLE_OFF_CPU : BUNDLE_RECLAIM,
+			.cpu = cpu,
+			.thread = threads[rnd() % o.threads],
+			.kstack = kernel[rnd() % o.stacks],
+			.ustack = user[rnd() % o.stacks],
+		};
+
+		now[cpu] += 10000000 + rnd() % 300000;
+		e.ts_ns = 10 * NSEC_PER_SEC + now[cpu] % (100 * NSEC_PER_SEC);
+		e.duration_ns = e.kind == BUNDLE_ON_CPU ? 10101010 : 1000000 + rnd() % 90000000;
+		e.state = e.kind == BUNDLE_OFF_CPU ? 1 + rnd() % 2 : 0;
+		e.runq_delay_ns = e.kind == BUNDLE_OFF_CPU ? rnd() % 1000000 : 0;
+		e.reclaim_kind = e.kind == BUNDLE_RECLAIM ? 2 : 0;
+		e.nr_reclaimed = e.kind == BUNDLE_RECLAIM ? rnd() % 64 : 0;
+		bundle_writer_event(w, &e);
+	}
+	free(now);
+}
+
+static void tail(struct bundle_writer *w, const uint32_t *threads, const uint32_t *kernel)
+{
+	struct bundle_shot_thread shot[17];
+	struct bundle_loss loss = { BUNDLE_LOSS_OVERWRITTEN, BUNDLE_OFF_CPU, -1, 12345, "records",
+				    "older than the ring reaches back" };
+	struct bundle_mark mark = { TRIGGER_NS + NSEC_PER_SEC, "merged", "trigger 'psi' fired again" };
+	struct bundle_program_cost prog = { "sched_switch", 1000, 150000, 0 };
+	struct bundle_cost cost = { 1, 2 * NSEC_PER_SEC, &prog, 1, 1000000, 4 << 20, 64 << 20, 10, 0 };
+	struct bundle_footer footer = { .closed_ns = 120 * NSEC_PER_SEC, .symbolized = true,
+					.raw_durable_ns = TRIGGER_NS + 1, .pre_durable_ns = TRIGGER_NS + 1 };
+	uint64_t ts[3] = { 1, 2, 3 };
+	int64_t value[3] = { 10, 5, 20 };
+	struct bundle_series series = { "psi.memory.full", "", "us", true, ts, value, 3 };
+
+	for (int i = 0; i < 17; i++)
+		shot[i] = (struct bundle_shot_thread){ .thread = threads[i % (int)o.threads], .state = 2,
+						       .since_ns = TRIGGER_NS - NSEC_PER_SEC,
+						       .kstack = kernel[0] };
+	bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, 17, 17, 0);
+	bundle_writer_losses(w, &loss, 1);
+	bundle_writer_marks(w, &mark, 1);
+	bundle_writer_series(w, &series);
+	bundle_writer_cost(w, &cost);
+	bundle_writer_flush(w);
+	symbols(w, 0, KERNEL_TEXT, "kfunc");
+	symbols(w, 1, 0x1000, "ufunc");
+	bundle_writer_finish(w, &footer);
+}
+
+static void arguments(int argc, char **argv)
+{
+	for (int i = 2; i < argc; i++) {
+		static const char *const keys[] = { "events", "cpus", "stacks", "threads", "seed", "hostile" };
+		unsigned long *fields[] = { &o.events, &o.cpus, &o.stacks, &o.threads, &o.seed, &o.hostile };
+
+		for (size_t k = 0; k < SB_ARRAY_SIZE(keys); k++) {
+			size_t n = strlen(keys[k]);
+
+			if (!strncmp(argv[i], keys[k], n) && argv[i][n] == '=')
+				*fields[k] = strtoul(argv[i] + n + 1, NULL, 10);
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct bundle_writer *w;
+	struct bundle_mapping map = { 0x400000, 0x100000, 0x1000, 1 };
+	struct bundle_process p = { .pid = 1000, .comm = "server", .maps = &map, .n_maps = 1,
+				    .map_state = BUNDLE_MAPS_READ };
+	FILE *f = argc > 1 ? fopen(argv[1], "w") : NULL;
+	uint32_t *threads, *kernel, *user;
+	int r;
+
+	if (!f)
+		return 2;
+	arguments(argc, argv);
+	state = o.seed;
+	if (bundle_writer_new(to_file, f, 3, &w) < 0)
+		return 1;
+	header(w);
+	p.cgroup = bundle_writer_cgroup(w, 77, "/system.slice/server.service");
+	bundle_writer_binary(w, "/usr/bin/server", "12345678901234567890", 20, 0);
+	p.id = bundle_writer_process(w, &p);
+	threads = calloc(o.threads, sizeof(*threads));
+	for (unsigned long i = 0; threads && i < o.threads; i++) {
+		char comm[32];
+		struct bundle_thread t = { (uint32_t)(1000 + i), p.id, comm, p.cgroup };
+
+		snprintf(comm, sizeof(comm), o.hostile ? "w<i>;\033[5m\xff%lu" : "worker%lu", i % 5);
+		threads[i] = bundle_writer_thread(w, &t);
+	}
+	kernel = make_stacks(w, p.id, true);
+	user = make_stacks(w, p.id, false);
+	events(w, threads, kernel, user);
+	tail(w, threads, kernel);
+	r = bundle_writer_error(w);
+	bundle_writer_free(w);
+	free(threads);
+	free(kernel);
+	free(user);
+	return fclose(f) || r ? 1 : 0;
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Writer and reader: what goes in comes out; what is cut, flipped or made up does no harm. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <zstd.h>
+
+#include <cmocka.h>
+
+#include "format/reader.h"
+#include "format/writer.h"
+
+static char path[] = "/tmp/stallbox-test-bundle.XXXXXX";
+
+struct buffer {
+	uint8_t data[1 << 20];
+	size_t len;
+};
+static struct buffer whole;
+
+static int to_buffer(void *ctx, const void *buf, size_t len)
+{
+	struct buffer *b = ctx;
+
+	assert_true(b->len + len <= sizeof(b->data));
+	memcpy(b->data + b->len, buf, len);
+	b->len += len;
+	return 0;
+}
+
+#define EVENTS 300
+
+static void write_bundle(struct buffer *out)
+{
+	struct bundle_writer *w;
+	struct bundle_header h = { .producer = "test", .hostname = "host", .sample_period_ns = 10101010,
+				   .trigger = { "t", "manual", "manual", "", "why", 5000000, 1, 2, 3 } };
+	uint64_t kaddr[] = { 0xffffffff81000010ULL, 0xffffffff81000020ULL }, uaddr[] = { 0x401234 };
+	struct bundle_stack ks = { kaddr, 2, 0, BUNDLE_UNWIND_KERNEL }, us = { uaddr, 1, 1, BUNDLE_UNWIND_FP };
+	struct bundle_mapping map = { 0x400000, 0x10000, 0x2000, 1 };
+	struct bundle_process p = { .pid = 42, .comm = "proc", .maps = &map, .n_maps = 1 };
+	struct bundle_thread t = { 43, 1, "thread", 0 };
+	struct bundle_symbol sym = { 0x3234, 0x3000, "user_function", "" };
+	struct bundle_loss loss = { BUNDLE_LOSS_DROPPED, BUNDLE_OFF_CPU, 2, 99, "records", "because" };
+	struct bundle_footer footer = { .closed_ns = 7 };
+
+	out->len = 0;
+	assert_int_equal(bundle_writer_new(to_buffer, out, 3, &w), 0);
+	assert_int_equal(bundle_writer_header(w, &h), 0);
+	assert_int_equal(bundle_writer_binary(w, "/bin/x", "abc", 3, 0), 1);
+	assert_int_equal(bundle_writer_process(w, &p), 1);
+	assert_int_equal(bundle_writer_thread(w, &t), 1);
+	assert_int_equal(bundle_writer_thread(w, &t), 1);
+	assert_int_equal(bundle_writer_stack(w, 11, &ks), 1);
+	assert_int_equal(bundle_writer_stack(w, 12, &us), 2);
+	assert_int_equal(bundle_writer_find_stack(w, 12), 2);
+	for (uint64_t i = 0; i < EVENTS; i++) {
+		struct bundle_event e = { .kind = i % 3 ? BUNDLE_OFF_CPU : BUNDLE_RECLAIM, .cpu = i % 2,
+					  .ts_ns = 1000000 + i * 1000, .thread = 1, .kstack = 1,
+					  .ustack = 2, .duration_ns = i * 1000, .state = 2,
+					  .nr_reclaimed = i % 3 ? 0 : i, .flags = BUNDLE_EV_KTHREAD };
+
+		assert_int_equal(bundle_writer_event(w, &e), 0);
+		if (i % 50 == 49)
+			assert_int_equal(bundle_writer_flush(w), 0);
+	}
+	assert_int_equal(bundle_writer_symbols(w, 1, "symtab", &sym, 1), 0);
+	assert_int_equal(bundle_writer_losses(w, &loss, 1), 0);
+	assert_int_equal(bundle_writer_finish(w, &footer), 0);
+	bundle_writer_free(w);
+}
+
+static int open_bytes(const void *data, size_t len, struct bundle **ret, struct bundle_error *err)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_int_equal(fwrite(data, 1, len, f), len);
+	fclose(f);
+	return bundle_open(path, ret, err);
+}
+
+struct sums {
+	uint64_t n, duration, reclaimed;
+};
+
+static int add(const struct bundle_event *e, void *ctx)
+{
+	struct sums *s = ctx;
+
+	s->n++;
+	s->duration += e->duration_ns;
+	s->reclaimed += e->nr_reclaimed;
+	return 0;
+}
+
+static void test_round_trip(void **state)
+{
+	struct bundle *b;
+	struct sums s = {};
+	const struct bundle_loss *l;
+	const char *module;
+	uint64_t offset;
+
+	(void)state;
+	assert_int_equal(open_bytes(whole.data, whole.len, &b, NULL), 0);
+	assert_string_equal(bundle_header(b)->hostname, "host");
+	assert_string_equal(bundle_header(b)->trigger.detail, "why");
+	assert_true(bundle_header(b)->trigger.fired_ns == 5000000);
+	assert_int_equal(bundle_n_events(b, BUNDLE_OFF_CPU) + bundle_n_events(b, BUNDLE_RECLAIM), EVENTS);
+	assert_int_equal(bundle_each_event(b, add, &s), 0);
+	assert_int_equal(s.n, EVENTS);
+	assert_int_equal(s.duration, 1000ULL * (EVENTS - 1) * EVENTS / 2);
+	assert_int_equal(s.reclaimed, 3ULL * 99 * 100 / 2);
+	assert_string_equal(bundle_thread(b, 1)->comm, "thread");
+	assert_int_equal(bundle_process(b, 1)->pid, 42);
+	assert_int_equal(bundle_stack(b, 1)->n, 2);
+	assert_true(bundle_stack(b, 1)->addr[1] == 0xffffffff81000020ULL);
+	assert_string_equal(bundle_symbolize(b, 1, 0x401234, &module, &offset), "user_function");
+	assert_int_equal(offset, 0x234);
+	assert_null(bundle_symbolize(b, 1, 0x401235, &module, &offset));
+	assert_string_equal(module, "/bin/x");
+	assert_int_equal(bundle_losses(b, &l), 1);
+	assert_int_equal(l[0].count, 99);
+	assert_int_equal(bundle_footer(b)->events, EVENTS);
+	assert_true(bundle_damage(b)->complete);
+	/* Ids out of range give empty entries, never a crash. */
+	assert_string_equal(bundle_thread(b, 1000000)->comm, "");
+	assert_int_equal(bundle_stack(b, 1000000)->n, 0);
+	bundle_close(b);
+}
+
+/* A prefix gives a multiple of the 50 events that each flush made whole. */
+static void test_every_cut(void **state)
+{
+	(void)state;
+	for (size_t len = 0; len < whole.len; len++) {
+		struct bundle_error err = {};
+		struct bundle *b = NULL;
+		struct sums s = {};
+
+		if (open_bytes(whole.data, len, &b, &err) < 0) {
+			assert_true(err.what[0]);
+			continue;
+		}
+		assert_false(bundle_damage(b)->complete && len < whole.len);
+		bundle_each_event(b, add, &s);
+		assert_int_equal(s.n % 50, 0);
+		bundle_close(b);
+	}
+}
+
+static void test_every_bit(void **state)
+{
+	(void)state;
+	for (size_t bit = 0; bit < whole.len * 8; bit += 3) {
+		struct bundle_error err = {};
+		struct bundle *b = NULL;
+		const struct bundle_damage *d;
+
+		whole.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		if (open_bytes(whole.data, whole.len, &b, &err) < 0) {
+			assert_true(err.what[0]);
+		} else {
+			d = bundle_damage(b);
+			if (!(d->bad_frames || d->skipped_bytes || d->missing_chunks || !d->complete))
+				fail_msg("bit %zu: the damage is not seen", bit);
+		}
+		bundle_close(b);
+		whole.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+}
+
+/* One frame as a bundle has it: with a checksum. */
+static size_t pack(void *to, size_t cap, const void *from, size_t len)
+{
+	ZSTD_CCtx *c = ZSTD_createCCtx();
+	size_t n;
+
+	ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
+	n = ZSTD_compress2(c, to, cap, from, len);
+	ZSTD_freeCCtx(c);
+	assert_false(ZSTD_isError(n));
+	return n;
+}
+
+static void refuse(const void *data, size_t len, const char *what)
+{
+	struct bundle_error err = {};
+	struct bundle *b = NULL;
+	int r = open_bytes(data, len, &b, &err);
+
+	if (r != -EBADMSG)
+		fail_msg("%s: got %d", what, r);
+	assert_true(err.what[0]);
+	bundle_close(b);
+}
+
+static void test_foreign(void **state)
+{
+	static uint8_t big[4 << 20], packed[1 << 20];
+	size_t n;
+
+	(void)state;
+	refuse("", 0, "empty");
+	refuse("hello, this is no bundle at all", 31, "text");
+	refuse("\x1f\x8b\x08\0\0\0\0\0", 8, "gzip");
+	n = pack(packed, sizeof(packed), big, sizeof(big)); /* a bomb: 4 MiB of zeroes */
+	refuse(packed, n, "more plain bytes than a frame may hold");
+	n = pack(packed, sizeof(packed), "foreign contents", 16);
+	refuse(packed, n, "zstd of something else");
+	for (size_t i = 0; i < 200000; i += 2) /* a hundred thousand empty chunks */
+		memcpy(big + i, "\x0a\x00", 2);
+	n = pack(packed, sizeof(packed), big, 200000);
+	{
+		struct bundle *b = NULL;
+
+		open_bytes(packed, n, &b, NULL);
+		bundle_close(b);
+	}
+}
+
+static void test_newer_major(void **state)
+{
+	/* Capture.chunk { header { format_major: 9 } } */
+	static const uint8_t plain[] = { 0x0a, 0x04, 0x12, 0x02, 0x08, 0x09 };
+	uint8_t packed[64];
+	struct bundle_error err = {};
+	struct bundle *b = NULL;
+	size_t n = pack(packed, sizeof(packed), plain, sizeof(plain));
+
+	(void)state;
+	assert_int_equal(open_bytes(packed, n, &b, &err), -EPROTO);
+	assert_non_null(strstr(err.what, "version 9"));
+}
+
+static int set_up(void **state)
+{
+	int fd = mkstemp(path);
+
+	(void)state;
+	if (fd < 0)
+		return -1;
+	close(fd);
+	write_bundle(&whole);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	return unlink(path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_every_cut),
+		cmocka_unit_test(test_every_bit),
+		cmocka_unit_test(test_foreign),
+		cmocka_unit_test(test_newer_major),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

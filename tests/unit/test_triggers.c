@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Specifications, and the decisions of psi and system on made-up files and a made-up clock. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "triggers/trigger.h"
+
+static char dir[] = "/tmp/stallbox-test-triggers.XXXXXX";
+static uint64_t clock_ns = 1000 * NSEC_PER_SEC;
+
+static uint64_t now(void)
+{
+	return clock_ns;
+}
+
+static struct trigger *parse(const char *spec)
+{
+	struct trigger *t = NULL;
+	char error[256] = "";
+
+	if (trigger_parse(spec, &t, error, sizeof(error)) < 0)
+		fail_msg("%s: %s", spec, error);
+	return t;
+}
+
+static void test_good(void **state)
+{
+	static const char *const specs[] = {
+		"psi:memory:full:150ms/2s", "psi:cpu:some:1s/2s:cgroup=/a/b", "psi:io:full:10ms/10s:name=x",
+		"system:60%:for=3s", "system:150%:pid=1", "system:5%:comm=postgres:above-baseline=60s",
+		"probe:http://127.0.0.1:8123/ping:timeout=1s:fails=2", "probe:http://[::1]:80/:status=503",
+		"probe:tcp://127.0.0.1:5432:every=5s", "probe:unix:/run/x.sock", "probe:exec:true:post=5s",
+		"probe:cmdline:comm=postgres:timeout=500ms", "kernel:reclaim>500ms",
+		"kernel:blocked(D)>2s:count=10", "kernel:reclaim>1s:comm=clickhouse",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < SB_ARRAY_SIZE(specs); i++)
+		trigger_free(parse(specs[i]));
+	for (size_t i = 0; trigger_defaults[i]; i++)
+		trigger_free(parse(trigger_defaults[i]));
+}
+
+static void test_values(void **state)
+{
+	struct trigger *t = parse("kernel:blocked(D)>2s:count=10:name=stuck:post=7s");
+
+	(void)state;
+	assert_string_equal(t->name, "stuck");
+	assert_int_equal(t->post_ns, 7 * NSEC_PER_SEC);
+	assert_int_equal(t->kernel.threshold_ns, 2 * NSEC_PER_SEC);
+	assert_int_equal(t->kernel.count, 10);
+	trigger_free(t);
+}
+
+/* Each error names the word that is wrong. */
+static void test_bad(void **state)
+{
+	static const char *const bad[][2] = {
+		{ "", "kind" }, { "psy:memory", "psy" }, { "psi", "psi" }, { "psi:", "psi" },
+		{ "psi:disk:full:1ms/1s", "disk" }, { "psi:memory:ful:150ms/2s", "ful" },
+		{ "psi:memory:full:150/2s", "150" }, { "psi:memory:full:150ms", "150ms" },
+		{ "psi:memory:full:3s/2s", "3s" }, { "psi:memory:full:0ms/2s", "0ms" },
+		{ "psi:memory:full:1ms/100ms", "100ms" }, { "psi:memory:full:1s/20s", "20s" },
+		{ "psi:memory:full:1s/2s:what=1", "what" }, { "system:60", "60" }, { "system:0%", "0%" },
+		{ "system:101%", "101%" }, { "system:60%:for=3", "3" }, { "system:60%:comm=", "comm" },
+		{ "system:60%:pid=1:comm=x", "one" }, { "system:60%:foo", "foo" },
+		{ "probe:ftp://x", "ftp" }, { "probe:http://127.0.0.1/", "port" },
+		{ "probe:tcp://127.0.0.1:99999", "99999" }, { "probe:tcp://127.0.0.1:1:timeout=90s", "90s" },
+		{ "probe:tcp://127.0.0.1:1:fails=0", "0" }, { "probe:tcp://127.0.0.1:1:status=200", "status" },
+		{ "probe:http://127.0.0.1:1/:status=99", "99" }, { "probe:unix", "nothing" },
+		{ "probe:cmdline", "comm=" }, { "probe:cmdline:comm=waytoolongforacomm", "waytoo" },
+		{ "kernel:reclaim", "threshold" }, { "kernel:reclaim>500", "500" },
+		{ "kernel:reclaim>0s", "0s" }, { "kernel:sleep>1s", "sleep" },
+		{ "kernel:reclaim>1s:count=3", "count" }, { "kernel:blocked(D)>1s:count=x", "x" },
+		{ "kernel:reclaim>1s:post=5", "post" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < SB_ARRAY_SIZE(bad); i++) {
+		struct trigger *t = NULL;
+		char error[256] = "";
+
+		if (trigger_parse(bad[i][0], &t, error, sizeof(error)) != -EINVAL)
+			fail_msg("'%s' was taken", bad[i][0]);
+		if (!strstr(error, bad[i][1]))
+			fail_msg("'%s': '%s' does not name '%s'", bad[i][0], error, bad[i][1]);
+		assert_null(t);
+	}
+}
+
+static void put(const char *file, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void put(const char *file, const char *fmt, ...)
+{
+	char path[256];
+	va_list ap;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	f = fopen(path, "r+"); /* in place: the triggers keep it open */
+	if (!f)
+		f = fopen(path, "w");
+	assert_non_null(f);
+	va_start(ap, fmt);
+	vfprintf(f, fmt, ap);
+	va_end(ap);
+	fclose(f);
+}
+
+static struct trigger_env env(void)
+{
+	return (struct trigger_env){ .proc = dir, .now_ns = now };
+}
+
+static void test_psi(void **state)
+{
+	struct trigger_env e = env();
+	struct trigger *t = parse("psi:memory:full:150ms/2s");
+	struct trigger_hit hit;
+	uint64_t total = 1000000;
+	int hits = 0;
+
+	(void)state;
+	put("pressure/memory", "some avg10=0.00 total=5\nfull avg10=0.00 total=%012llu\n",
+	    (unsigned long long)total);
+	assert_int_equal(t->ops->arm(t, &e), 0);
+	assert_int_equal(t->period_ns, 250 * NSEC_PER_MSEC);
+	/* 18 ms in every 250 ms are 144 to 149 ms in any 2 s: just below. */
+	for (int i = 0; i < 40; i++) {
+		total += 18000;
+		clock_ns += t->period_ns;
+		put("pressure/memory", "some avg10=0.00 total=5\nfull avg10=0.00 total=%012llu\n",
+		    (unsigned long long)total);
+		assert_int_equal(t->ops->check(t, &e, clock_ns, &hit), 0);
+	}
+	/* 19 ms are 152 ms: fires, and once per window. */
+	for (int i = 0; i < 16; i++) {
+		total += 19000;
+		clock_ns += t->period_ns;
+		put("pressure/memory", "some avg10=0.00 total=5\nfull avg10=0.00 total=%012llu\n",
+		    (unsigned long long)total);
+		hits += t->ops->check(t, &e, clock_ns, &hit);
+	}
+	assert_int_equal(hits, 2);
+	assert_true(hit.value >= 150 && hit.value < 160);
+	t->ops->disarm(t);
+	trigger_free(t);
+}
+
+static uint64_t ticks[2]; /* system, idle */
+
+static void put_stat(void)
+{
+	put("stat", "cpu  0 0 %020llu %020llu 0 0 0 0 0 0\n", (unsigned long long)ticks[0],
+	    (unsigned long long)ticks[1]);
+}
+
+static int step(struct trigger *t, struct trigger_env *e, unsigned int percent, struct trigger_hit *hit)
+{
+	ticks[0] += percent;
+	ticks[1] += 100 - percent;
+	clock_ns += t->period_ns;
+	put_stat();
+	return t->ops->check(t, e, clock_ns, hit);
+}
+
+static void test_system(void **state)
+{
+	struct trigger_env e = env();
+	struct trigger *t = parse("system:60%:for=3s");
+	struct trigger_hit hit;
+
+	(void)state;
+	put_stat();
+	assert_int_equal(t->ops->arm(t, &e), 0);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(step(t, &e, 59, &hit), 0);
+	/* Two seconds above are not three. */
+	assert_int_equal(step(t, &e, 90, &hit), 0);
+	assert_int_equal(step(t, &e, 90, &hit), 0);
+	assert_int_equal(step(t, &e, 10, &hit), 0);
+	assert_int_equal(step(t, &e, 60, &hit), 0);
+	assert_int_equal(step(t, &e, 60, &hit), 0);
+	assert_int_equal(step(t, &e, 60, &hit), 1);
+	assert_true(hit.value == 60);
+	t->ops->disarm(t);
+	trigger_free(t);
+}
+
+static void test_baseline(void **state)
+{
+	struct trigger_env e = env();
+	struct trigger *t = parse("system:20%:above-baseline=10s");
+	struct trigger_hit hit;
+
+	(void)state;
+	put_stat();
+	assert_int_equal(t->ops->arm(t, &e), 0);
+	for (int i = 0; i < 30; i++)
+		assert_int_equal(step(t, &e, 40, &hit), 0);
+	assert_int_equal(step(t, &e, 59, &hit), 0);
+	assert_int_equal(step(t, &e, 70, &hit), 1);
+	t->ops->disarm(t);
+	trigger_free(t);
+}
+
+static void test_units(void **state)
+{
+	uint64_t v;
+
+	(void)state;
+	assert_int_equal(parse_duration_ns("1500us", &v), 0);
+	assert_int_equal(v, 1500000);
+	assert_int_equal(parse_duration_ns("3m", &v), 0);
+	assert_int_equal(v, 180 * NSEC_PER_SEC);
+	assert_int_equal(parse_duration_ns("15", &v), -EINVAL);
+	assert_int_equal(parse_duration_ns("-1s", &v), -EINVAL);
+	assert_int_equal(parse_duration_ns("1e30s", &v), -ERANGE);
+	assert_int_equal(parse_size_bytes("64M", &v), 0);
+	assert_int_equal(v, 64 << 20);
+	assert_int_equal(parse_size_bytes("64", &v), -EINVAL);
+	assert_int_equal(parse_size_bytes("99999999999999T", &v), -ERANGE);
+}
+
+static int set_up(void **state)
+{
+	char path[256];
+
+	(void)state;
+	if (!mkdtemp(dir))
+		return -1;
+	snprintf(path, sizeof(path), "%s/pressure", dir);
+	return mkdir(path, 0755);
+}
+
+static int tear_down(void **state)
+{
+	char command[300];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+	return system(command);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_good),	 cmocka_unit_test(test_values),
+		cmocka_unit_test(test_bad),	 cmocka_unit_test(test_units),
+		cmocka_unit_test(test_psi),	 cmocka_unit_test(test_system),
+		cmocka_unit_test(test_baseline),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
