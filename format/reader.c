@@ -327,7 +327,8 @@ static const char *keep(struct bundle *b, const void *data, size_t len)
 
 	if (!s)
 		return "";
-	memcpy(s, data, len);
+	if (len)
+		memcpy(s, data, len);
 	s[len] = '\0';
 	return s;
 }
@@ -650,9 +651,12 @@ static int take_header(struct bundle *b, const Stallbox__V1__Header *m)
 		.offcpu_threshold_ns = m->offcpu_threshold_ns,
 		.ring_bytes = m->ring_bytes,
 	};
-	memcpy(h->capture_id, m->capture_id.data, SB_MIN(m->capture_id.len, sizeof(h->capture_id)));
+	if (m->capture_id.len)
+		memcpy(h->capture_id, m->capture_id.data,
+		       SB_MIN(m->capture_id.len, sizeof(h->capture_id)));
 	h->kernel_build_id_len = SB_MIN(m->kernel_build_id.len, sizeof(h->kernel_build_id));
-	memcpy(h->kernel_build_id, m->kernel_build_id.data, h->kernel_build_id_len);
+	if (h->kernel_build_id_len)
+		memcpy(h->kernel_build_id, m->kernel_build_id.data, h->kernel_build_id_len);
 	for (size_t i = 0; clocks && i < m->n_clocks; i++)
 		clocks[i] = (struct bundle_clock){ m->clocks[i]->monotonic_ns, m->clocks[i]->realtime_ns,
 						   m->clocks[i]->boottime_ns };

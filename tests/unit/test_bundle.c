@@ -152,6 +152,17 @@ static void test_every_cut(void **state)
 	}
 }
 
+/* Does `whole` still decompress to what was written? */
+static uint8_t original[1 << 20], decoded[1 << 20];
+static size_t original_len;
+
+static bool same_contents(void)
+{
+	size_t n = ZSTD_decompress(decoded, sizeof(decoded), whole.data, whole.len);
+
+	return n == original_len && !memcmp(decoded, original, n);
+}
+
 static void test_every_bit(void **state)
 {
 	(void)state;
@@ -165,7 +176,9 @@ static void test_every_bit(void **state)
 			assert_true(err.what[0]);
 		} else {
 			d = bundle_damage(b);
-			if (!(d->bad_frames || d->skipped_bytes || d->missing_chunks || !d->complete))
+			/* Some bits of a zstd frame pad it and mean nothing. */
+			if (!(d->bad_frames || d->skipped_bytes || d->missing_chunks || !d->complete) &&
+			    !same_contents())
 				fail_msg("bit %zu: the damage is not seen", bit);
 		}
 		bundle_close(b);
@@ -245,7 +258,8 @@ static int set_up(void **state)
 		return -1;
 	close(fd);
 	write_bundle(&whole);
-	return 0;
+	original_len = ZSTD_decompress(original, sizeof(original), whole.data, whole.len);
+	return ZSTD_isError(original_len) ? -1 : 0;
 }
 
 static int tear_down(void **state)
