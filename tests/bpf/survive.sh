@@ -23,7 +23,7 @@ is "blocks after the restart are there" "$(count "$TEST_TMP/c")" 17
 
 # Other settings: the pinned recorder does not fit, is replaced, and that is said.
 stop_agent
-MEMORY=8M start_agent --post 1s || { fail "agent with other settings starts"; finish; }
+MEMORY=4M start_agent --post 1s || { fail "agent with other settings starts"; finish; }
 ok "a recorder that does not fit is replaced" log_has 'was replaced'
 ok "a second agent is refused" bash -c "! '$STALLBOXD' --foreground --socket '$SOCKET' --spool '$SPOOL' --bpffs '$PINS' 2>'$TEST_TMP/second'"
 like "and told why" "$(cat "$TEST_TMP/second")" 'another stallboxd is running'

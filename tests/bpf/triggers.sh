@@ -10,6 +10,10 @@ fired() { status_of ".triggers[] | select(.name == \"$1\") | .fired"; }
 recording() { [ "$(status_of .state)" = recording ]; }
 fires() { [ "$(fired "$1")" -ge 1 ]; }
 
+# How long one reclaim takes under the storm differs by kernel; an emulated machine is given less.
+reclaim_ms=400
+[ -z "${STALLBOX_IN_VM:-}" ] || reclaim_ms=50
+
 # One agent with everything armed, so high that nothing fires by itself.
 port=$((20000 + RANDOM % 20000))
 python3 - "$port" <<'PY' &
@@ -28,7 +32,7 @@ start_agent --post 2s --cooldown 3s \
 	--trigger "probe:http://127.0.0.1:$port/ping:timeout=300ms:every=200ms:fails=2:name=http" \
 	--trigger "system:70%:for=1s:name=system" \
 	--trigger "kernel:blocked(D)>1s:count=5:name=blocked" \
-	--trigger "kernel:reclaim>400ms:name=reclaim" || { fail "agent starts"; finish; }
+	--trigger "kernel:reclaim>${reclaim_ms}ms:name=reclaim" || { fail "agent starts"; finish; }
 start=$SECONDS
 
 # Below: four threads in D state where five are asked for; a healthy service; an idle machine.
@@ -72,32 +76,35 @@ wait_for 40 recording
 storm=$!
 TEST_PIDS+=("$storm")
 if wait_for 40 fires reclaim; then
-	pass "a reclaim older than 400 ms fires"
-	like "within milliseconds of the threshold" "$(grep "trigger 'reclaim'" "$AGENT_LOG" | head -n 1)" 'value [0-9.]+ ms, threshold 400 ms'
+	pass "a reclaim older than $reclaim_ms ms fires"
+	like "within milliseconds of the threshold" "$(grep "trigger 'reclaim'" "$AGENT_LOG" | head -n 1)" 'value [0-9.]+ ms, threshold '"$reclaim_ms"' ms'
 else
 	wait "$storm"
 	rc=$?
 	if [ $rc = 77 ]; then
-		skip "a reclaim older than 400 ms fires" "no memory controller"
+		skip "a reclaim older than $reclaim_ms ms fires" "no memory controller"
 	else
-		fail "a reclaim older than 400 ms fires" "$(cat "$TEST_TMP/storm.out")"
+		fail "a reclaim older than $reclaim_ms ms fires" "$(cat "$TEST_TMP/storm.out")"
 	fi
 fi
 kill "$storm" 2>/dev/null
 wait "$storm" 2>/dev/null
 wait_for 40 recording
 
-# Manual, twice: one bundle, and it says so.
+stop_agent
+
+# Manual, twice: one bundle, and it says so. An agent that nothing else wakes.
+start_agent --post 2s --cooldown 30s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
 before=$(bundle_count)
 "$STALLBOX" freeze --socket "$SOCKET" -r first >"$TEST_TMP/first"
 second=$("$STALLBOX" freeze --socket "$SOCKET" -r second)
 is "the second freeze is merged" "$(sed -n 's/^state=//p' <<<"$second")" merged
 one_more() { [ "$(bundle_count)" = $((before + 1)) ] && complete "$(newest_bundle)"; }
-ok "both together make one bundle" wait_for 20 one_more
+ok "both together make one bundle" wait_for 40 one_more
 is "and the bundle tells of the second" "$("$STALLBOX" info --json "$(newest_bundle)" | jq '[.marks[] | select(.kind == "merged")] | length')" 1
 kill -USR1 "$AGENT"
 two_more() { [ "$(bundle_count)" = $((before + 2)) ]; }
-ok "SIGUSR1 freezes, also in the cooldown" wait_for 20 two_more
+ok "SIGUSR1 freezes, also in the cooldown" wait_for 40 two_more
 stop_agent
 
 # PSI: the pressure of a CPU hog, and a threshold that it does not reach.
