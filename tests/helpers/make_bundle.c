@@ -84,12 +84,13 @@ static void events(struct bundle_writer *w, const uint32_t *threads, const uint3
 
 	for (unsigned long i = 0; now && i < o.events; i++) {
 		uint32_t cpu = (uint32_t)(i % o.cpus);
+		uint64_t where = rnd() % o.stacks; /* a user stack and a kernel stack go together */
 		struct bundle_event e = {
 			.kind = i % 10 < 6 ? BUNDLE_ON_CPU : i % 10 < 9 ? BUNDLE_OFF_CPU : BUNDLE_RECLAIM,
 			.cpu = cpu,
 			.thread = threads[rnd() % o.threads],
-			.kstack = kernel[rnd() % o.stacks],
-			.ustack = user[rnd() % o.stacks],
+			.kstack = kernel[where],
+			.ustack = user[where],
 		};
 
 		now[cpu] += 10000000 + rnd() % 300000;
