@@ -25,16 +25,13 @@ wait_for 20 grep -q ready "$TEST_TMP/blocker.out"
 ok "a freeze gives a bundle" freeze "known truth"
 
 events --kind off-cpu --tid "$tid" "$BUNDLE" >"$TEST_TMP/sleeper.json"
-n=$(jq -s '[.[] | select(.duration_ns >= 49000000 and .duration_ns < 90000000)] | length' "$TEST_TMP/sleeper.json")
-if [ -n "${STALLBOX_IN_VM:-}" ]; then
-	n=$(jq -s '[.[] | select(.duration_ns >= 49000000)] | length' "$TEST_TMP/sleeper.json")
-fi
+jq -c 'select(.duration_ns >= 49000000 and (.kstack | join(";") | test("nanosleep")))' "$TEST_TMP/sleeper.json" >"$TEST_TMP/sleeps.json"
+n=$(wc -l <"$TEST_TMP/sleeps.json")
 is "23 sleeps of 50 ms are 23 off-CPU records" "$n" 23
-chain=$(jq -r 'select(.duration_ns >= 49000000) | .ustack | join(";")' "$TEST_TMP/sleeper.json" | grep -c 'chain_inner;chain_middle;chain_outer')
+chain=$(jq -r '.ustack | join(";")' "$TEST_TMP/sleeps.json" | grep -c 'chain_inner;chain_middle;chain_outer')
 is "each of them has the call chain" "$chain" 23
-kchain=$(jq -r 'select(.duration_ns >= 49000000) | .kstack | join(";")' "$TEST_TMP/sleeper.json" | grep -cE 'nanosleep')
-is "each of them slept in nanosleep" "$kchain" 23
-is "all of them in state S" "$(jq -r 'select(.duration_ns >= 49000000) | .state' "$TEST_TMP/sleeper.json" | sort -u)" S
+between "and none slept longer than it was told (ms, worst)" "$(jq -s 'map(.duration_ns) | max / 1000000 | floor' "$TEST_TMP/sleeps.json")" 50 $([ -n "${STALLBOX_IN_VM:-}" ] && echo 5000 || echo 90)
+is "all of them in state S" "$(jq -r .state "$TEST_TMP/sleeps.json" | sort -u)" S
 
 # Weighted: a sample that came late stands for its whole gap.
 ns=$(events --kind on-cpu --pid "$spin_pid" --no-stacks "$BUNDLE" | jq -s 'map(.duration_ns) | add')
