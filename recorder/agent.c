@@ -70,11 +70,17 @@ static void write_kernel_triggers(struct agent *a)
 	__atomic_store_n(&c->armed, 0, __ATOMIC_SEQ_CST);
 	memset(c->trigger, 0, sizeof(c->trigger));
 	a->n_kernel = 0;
-	for (size_t i = 0; i < a->o->n_triggers && a->n_kernel < SB_KTRIGGERS; i++) {
+	for (size_t i = 0; i < a->o->n_triggers; i++) {
 		const struct trigger_kernel_condition *k = &a->o->trigger[i]->kernel;
 
 		if (k->type == TRIGGER_KERNEL_NONE)
 			continue;
+		if (a->n_kernel == SB_KTRIGGERS) {
+			log_err("more than %u kernel: triggers; '%s' is not armed", SB_KTRIGGERS,
+				a->o->trigger[i]->name);
+			a->v.trigger_error[i] = -E2BIG;
+			continue;
+		}
 		a->kernel_index[a->n_kernel] = i;
 		c->trigger[a->n_kernel].count = k->count;
 		c->trigger[a->n_kernel].threshold_ns = k->threshold_ns;
@@ -98,8 +104,10 @@ static int arm_triggers(struct agent *a)
 
 	for (size_t i = 0; i < a->o->n_triggers; i++) {
 		struct trigger *t = a->o->trigger[i];
-		int r = t->ops->arm ? t->ops->arm(t, &a->env) : 0;
+		int r = a->v.trigger_error[i];
 
+		if (r == 0 && t->ops->arm)
+			r = t->ops->arm(t, &a->env);
 		a->v.trigger_error[i] = r;
 		if (r < 0) {
 			log_errno(r, "cannot arm trigger '%s'", t->spec);

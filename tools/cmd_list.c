@@ -58,8 +58,10 @@ static void list_one(const char *dir, const char *name, bool json)
 		printf("\"}\n");
 		return;
 	}
-	printf("%-20s  %-10s %8.1f KiB %9llu events  %-16s ", when, state, (double)st.st_size / 1024,
-	       (unsigned long long)events, h ? h->trigger.name : "-");
+	printf("%-20s  %-10s %8.1f KiB %9llu events  ", when, state, (double)st.st_size / 1024,
+	       (unsigned long long)events);
+	escape_put(stdout, ESCAPE_TERMINAL, h ? h->trigger.name : "-");
+	printf("  ");
 	escape_put(stdout, ESCAPE_TERMINAL, name);
 	putchar('\n');
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "tools/commands.h"
+#include "tools/escape.h"
 
 static const struct opt_command verify_command = {
 	"verify", "BUNDLE...", "Check every frame, chunk and reference. Exit status 1: damaged.",
@@ -45,15 +46,17 @@ static int verify_one(const char *path, bool json)
 		events += bundle_n_events(b, (enum bundle_kind)k);
 	whole = !d->bad_frames && !d->skipped_bytes && !d->missing_chunks && !d->bad_references && f &&
 		f->events == events && bundle_header(b);
-	if (json)
-		printf("{\"file\":\"%s\",\"whole\":%s,\"frames\":%llu,\"bad_frames\":%llu,"
+	if (json) {
+		printf("{\"file\":\"");
+		escape_put(stdout, ESCAPE_JSON, path);
+		printf("\",\"whole\":%s,\"frames\":%llu,\"bad_frames\":%llu,"
 		       "\"skipped_bytes\":%llu,\"missing_chunks\":%llu,\"bad_references\":%llu,"
-		       "\"footer\":%s,\"events\":%llu}\n", path, whole ? "true" : "false",
+		       "\"footer\":%s,\"events\":%llu}\n", whole ? "true" : "false",
 		       (unsigned long long)d->frames, (unsigned long long)d->bad_frames,
 		       (unsigned long long)d->skipped_bytes, (unsigned long long)d->missing_chunks,
 		       (unsigned long long)d->bad_references, f ? "true" : "false",
 		       (unsigned long long)events);
-	else
+	} else
 		printf("%s: %s, %llu frames, %llu events\n", path, whole ? "whole" : "DAMAGED",
 		       (unsigned long long)d->frames, (unsigned long long)events);
 	if (whole || json)
