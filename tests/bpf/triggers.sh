@@ -28,7 +28,7 @@ wait_for 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port"
 
 start_agent --post 2s --cooldown 3s \
 	--trigger "probe:http://127.0.0.1:$port/ping:timeout=300ms:every=200ms:fails=2:name=http" \
-	--trigger "system:70%:for=1s:name=system" \
+	--trigger "system:50%:for=1s:name=system" \
 	--trigger "kernel:blocked(D)>1s:count=5:comm=dstall:name=blocked" \
 	--trigger "kernel:reclaim>${reclaim_ms}ms:name=reclaim" || { fail "agent starts"; finish; }
 start=$SECONDS
@@ -41,7 +41,7 @@ is "nothing has been frozen" "$(captures)" 0
 
 # The bundle must reach back 10 s.
 while [ $((SECONDS - start)) -lt 11 ]; do sleep 0.2; done
-"$WORKLOADS/dstall" 7 4 >/dev/null &
+"$WORKLOADS/dstall" 7 2 >/dev/null &
 TEST_PIDS+=($!)
 ok "seven threads in D state fire count=5" wait_for 15 fires blocked
 ok "a bundle appears" wait_for 20 bash -c "ls '$SPOOL'/*.stall.pb.zst"
@@ -66,7 +66,7 @@ else
 fi
 
 # %system.
-"$WORKLOADS/syshog" 6 "$(nproc)" >/dev/null &
+"$WORKLOADS/syshog" 6 $(($(nproc) * 4)) >/dev/null &
 hog=$!
 TEST_PIDS+=("$hog")
 ok "a %system spike fires" wait_for 15 fires system
