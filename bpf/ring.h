@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 1u
+#define SB_LAYOUT_VERSION 2u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -60,6 +60,13 @@ struct sb_bank {
 	__u64 seg_first[SB_SEG_MAX]; /* by segment & (segments - 1): position of its first record */
 };
 
+/* What one scan of the in-flight table found; kept in map memory because the verifier
+ * would follow every counter on the stack through every slot. */
+struct sb_scan {
+	__u32 count, tid; /* tid: of the oldest */
+	__u64 oldest_ns;
+};
+
 /* Per CPU; an element of the mmapable map `cpus`, a whole number of pages. */
 struct sb_cpu {
 	__u64 seq;	     /* records reserved, both banks */
@@ -74,7 +81,8 @@ struct sb_cpu {
 	__u64 pad0[5];
 	__u64 recorded[8]; /* by enum sb_kind */
 	__u64 lost[SB_LOST_COUNT];
-	__u64 pad1[24];
+	struct sb_scan scan; /* a late CPU and the next one may scan at the same time */
+	__u64 pad1[22];
 	struct sb_bank bank[SB_BANKS];
 	__u64 pad2[432];
 };
@@ -171,15 +179,8 @@ struct sb_inflight {
 	__u32 match;	/* bit i: trigger[i] watches this one */
 	__u32 pad;
 };
-/* What one scan of the table found; kept in map memory because the verifier
- * would follow every counter on the stack through every slot. */
-struct sb_scan {
-	__u32 count, tid; /* tid: of the oldest */
-	__u64 oldest_ns;
-};
 struct sb_inflight_table {
 	struct sb_inflight slot[SB_INFLIGHT];
-	struct sb_scan scan; /* of the one scanner that claimed the period */
 };
 
 /* Sent to the agent when an in-kernel condition has sealed a bank. */

@@ -19,11 +19,12 @@ int scan_inflight(__u32 index)
 	volatile struct sb_ktrigger *trigger = &control.trigger[index & (SB_KTRIGGERS - 1)];
 	__u64 now = bpf_ktime_get_ns(), threshold = trigger->threshold_ns;
 	__u32 bit = 1u << (index & (SB_KTRIGGERS - 1));
+	struct sb_cpu *c = sb_this_cpu();
 	volatile struct sb_scan *found;
 
-	if (!table)
+	if (!table || !c)
 		return 0;
-	found = &table->scan;
+	found = &c->scan;
 	found->count = 0;
 	found->oldest_ns = 0;
 	for (__u32 i = 0; i < SB_INFLIGHT; i++) {

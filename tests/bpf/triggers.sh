@@ -33,9 +33,9 @@ start_agent --post 2s --cooldown 3s \
 	--trigger "kernel:reclaim>${reclaim_ms}ms:name=reclaim" || { fail "agent starts"; finish; }
 start=$SECONDS
 
-# Below: three threads in D state where five are asked for; a healthy service; an idle machine.
-"$WORKLOADS/dstall" 3 3 >/dev/null
-is "three threads in D state do not fire count=5" "$(fired blocked)" 0
+# Below: four threads in D state where five are asked for; a healthy service; an idle machine.
+"$WORKLOADS/dstall" 4 3 >/dev/null
+is "four threads in D state do not fire count=5" "$(fired blocked)" 0
 is "a healthy service does not fire" "$(fired http)" 0
 is "nothing has been frozen" "$(captures)" 0
 

@@ -11,8 +11,10 @@ static const char usage[] =
 	"own CPU clock and nearly all of it in user mode:\n"
 	"  main or spinner_thread -> spin_outer -> spin_inner\n"
 	"One line per thread, then the total:\n"
-	"  tid=T cpu_ns=NS rounds=N\n"
+	"  tid=T cpu_ns=NS on_cpu_ns=NS rounds=N\n"
 	"  pid=P threads=THREADS cpu_ns=NS elapsed_ns=NS\n"
+	"on_cpu_ns is what a sampler sees: time by the wall clock minus the time spent waiting\n"
+	"for a CPU. It exceeds cpu_ns where a hypervisor takes the CPU away for a while.\n"
 	"\n"
 	"examples:\n"
 	"  spinner 2\n"
@@ -23,7 +25,7 @@ static const char usage[] =
 
 struct spinner {
 	pthread_t thread;
-	uint64_t want_ns, cpu_ns, rounds;
+	uint64_t want_ns, cpu_ns, on_cpu_ns, rounds;
 	pid_t tid;
 };
 
@@ -36,8 +38,23 @@ static WL_NOINLINE uint64_t spin_inner(uint64_t x)
 	return x;
 }
 
+/* Time the thread has waited on a run queue; 0 where the kernel does not say. */
+static uint64_t run_delay_ns(void)
+{
+	unsigned long long run = 0, delay = 0;
+	FILE *f = fopen("/proc/thread-self/schedstat", "re");
+
+	if (f) {
+		if (fscanf(f, "%llu %llu", &run, &delay) != 2)
+			delay = 0;
+		fclose(f);
+	}
+	return delay;
+}
+
 static WL_NOINLINE void spin_outer(struct spinner *s)
 {
+	uint64_t delay_ns = run_delay_ns(), wall_ns = now_ns();
 	uint64_t start_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID), x = 1;
 
 	do {
@@ -45,6 +62,7 @@ static WL_NOINLINE void spin_outer(struct spinner *s)
 		s->rounds++;
 		s->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start_ns;
 	} while (s->cpu_ns < s->want_ns);
+	s->on_cpu_ns = now_ns() - wall_ns - (run_delay_ns() - delay_ns);
 }
 
 static void *spinner_thread(void *arg)
@@ -82,8 +100,9 @@ int main(int argc, char **argv)
 	for (unsigned int i = 0; i < threads; i++) {
 		if (i)
 			pthread_join(s[i].thread, NULL);
-		printf("tid=%d cpu_ns=%llu rounds=%llu\n", s[i].tid,
-		       (unsigned long long)s[i].cpu_ns, (unsigned long long)s[i].rounds);
+		printf("tid=%d cpu_ns=%llu on_cpu_ns=%llu rounds=%llu\n", s[i].tid,
+		       (unsigned long long)s[i].cpu_ns, (unsigned long long)s[i].on_cpu_ns,
+		       (unsigned long long)s[i].rounds);
 		total_ns += s[i].cpu_ns;
 	}
 	printf("pid=%d threads=%u cpu_ns=%llu elapsed_ns=%llu\n", getpid(), threads,
