@@ -97,6 +97,12 @@ static void arm(struct agent *a)
 	set_state(a, AGENT_RECORDING);
 }
 
+/* On whole periods of the clock: triggers of 500 ms and of 1 s share their wakeups. */
+static uint64_t next_due(const struct trigger *t, uint64_t now)
+{
+	return (now / t->period_ns + 1) * t->period_ns;
+}
+
 static int arm_triggers(struct agent *a)
 {
 	uint64_t now = sb_monotonic_ns();
@@ -116,7 +122,7 @@ static int arm_triggers(struct agent *a)
 		armed++;
 		if (t->fd >= 0)
 			watch(a, t->fd, t->events, SRC_TRIGGER + i);
-		a->due[i] = t->period_ns ? now + t->period_ns : UINT64_MAX;
+		a->due[i] = t->period_ns ? next_due(t, now) : UINT64_MAX;
 	}
 	return armed ? 0 : -ENOENT;
 }
@@ -506,10 +512,9 @@ static void run_timers(struct agent *a, uint64_t now)
 	for (size_t i = 0; i < a->o->n_triggers; i++) {
 		if (now < a->due[i])
 			continue;
-		a->due[i] += a->o->trigger[i]->period_ns;
-		if (a->due[i] <= now) /* late: do not catch up tick by tick */
-			a->due[i] = now + a->o->trigger[i]->period_ns;
 		check_trigger(a, i, now);
+		if (a->v.trigger_error[i] >= 0)
+			a->due[i] = next_due(a->o->trigger[i], now);
 	}
 	if (now >= a->selfcost_due)
 		a->selfcost_due = selfcost_tick(&a->v.cost, &a->probes, now);

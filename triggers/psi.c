@@ -5,7 +5,8 @@
  *
  * With CAP_SYS_RESOURCE the kernel watches and wakes us. Without it a trigger is served by
  * a 2 s worker and swallowed by any other reader of the file (measured), so we read `total=`
- * every 250 ms and compute the window; oftener would disturb the counter itself.
+ * every 250 ms and compute the window; oftener would disturb the counter itself. While
+ * nothing stalls, every 500 ms is enough and saves half of the agent's wakeups.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +16,8 @@
 #include "triggers/parse.h"
 
 #define READ_PERIOD_NS (250 * NSEC_PER_MSEC)
+#define QUIET_PERIOD_NS (500 * NSEC_PER_MSEC)
+#define QUIET_SHARE 100 /* quiet: stalled for less than 1/100 of the time since the last reading */
 #define MIN_WINDOW_NS (500 * NSEC_PER_MSEC)
 #define MAX_WINDOW_NS (10 * NSEC_PER_SEC)
 #define READINGS 48 /* of the longest window, and some */
@@ -153,6 +156,16 @@ static uint64_t psi_grown(const struct psi *p)
 	       NSEC_PER_USEC;
 }
 
+/* Has pressure begun? Then look closer. */
+static uint64_t psi_period(const struct psi *p)
+{
+	uint64_t a = (p->n - 2) % READINGS, b = (p->n - 1) % READINGS;
+	uint64_t stalled_ns = (p->reading[b].total_us - p->reading[a].total_us) * NSEC_PER_USEC;
+	bool quiet = stalled_ns < (p->reading[b].ns - p->reading[a].ns) / QUIET_SHARE;
+
+	return quiet && p->window_ns >= 4 * QUIET_PERIOD_NS ? QUIET_PERIOD_NS : READ_PERIOD_NS;
+}
+
 static void psi_hit(const struct trigger *t, const struct psi *p, uint64_t now_ns, double ms,
 		    struct trigger_hit *ret)
 {
@@ -181,6 +194,7 @@ static int psi_check(struct trigger *t, const struct trigger_env *env, uint64_t 
 	r = psi_read(p, now_ns);
 	if (r < 0)
 		return r;
+	t->period_ns = psi_period(p);
 	grown = psi_grown(p);
 	t->value = (double)grown / 1e6;
 	if (grown < p->threshold_ns || now_ns < p->quiet_until_ns)

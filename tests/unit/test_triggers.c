@@ -149,6 +149,16 @@ static void test_psi(void **state)
 	}
 	assert_int_equal(hits, 2);
 	assert_true(hit.value >= 150 && hit.value < 160);
+	/* Nothing stalls: half as many readings; again all of them once it does. */
+	clock_ns += t->period_ns;
+	t->ops->check(t, &e, clock_ns, &hit);
+	assert_int_equal(t->period_ns, 500 * NSEC_PER_MSEC);
+	total += 19000;
+	clock_ns += t->period_ns;
+	put("pressure/memory", "some avg10=0.00 total=5\nfull avg10=0.00 total=%012llu\n",
+	    (unsigned long long)total);
+	t->ops->check(t, &e, clock_ns, &hit);
+	assert_int_equal(t->period_ns, 250 * NSEC_PER_MSEC);
 	t->ops->disarm(t);
 	trigger_free(t);
 }
