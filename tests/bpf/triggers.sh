@@ -11,6 +11,14 @@ recording() { [ "$(status_of .state)" = recording ]; }
 fires() { [ "$(fired "$1")" -ge 1 ]; }
 
 reclaim_ms=400
+probe_timeout=300ms
+storm=()
+if [ -n "${STALLBOX_IN_VM:-}" ]; then
+	# Two emulated CPUs: everything answers later, and fewer threads already stall each other.
+	probe_timeout=3s
+	late_ms=200
+	storm=(--limit 512 --file-threads 32 --anon-threads 8 --file-percent 85 --anon-percent 40)
+fi
 
 # One agent with everything armed, so high that nothing fires by itself.
 port=$((20000 + RANDOM % 20000))
@@ -27,8 +35,8 @@ TEST_PIDS+=("$http")
 wait_for 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port"
 
 start_agent --post 2s --cooldown 3s \
-	--trigger "probe:http://127.0.0.1:$port/ping:timeout=300ms:every=200ms:fails=2:name=http" \
-	--trigger "system:50%:for=1s:name=system" \
+	--trigger "probe:http://127.0.0.1:$port/ping:timeout=$probe_timeout:every=200ms:fails=2:name=http" \
+	--trigger "system:$((50 * $(nproc) / $(getconf _NPROCESSORS_ONLN) - 5))%:for=1s:name=system" \
 	--trigger "kernel:blocked(D)>1s:count=5:comm=dstall:name=blocked" \
 	--trigger "kernel:reclaim>${reclaim_ms}ms:name=reclaim" || { fail "agent starts"; finish; }
 start=$SECONDS
@@ -56,14 +64,10 @@ ok "the stackshot shows the vfork waiters" bash -c "'$STALLBOX' fold --kind bloc
 # A probe: the service stops answering (SIGSTOP), its port still accepts.
 wait_for 40 recording
 kill -STOP "$http"
-ok "a service that stops answering fires the probe" wait_for 15 fires http
+ok "a service that stops answering fires the probe" wait_for 30 fires http
 kill -CONT "$http"
 wait_for 40 recording
-if [ -n "${STALLBOX_IN_VM:-}" ]; then
-	skip "the log says why" "an emulated service is slow: the probe may have fired before it was stopped"
-else
-	like "the log says why" "$(grep "trigger 'http'" "$AGENT_LOG" | head -n 1)" 'no answer in time, 2 times in a row'
-fi
+like "the log says why" "$(grep "trigger 'http'" "$AGENT_LOG" | head -n 1)" 'no answer in time, 2 times in a row'
 
 # %system.
 "$WORKLOADS/syshog" 6 $(($(nproc) * 4)) >/dev/null &
@@ -73,18 +77,16 @@ ok "a %system spike fires" wait_for 15 fires system
 wait "$hog"
 wait_for 40 recording
 
-if [ -n "${STALLBOX_IN_VM:-}" ]; then
-	skip "a reclaim older than 400 ms fires" "the storm does not stall an emulated machine for long"
-else
 # Reclaim age: the storm that the demo uses.
-"$WORKLOADS/reclaim_storm" --seconds 25 --dir "$DISK" >"$TEST_TMP/storm.out" 2>&1 &
-storm=$!
-TEST_PIDS+=("$storm")
+"$WORKLOADS/reclaim_storm" "${storm[@]}" --seconds 25 --dir "$DISK" >"$TEST_TMP/storm.out" 2>&1 &
+storm_pid=$!
+TEST_PIDS+=("$storm_pid")
 if wait_for 40 fires reclaim; then
 	pass "a reclaim older than $reclaim_ms ms fires"
-	like "within milliseconds of the threshold" "$(grep "trigger 'reclaim'" "$AGENT_LOG" | head -n 1)" 'value [0-9.]+ ms, threshold '"$reclaim_ms"' ms'
+	value=$(grep "trigger 'reclaim'" "$AGENT_LOG" | head -n 1 | grep -oE 'value [0-9]+' | grep -oE '[0-9]+')
+	between "within milliseconds of the threshold" "$value" $reclaim_ms $((reclaim_ms + ${late_ms:-50}))
 else
-	wait "$storm"
+	wait "$storm_pid"
 	rc=$?
 	if [ $rc = 77 ]; then
 		skip "a reclaim older than $reclaim_ms ms fires" "no memory controller"
@@ -92,12 +94,9 @@ else
 		fail "a reclaim older than $reclaim_ms ms fires" "$(cat "$TEST_TMP/storm.out")"
 	fi
 fi
-kill "$storm" 2>/dev/null
-wait "$storm" 2>/dev/null
+kill "$storm_pid" 2>/dev/null
+wait "$storm_pid" 2>/dev/null
 wait_for 40 recording
-
-stop_agent
-fi
 stop_agent
 
 # Manual, twice: one bundle, and it says so. An agent that nothing else wakes.
