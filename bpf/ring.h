@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 2u
+#define SB_LAYOUT_VERSION 3u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -116,6 +116,8 @@ struct sb_control {
 	__u64 last_scan_ns SB_ALIGN_ATOMIC;
 	__u64 nr_blocked SB_ALIGN_ATOMIC; /* D-state waits in `inflight`; may drift, never below truth */
 	__u64 started_ns;		  /* when recording began */
+	__u64 owner_start;		  /* of the agent: start time as in /proc/PID/stat, and pid */
+	__u32 owner_pid, pad;
 	struct sb_ktrigger trigger[SB_KTRIGGERS];
 };
 

@@ -106,7 +106,6 @@ struct bundle_header {
 	const char *kernel_release, *kernel_version, *arch;
 	uint8_t kernel_build_id[32];
 	size_t kernel_build_id_len;
-	uint64_t kernel_text_start;
 	uint32_t page_size, cpus_possible;
 	const uint32_t *cpu_online;
 	size_t n_cpu_online;

@@ -108,6 +108,7 @@ struct bundle {
 	const char **binaries;
 	uint32_t n_binaries;
 	struct bundle_loss *losses;
+	uint64_t losses_since_ns;
 	size_t n_losses;
 	struct bundle_mark *marks;
 	size_t n_marks;
@@ -510,6 +511,7 @@ static void take_losses(struct bundle *b, const Stallbox__V1__LossBlock *t)
 	if (!bigger)
 		return;
 	b->losses = bigger;
+	b->losses_since_ns = t->since_ns;
 	for (size_t i = 0; i < t->n_loss; i++)
 		b->losses[b->n_losses++] = (struct bundle_loss){
 			.cause = (enum bundle_loss_cause)t->loss[i]->cause,
@@ -643,7 +645,6 @@ static int take_header(struct bundle *b, const Stallbox__V1__Header *m)
 		.kernel_release = keep_bytes(b, m->kernel_release),
 		.kernel_version = keep_bytes(b, m->kernel_version),
 		.arch = keep_text(b, m->arch),
-		.kernel_text_start = m->kernel_text_start,
 		.page_size = m->page_size,
 		.cpus_possible = m->cpus_possible,
 		.mem_total_bytes = m->mem_total_bytes,
@@ -1121,6 +1122,11 @@ const char *bundle_symbolize(const struct bundle *b, uint32_t process, uint64_t 
 		*ret_module = s->module;
 	*ret_offset -= s->sym_start;
 	return s->name;
+}
+
+uint64_t bundle_losses_since_ns(const struct bundle *b)
+{
+	return b->losses_since_ns;
 }
 
 size_t bundle_losses(const struct bundle *b, const struct bundle_loss **ret)

@@ -72,6 +72,8 @@ const char *bundle_symbolize(const struct bundle *b, uint32_t process, uint64_t 
 			     const char **ret_module, uint64_t *ret_offset);
 
 size_t bundle_losses(const struct bundle *b, const struct bundle_loss **ret);
+/* What the counts are since; 0 unknown. */
+uint64_t bundle_losses_since_ns(const struct bundle *b);
 size_t bundle_marks(const struct bundle *b, const struct bundle_mark **ret);
 size_t bundle_series(const struct bundle *b, const struct bundle_series **ret);
 const struct bundle_cost *bundle_cost(const struct bundle *b); /* NULL: none */

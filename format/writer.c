@@ -559,7 +559,6 @@ static void fill_header(Stallbox__V1__Header *m, const struct bundle_header *h)
 	m->kernel_version = bytes_of(h->kernel_version);
 	m->kernel_build_id =
 		(ProtobufCBinaryData){ h->kernel_build_id_len, (uint8_t *)h->kernel_build_id };
-	m->kernel_text_start = h->kernel_text_start;
 	m->arch = text_of(h->arch);
 	m->page_size = h->page_size;
 	m->cpus_possible = h->cpus_possible;
@@ -680,7 +679,8 @@ int bundle_writer_stackshot(struct bundle_writer *w, uint64_t begin_ns, uint64_t
 	return w->error;
 }
 
-int bundle_writer_losses(struct bundle_writer *w, const struct bundle_loss *l, size_t n)
+int bundle_writer_losses(struct bundle_writer *w, uint64_t since_ns, const struct bundle_loss *l,
+			 size_t n)
 {
 	Stallbox__V1__LossBlock m = STALLBOX__V1__LOSS_BLOCK__INIT;
 	Stallbox__V1__Chunk c = CHUNK_OF(losses, LOSSES, &m);
@@ -688,6 +688,7 @@ int bundle_writer_losses(struct bundle_writer *w, const struct bundle_loss *l, s
 
 	m.n_loss = SB_MIN(n, SB_ARRAY_SIZE(loss));
 	m.loss = list;
+	m.since_ns = since_ns;
 	for (size_t i = 0; i < m.n_loss; i++) {
 		stallbox__v1__loss__init(&loss[i]);
 		loss[i].cause = (Stallbox__V1__LossCause)l[i].cause;
@@ -699,7 +700,7 @@ int bundle_writer_losses(struct bundle_writer *w, const struct bundle_loss *l, s
 		list[i] = &loss[i];
 	}
 	put_chunk(w, &c);
-	return n > SB_ARRAY_SIZE(loss) ? bundle_writer_losses(w, l + SB_ARRAY_SIZE(loss),
+	return n > SB_ARRAY_SIZE(loss) ? bundle_writer_losses(w, since_ns, l + SB_ARRAY_SIZE(loss),
 							       n - SB_ARRAY_SIZE(loss)) : w->error;
 }
 

@@ -52,7 +52,9 @@ int bundle_writer_event(struct bundle_writer *w, const struct bundle_event *e);
 int bundle_writer_stackshot(struct bundle_writer *w, uint64_t begin_ns, uint64_t end_ns,
 			    const struct bundle_shot_thread *t, size_t n, uint64_t threads_seen,
 			    uint64_t truncated);
-int bundle_writer_losses(struct bundle_writer *w, const struct bundle_loss *l, size_t n);
+/* since_ns: when the counting began, 0 unknown. */
+int bundle_writer_losses(struct bundle_writer *w, uint64_t since_ns, const struct bundle_loss *l,
+			 size_t n);
 int bundle_writer_marks(struct bundle_writer *w, const struct bundle_mark *m, size_t n);
 int bundle_writer_series(struct bundle_writer *w, const struct bundle_series *s);
 /* binary 0: the kernel. source: "kallsyms", "symtab", "dynsym". */

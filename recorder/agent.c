@@ -129,10 +129,10 @@ static int arm_triggers(struct agent *a)
 
 /* ---- captures ---------------------------------------------------------------------- */
 
-static void fill_cause(struct capture_cause *c, const struct trigger *t,
-		       const struct trigger_hit *hit)
+static struct capture_cause cause_of(const struct trigger *t, const struct trigger_hit *hit)
 {
-	memset(c, 0, sizeof(*c));
+	struct capture_cause cause = {}, *c = &cause;
+
 	snprintf(c->name, sizeof(c->name), "%s", t ? t->name : "manual");
 	snprintf(c->kind, sizeof(c->kind), "%s", t ? t->ops->kind : "manual");
 	snprintf(c->spec, sizeof(c->spec), "%.255s", t ? t->spec : "manual");
@@ -142,6 +142,7 @@ static void fill_cause(struct capture_cause *c, const struct trigger *t,
 	c->value = hit->value;
 	c->threshold = hit->threshold;
 	c->target_tid = hit->target_tid;
+	return cause;
 }
 
 static void add_mark(struct agent *a, const char *kind, uint64_t ts_ns, const char *text)
@@ -163,11 +164,11 @@ static void add_mark(struct agent *a, const char *kind, uint64_t ts_ns, const ch
 }
 
 /* The bank is sealed: hand it to the freezer. */
-static void begin_capture(struct agent *a, const struct trigger *t, const struct trigger_hit *hit,
+static void begin_capture(struct agent *a, const struct capture_cause *cause, uint64_t post_ns,
 			  uint64_t sealed_ns)
 {
 	struct capture_order *o = &a->order;
-	char host[65] = "host";
+	char host[65] = "host", value[128];
 	int r;
 
 	memset(o, 0, sizeof(*o));
@@ -175,27 +176,30 @@ static void begin_capture(struct agent *a, const struct trigger *t, const struct
 	o->id = ++a->v.capture_id;
 	o->bank = a->probes.control->armed_generation & 1;
 	o->sealed_ns = sealed_ns;
-	fill_cause(&o->cause, t, hit);
+	o->cause = *cause;
 	gethostname(host, sizeof(host) - 1);
 	spool_name(o->file, host, time(NULL), o->cause.name);
 	if (a->probes.replaced)
 		add_mark(a, "agent-start", a->probes.control->started_ns,
 			 "an earlier recording did not fit this agent and was replaced");
 	r = capture_send(&a->capture, o);
-	log_info("freeze: trigger '%s' (%s), value %g %s, threshold %g %s%s%s; bundle %s/%s",
-		 o->cause.name, o->cause.spec, hit->value, o->cause.unit, hit->threshold,
-		 o->cause.unit, hit->detail[0] ? ": " : "", hit->detail, a->o->spool.dir, o->file);
+	value[0] = '\0';
+	if (o->cause.unit[0])
+		snprintf(value, sizeof(value), ", value %g %s, threshold %g %s", cause->value, cause->unit,
+			 cause->threshold, cause->unit);
+	log_info("freeze: trigger '%s' (%s)%s%s%s; bundle %s/%s", o->cause.name, o->cause.spec, value,
+		 cause->detail[0] ? ": " : "", cause->detail, a->o->spool.dir, o->file);
 	if (r < 0)
 		log_errno(r, "cannot hand the frozen bank to the freezer");
 	o->n_marks = 0;
 	a->marks_unkept = 0;
 	a->pre_read = false;
-	a->v.fired_ns = hit->fired_ns;
-	a->v.seal_delay_ns = sb_monotonic_ns() - hit->fired_ns;
+	a->v.fired_ns = cause->fired_ns;
+	a->v.seal_delay_ns = sb_monotonic_ns() - cause->fired_ns;
 	snprintf(a->v.last_file, sizeof(a->v.last_file), "%s", o->file);
 	a->v.last_path[0] = '\0';
 	a->v.captures++;
-	a->post_deadline_ns = sealed_ns + (t && t->post_ns ? t->post_ns : a->o->post_ns);
+	a->post_deadline_ns = sealed_ns + (post_ns ? post_ns : a->o->post_ns);
 	a->cooldown_end_ns = sealed_ns + a->o->cooldown_ns;
 	set_state(a, AGENT_POST_TRIGGER);
 }
@@ -207,10 +211,7 @@ static void end_post_window(struct agent *a)
 
 	o->type = CAPTURE_POST;
 	o->bank = a->probes.control->generation & 1;
-	for (uint32_t cpu = 0; cpu < a->probes.cfg.cpus; cpu++) {
-		for (int k = 0; k < 8; k++)
-			o->recorded[k] += a->probes.cpus[cpu].recorded[k];
-	}
+	probes_recorded(&a->probes, o->recorded);
 	probes_flip(&a->probes);
 	o->sealed_ns = sb_monotonic_ns();
 	selfcost_fill(&a->v.cost, &a->probes, &o->cost);
@@ -230,8 +231,11 @@ static void merge(struct agent *a, const char *name, const struct trigger_hit *h
 	char text[192];
 
 	a->v.merged++;
-	snprintf(text, sizeof(text), "trigger '%.60s' fired again: value %g %s", name, hit->value,
-		 hit->unit ? hit->unit : "");
+	if (hit->unit && *hit->unit)
+		snprintf(text, sizeof(text), "trigger '%.60s' fired again: value %g %s", name, hit->value,
+			 hit->unit);
+	else
+		snprintf(text, sizeof(text), "trigger '%.60s' fired again", name);
 	if (a->v.state == AGENT_POST_TRIGGER) {
 		add_mark(a, "merged", hit->fired_ns, text);
 		log_info("%s; merged into %s", text, a->order.file);
@@ -250,10 +254,13 @@ static void fire(struct agent *a, struct trigger *t, const struct trigger_hit *h
 		t->fired_cnt++;
 		t->last_fired_ns = hit->fired_ns;
 	}
-	if (a->v.state == AGENT_RECORDING && probes_seal(&a->probes))
-		begin_capture(a, t, hit, sb_monotonic_ns());
-	else
+	if (a->v.state == AGENT_RECORDING && probes_seal(&a->probes)) {
+		struct capture_cause cause = cause_of(t, hit);
+
+		begin_capture(a, &cause, t ? t->post_ns : 0, sb_monotonic_ns());
+	} else {
 		merge(a, t ? t->name : "manual", hit);
+	}
 }
 
 /* An in-kernel condition has sealed the bank. */
@@ -261,8 +268,9 @@ static int kernel_hit(void *ctx, void *data, size_t len)
 {
 	struct agent *a = ctx;
 	const struct sb_hit *h = data;
-	struct trigger *t;
 	struct trigger_hit hit = {};
+	struct capture_cause cause;
+	struct trigger *t;
 
 	if (len < sizeof(*h) || a->v.state != AGENT_RECORDING ||
 	    h->freeze_ns != a->probes.control->freeze_ns || h->trigger >= a->n_kernel)
@@ -288,22 +296,33 @@ static int kernel_hit(void *ctx, void *data, size_t len)
 	t->fired_cnt++;
 	t->last_fired_ns = h->freeze_ns;
 	t->value = hit.value;
-	begin_capture(a, t, &hit, h->freeze_ns);
+	cause = cause_of(t, &hit);
+	begin_capture(a, &cause, t->post_ns, h->freeze_ns);
 	return 0;
 }
 
-/* A bank that the kernel froze while no agent ran is exported now. */
-static void export_orphan(struct agent *a)
+/* A bank that the kernel froze while no agent ran is exported now. `met` is the condition
+ * that the agent of that time had armed. */
+static void export_orphan(struct agent *a, const struct sb_ktrigger *met)
 {
 	const struct sb_control *c = a->probes.control;
-	struct trigger_hit hit = {
-		.fired_ns = c->freeze_ns,
-		.value = (double)c->fired_value,
-		.target_tid = c->fired_tid,
-		.detail = "frozen by an in-kernel condition while no agent ran",
-	};
+	struct capture_cause k = { .name = "kernel", .kind = "kernel", .fired_ns = c->freeze_ns,
+				   .target_tid = c->fired_tid };
+	unsigned long long ms = met->threshold_ns / NSEC_PER_MSEC;
 
-	begin_capture(a, NULL, &hit, sb_monotonic_ns());
+	if (met->type == SB_KTRIG_BLOCKED) {
+		snprintf(k.spec, sizeof(k.spec), "kernel:blocked(D)>%llums:count=%u", ms, met->count);
+		snprintf(k.unit, sizeof(k.unit), "threads");
+		k.value = (double)c->fired_value;
+		k.threshold = met->count;
+	} else {
+		snprintf(k.spec, sizeof(k.spec), "kernel:reclaim>%llums", ms);
+		snprintf(k.unit, sizeof(k.unit), "ms");
+		k.value = (double)c->fired_value / 1e6;
+		k.threshold = (double)met->threshold_ns / 1e6;
+	}
+	snprintf(k.detail, sizeof(k.detail), "frozen by the kernel while no agent ran, tid %u", c->fired_tid);
+	begin_capture(a, &k, 0, sb_monotonic_ns());
 }
 
 static void restart_freezer(struct agent *a, const char *why)
@@ -727,6 +746,7 @@ int agent_run(struct options *o, int ready_fd)
 {
 	struct agent a = { .o = o, .env = trigger_env_host(), .capture.fd = -1, .control.fd = -1 };
 	_cleanup_close_ int lock = open_lock(o);
+	struct sb_ktrigger met;
 	bool orphan;
 
 	if (lock < 0)
@@ -738,9 +758,10 @@ int agent_run(struct options *o, int ready_fd)
 		return SB_EXIT_FAILURE;
 	}
 	orphan = a.probes.taken_over && !a.probes.control->armed && a.probes.control->freeze_ns;
+	met = a.probes.control->trigger[a.probes.control->fired_trigger & (SB_KTRIGGERS - 1)];
 	write_kernel_triggers(&a);
 	if (orphan)
-		export_orphan(&a);
+		export_orphan(&a, &met);
 	else
 		arm(&a);
 	if (arm_triggers(&a) < 0) {

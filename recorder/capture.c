@@ -303,7 +303,7 @@ static void store_rest(struct freezer *z)
 		return;
 	}
 	raw_ns = sb_monotonic_ns();
-	deleted = spool_vacuum(dir, z->c->spool.max_use_bytes, z->order.file);
+	deleted = spool_vacuum(&z->c->spool, z->order.file);
 	report_path(z, CAPTURE_RAW_DURABLE, dir, z->out.len, (uint32_t)deleted);
 	become_ordinary();
 	if (append_names(z, dir, raw_ns))
@@ -374,6 +374,16 @@ static void write_cost(struct freezer *z, const struct capture_order *o)
 	bundle_writer_cost(z->f.w, &cost);
 }
 
+/* Runs that the kernel left out because the program was already running on that CPU. */
+static uint64_t missed_runs(const struct capture_order *o)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < SB_MIN(o->cost.n_programs, (size_t)PROBES_MAX_PROGRAMS); i++)
+		sum += o->program[i].recursion_misses;
+	return sum;
+}
+
 static void end_capture(struct freezer *z)
 {
 	if (fork() == 0) {
@@ -397,7 +407,7 @@ static void post_capture(struct freezer *z, const struct capture_order *o)
 
 	sleep_until(o->sealed_ns + SETTLE_NS);
 	freeze_write_bank(&z->f, o->bank);
-	freeze_write_losses(&z->f, o->recorded);
+	freeze_write_losses(&z->f, o->recorded, missed_runs(o));
 	write_marks(z, o);
 	write_cost(z, o);
 	r = bundle_writer_flush(z->f.w);
@@ -410,12 +420,13 @@ static void orphaned(struct freezer *z)
 {
 	struct bundle_mark m = { sb_monotonic_ns(), "agent-gap",
 				 "the agent ended during this capture; the post-trigger window is cut" };
-	uint64_t recorded[8] = {};
+	uint64_t recorded[8];
 
 	if (!z->open || !z->f.w)
 		return;
+	probes_recorded(z->f.probes, recorded);
 	bundle_writer_marks(z->f.w, &m, 1);
-	freeze_write_losses(&z->f, recorded);
+	freeze_write_losses(&z->f, recorded, 0);
 	bundle_writer_flush(z->f.w);
 	end_capture(z);
 }

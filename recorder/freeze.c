@@ -429,7 +429,7 @@ static const struct {
 				  "user stacks deeper than 64 frames" },
 };
 
-int freeze_write_losses(struct freeze *f, const uint64_t *recorded)
+int freeze_write_losses(struct freeze *f, const uint64_t *recorded, uint64_t missed)
 {
 	const struct probes *p = f->probes;
 	struct bundle_loss loss[SB_LOST_COUNT + 16];
@@ -470,5 +470,8 @@ int freeze_write_losses(struct freeze *f, const uint64_t *recorded)
 		loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_TRUNCATED, BUNDLE_KIND_NONE, -1,
 						  f->shot_truncated, "threads",
 						  "threads beyond the stackshot's memory" };
-	return n ? bundle_writer_losses(f->w, loss, n) : 0;
+	if (missed)
+		loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_MISSED, BUNDLE_KIND_NONE, -1, missed, "runs",
+						  "program runs that the kernel left out" };
+	return n ? bundle_writer_losses(f->w, p->control->started_ns, loss, n) : 0;
 }

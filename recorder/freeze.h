@@ -54,7 +54,8 @@ int freeze_take_stackshot(struct freeze *f);
 /* Each writes into f->w, which the caller made. */
 int freeze_write_bank(struct freeze *f, uint32_t bank);
 int freeze_write_stackshot(struct freeze *f);
-/* recorded: records ever made, by kind, when the second bank was sealed. */
-int freeze_write_losses(struct freeze *f, const uint64_t *recorded);
+/* recorded: records ever made, by kind, when the second bank was sealed; missed: runs of BPF
+ * programs that the kernel left out. All counts are since recording began. */
+int freeze_write_losses(struct freeze *f, const uint64_t *recorded, uint64_t missed);
 
 #endif

@@ -35,8 +35,15 @@ static int run_in_background(struct options *o)
 
 static int unload(const struct options *o)
 {
-	int n = probes_unpin(o->bpffs);
+	uint32_t owner = probes_owner(o->bpffs);
+	int n;
 
+	if (owner) {
+		log_err("stallboxd (pid %u) records with what is pinned below %s/stallbox", owner, o->bpffs);
+		log_hint("end it first: kill %u", owner);
+		return SB_EXIT_FAILURE;
+	}
+	n = probes_unpin(o->bpffs);
 	if (n < 0)
 		return log_errno(n, "cannot remove what is pinned below %s/stallbox", o->bpffs),
 		       SB_EXIT_FAILURE;

@@ -10,9 +10,6 @@
 
 #define DEFAULT_CONFIG "/etc/stallbox/stallbox.conf"
 
-/* parse_line(): a --config was named and read. */
-#define CONFIG_READ (-2)
-
 enum type { T_BOOL, T_NOT_BOOL, T_DURATION, T_SIZE, T_NUMBER, T_PATH, T_TRIGGER, T_ACTION };
 
 /* One table: configuration keys, command line, help, header. */
@@ -50,7 +47,7 @@ static const struct setting {
 	{ "Storage", "MaxUse", "max-use", "SIZE", T_SIZE, AT(spool.max_use_bytes), 1u << 20,
 	  1ULL << 50, "size of all bundles together (default 1G); the oldest go first" },
 	{ NULL, NULL, "trigger", "SPEC", T_TRIGGER, 0, 0, 0, 0,
-	  "arm this trigger; given once or more, the default set is not armed" },
+	  "arm this trigger; given once or more, those of the file and the default set are not" },
 	{ NULL, NULL, "config", "FILE", T_ACTION, 0, 0, 0, 0,
 	  "configuration file (default " DEFAULT_CONFIG ", if it exists)" },
 	{ NULL, NULL, "foreground", NULL, T_BOOL, AT(foreground), 0, 1, "stay in the foreground" },
@@ -63,6 +60,28 @@ static const struct setting {
 	{ NULL, NULL, "help", NULL, T_ACTION, 0, 0, 0, 0, "print this text" },
 };
 
+#define HELP_WIDTH 56
+
+/* The option, then its text in lines of whole words beside it. */
+static void print_wrapped(const char *left, const char *text)
+{
+	while (*text) {
+		size_t n = strlen(text), cut = n;
+
+		if (n > HELP_WIDTH) {
+			for (cut = HELP_WIDTH; cut && text[cut] != ' '; cut--)
+				;
+			if (!cut)
+				cut = HELP_WIDTH;
+		}
+		printf("  %-20s  %.*s\n", left, (int)cut, text);
+		text += cut;
+		while (*text == ' ')
+			text++;
+		left = "";
+	}
+}
+
 static void print_help(void)
 {
 	printf("Usage: stallboxd [OPTIONS]\n"
@@ -72,9 +91,7 @@ static void print_help(void)
 
 		snprintf(left, sizeof(left), "--%s%s%s", settings[i].flag,
 			 settings[i].metavar ? " " : "", settings[i].metavar ? settings[i].metavar : "");
-		printf("  %-20s  %.*s\n", left, 56, settings[i].help);
-		if (strlen(settings[i].help) > 56)
-			printf("  %-20s  %s\n", "", settings[i].help + 56);
+		print_wrapped(left, settings[i].help);
 	}
 	printf("\nTriggers:\n");
 	for (size_t i = 0; trigger_kinds[i]; i++)
@@ -318,9 +335,18 @@ static int apply_flag(struct options *o, const struct setting *s, const char *va
 	return usage_error(text, expected);
 }
 
+static void drop_triggers(struct options *o)
+{
+	for (size_t i = 0; i < o->n_triggers; i++)
+		trigger_free(o->trigger[i]);
+	o->n_triggers = 0;
+}
+
 static int parse_line(struct options *o, int argc, char **argv, bool only_config)
 {
 	struct option longopt[SB_ARRAY_SIZE(settings) + 1] = {};
+	const char *config = NULL;
+	bool own_triggers = false;
 	int i, r;
 
 	for (size_t k = 0; k < SB_ARRAY_SIZE(settings); k++)
@@ -336,13 +362,6 @@ static int parse_line(struct options *o, int argc, char **argv, bool only_config
 			fprintf(stderr, "try 'stallboxd --help'\n");
 			return SB_EXIT_USAGE;
 		}
-		if (only_config) {
-			if (!strcmp(settings[i].flag, "config")) {
-				r = read_config(o, optarg, true);
-				return r < 0 ? CONFIG_READ : r;
-			}
-			continue;
-		}
 		if (!strcmp(settings[i].flag, "help")) {
 			print_help();
 			return SB_EXIT_OK;
@@ -351,13 +370,26 @@ static int parse_line(struct options *o, int argc, char **argv, bool only_config
 			printf("stallboxd %s\n", SB_VERSION);
 			return SB_EXIT_OK;
 		}
-		if (settings[i].type == T_ACTION)
+		if (only_config && !strcmp(settings[i].flag, "config")) {
+			if (config)
+				return usage_error("--config", "given twice, expected one file");
+			config = optarg;
+		}
+		if (only_config || settings[i].type == T_ACTION)
 			continue;
+		if (settings[i].type == T_TRIGGER && !own_triggers) {
+			own_triggers = true;
+			drop_triggers(o); /* those of the file */
+		}
 		r = apply_flag(o, &settings[i], optarg);
 		if (r >= 0)
 			return r;
 	}
-	if (!only_config && optind < argc)
+	if (only_config) {
+		r = read_config(o, config ? config : DEFAULT_CONFIG, config != NULL);
+		return r;
+	}
+	if (optind < argc)
 		return usage_error("unexpected argument", argv[optind]);
 	return -1;
 }
@@ -384,11 +416,6 @@ int options_read(struct options *o, int argc, char **argv)
 	r = parse_line(o, argc, argv, true);
 	if (r >= 0)
 		return r;
-	if (r != CONFIG_READ) {
-		r = read_config(o, DEFAULT_CONFIG, false);
-		if (r >= 0)
-			return r;
-	}
 	r = parse_line(o, argc, argv, false);
 	if (r >= 0)
 		return r;
@@ -410,7 +437,5 @@ int options_read(struct options *o, int argc, char **argv)
 
 void options_done(struct options *o)
 {
-	for (size_t i = 0; i < o->n_triggers; i++)
-		trigger_free(o->trigger[i]);
-	o->n_triggers = 0;
+	drop_triggers(o);
 }

@@ -119,6 +119,20 @@ static uint64_t choose_ring_bytes(uint64_t want_total, uint32_t cpus)
 	return have_large_values() ? ring : SB_MIN(ring, OLD_KERNEL_RING_BYTES);
 }
 
+static void *map_fd(int fd, size_t len, int prot)
+{
+	void *m = mmap(NULL, len, prot, MAP_SHARED, fd, 0);
+
+	return m == MAP_FAILED ? NULL : m;
+}
+
+static size_t page_up(size_t n)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (n + page - 1) / page * page;
+}
+
 /* ---- bpffs ------------------------------------------------------------------ */
 
 static int ensure_bpffs(const char *bpffs)
@@ -154,6 +168,61 @@ static int pin_put(struct probes *p, const char *name, int fd)
 	return bpf_obj_pin(fd, path) < 0 ? -errno : 0;
 }
 
+/* Start time in clock ticks since boot, field 22 of /proc/PID/stat; 0: no such process. */
+static uint64_t process_start(uint32_t pid)
+{
+	char path[32], text[512], *p;
+	unsigned long long start = 0;
+	_cleanup_close_ int fd = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	p = strrchr(text, ')'); /* the name before it may hold anything */
+	if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+			 "%*d %*d %llu", &start) != 1)
+		return 0;
+	return start;
+}
+
+static void note_owner(struct sb_control *c)
+{
+	c->owner_pid = (uint32_t)getpid();
+	c->owner_start = process_start(c->owner_pid);
+}
+
+/* The agent that uses these pins, if it is alive and not we. */
+static uint32_t other_owner(const struct sb_control *c)
+{
+	if (!c->owner_pid || c->owner_pid == (uint32_t)getpid())
+		return 0;
+	return process_start(c->owner_pid) == c->owner_start ? c->owner_pid : 0;
+}
+
+uint32_t probes_owner(const char *bpffs)
+{
+	char path[160];
+	_cleanup_close_ int fd = -1;
+	struct sb_control *c;
+	uint32_t pid = 0;
+
+	snprintf(path, sizeof(path), "%.120s/stallbox/control", bpffs);
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return 0;
+	c = map_fd(fd, page_up(sizeof(*c)), PROT_READ);
+	if (!c)
+		return 0;
+	if (c->magic == SB_CONTROL_MAGIC && c->layout_version == SB_LAYOUT_VERSION)
+		pid = other_owner(c);
+	munmap(c, page_up(sizeof(*c)));
+	return pid;
+}
+
 int probes_unpin(const char *bpffs)
 {
 	char dir[128], path[128 + 258];
@@ -178,20 +247,6 @@ int probes_unpin(const char *bpffs)
 }
 
 /* ---- mapping shared memory -------------------------------------------------- */
-
-static void *map_fd(int fd, size_t len, int prot)
-{
-	void *m = mmap(NULL, len, prot, MAP_SHARED, fd, 0);
-
-	return m == MAP_FAILED ? NULL : m;
-}
-
-static size_t page_up(size_t n)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-	return (n + page - 1) / page * page;
-}
 
 static int map_shared(struct probes *p, int control, int cpus, int rings, int tasks)
 {
@@ -477,6 +532,7 @@ static int load_fresh(struct probes *p, const void *elf, size_t elf_len, uint64_
 	p->control->layout_version = SB_LAYOUT_VERSION;
 	p->control->object_hash = hash;
 	p->control->started_ns = sb_monotonic_ns();
+	note_owner(p->control);
 	r = attach_all(p, obj, err, len);
 out:
 	bpf_object__close(obj);
@@ -554,6 +610,7 @@ static int take_over(struct probes *p, uint64_t hash, char *err, size_t len)
 	r = map_shared(p, control, cpus, rings, tasks);
 	if (r < 0)
 		return r;
+	note_owner(p->control);
 	note_pinned_programs(p);
 	sample = pin_get(p, "prog_sample");
 	if (sample >= 0)
@@ -617,6 +674,14 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 	hash = sb_hash_bytes(elf, elf_len) ^ sb_hash_bytes(&p->cfg, sizeof(p->cfg));
 
 	if (o->pin) {
+		uint32_t owner = probes_owner(o->bpffs);
+
+		if (owner) {
+			snprintf(ret_error, error_len, "another stallboxd (pid %u) uses what is pinned below "
+				 "%s/stallbox\ngive this one a bpffs of its own with --bpffs, or start it "
+				 "with --no-pin", owner, o->bpffs);
+			return -EBUSY;
+		}
 		r = take_over(p, hash, ret_error, error_len);
 		if (r == 0)
 			return 0;
@@ -647,6 +712,15 @@ void probes_close(struct probes *p)
 		close(p->stats_fd);
 	p->n_keep = p->n_programs = 0;
 	p->hits_fd = p->iter_link_fd = p->stats_fd = -1;
+}
+
+void probes_recorded(const struct probes *p, uint64_t ret[8])
+{
+	memset(ret, 0, 8 * sizeof(ret[0]));
+	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
+		for (int kind = 0; kind < 8; kind++)
+			ret[kind] += p->cpus[cpu].recorded[kind];
+	}
 }
 
 void probes_arm(struct probes *p)

@@ -61,6 +61,8 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 		size_t error_len);
 /* Lets go; recording goes on if pinned. */
 void probes_close(struct probes *p);
+/* Pid of another, living agent that uses the objects pinned below bpffs; 0: none. */
+uint32_t probes_owner(const char *bpffs);
 /* Removes everything pinned below <bpffs>/stallbox. Returns how many files, or -errno. */
 int probes_unpin(const char *bpffs);
 
@@ -70,6 +72,8 @@ static inline const uint8_t *probes_ring(const struct probes *p, uint32_t bank, 
 }
 
 /* Arms the in-kernel conditions for the next freeze. */
+/* Records ever made, by enum sb_kind, over all CPUs. */
+void probes_recorded(const struct probes *p, uint64_t ret[8]);
 void probes_arm(struct probes *p);
 /* Seals the current bank from user space. Returns false when the kernel was faster. */
 bool probes_seal(struct probes *p);

@@ -182,61 +182,68 @@ static bool is_bundle(const char *name)
 
 struct spool_entry {
 	char name[256];
-	time_t mtime;
-	uint64_t bytes;
+	int dirfd;
+	struct timespec mtime;
 };
 
-/* Oldest bundle that may go, total use, and the newest's name. */
-static int survey(DIR *d, const char *keep, struct spool_entry *oldest, uint64_t *total)
+static bool older(const struct timespec *a, const struct timespec *b)
 {
-	struct spool_entry newest = {};
-	struct dirent *e;
-	int n = 0;
-
-	*total = 0;
-	oldest->name[0] = '\0';
-	for (int pass = 0; pass < 2; pass++) {
-		rewinddir(d);
-		while ((e = readdir(d))) {
-			struct stat st;
-
-			if (!is_bundle(e->d_name) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
-				continue;
-			if (pass == 0) {
-				n++;
-				*total += (uint64_t)st.st_size;
-				if (st.st_mtime >= newest.mtime) {
-					newest.mtime = st.st_mtime;
-					snprintf(newest.name, sizeof(newest.name), "%s", e->d_name);
-				}
-				continue;
-			}
-			if (!strcmp(e->d_name, newest.name) || !strcmp(e->d_name, keep))
-				continue;
-			if (!oldest->name[0] || st.st_mtime < oldest->mtime) {
-				oldest->mtime = st.st_mtime;
-				snprintf(oldest->name, sizeof(oldest->name), "%s", e->d_name);
-			}
-		}
-	}
-	return n;
+	return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
 }
 
-int spool_vacuum(const char *dir, uint64_t max_use_bytes, const char *keep)
+/* One directory's share of the survey: total use, the newest bundle, the oldest that is
+ * neither the newest so far nor `keep`. */
+static void survey(DIR *d, const char *keep, const char *newest_name, struct spool_entry *newest,
+		   struct spool_entry *oldest, uint64_t *total)
 {
-	DIR *d = opendir(dir);
-	struct spool_entry oldest;
-	uint64_t total;
+	struct dirent *e;
+
+	rewinddir(d);
+	while ((e = readdir(d))) {
+		struct spool_entry *best = NULL;
+		struct stat st;
+
+		if (!is_bundle(e->d_name) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
+			continue;
+		*total += (uint64_t)st.st_size;
+		if (newest && (!newest->name[0] || !older(&st.st_mtim, &newest->mtime)))
+			best = newest;
+		if (oldest && strcmp(e->d_name, newest_name) && strcmp(e->d_name, keep) &&
+		    (!oldest->name[0] || older(&st.st_mtim, &oldest->mtime)))
+			best = oldest;
+		if (best) {
+			best->mtime = st.st_mtim;
+			best->dirfd = dirfd(d);
+			memccpy(best->name, e->d_name, '\0', sizeof(best->name));
+		}
+	}
+}
+
+int spool_vacuum(const struct spool *s, const char *keep)
+{
+	DIR *d[2] = { opendir(s->dir), s->fallback[0] ? opendir(s->fallback) : NULL };
 	int deleted = 0;
 
-	if (!d)
-		return 0;
-	while (max_use_bytes && survey(d, keep, &oldest, &total) > 1 && total > max_use_bytes &&
-	       oldest.name[0]) {
-		if (unlinkat(dirfd(d), oldest.name, 0) < 0)
+	while (s->max_use_bytes) {
+		struct spool_entry newest = {}, oldest = {};
+		uint64_t total = 0, again = 0;
+
+		for (int i = 0; i < 2; i++) {
+			if (d[i])
+				survey(d[i], keep, "", &newest, NULL, &total);
+		}
+		for (int i = 0; i < 2; i++) {
+			if (d[i])
+				survey(d[i], keep, newest.name, NULL, &oldest, &again);
+		}
+		if (total <= s->max_use_bytes || !oldest.name[0] ||
+		    unlinkat(oldest.dirfd, oldest.name, 0) < 0)
 			break;
 		deleted++;
 	}
-	closedir(d);
+	for (int i = 0; i < 2; i++) {
+		if (d[i])
+			closedir(d[i]);
+	}
 	return deleted;
 }

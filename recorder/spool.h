@@ -31,8 +31,8 @@ int spool_publish(const char *dir, const char *name, const void *data, size_t le
 int spool_append(const char *dir, const char *name, uint64_t expect_len, const void *data,
 		 size_t len);
 
-/* Deletes bundles, oldest first, until the directory uses at most max_use_bytes. Never the
- * newest one nor `keep`. Returns how many were deleted. */
-int spool_vacuum(const char *dir, uint64_t max_use_bytes, const char *keep);
+/* Deletes bundles, oldest first, until both directories together use at most
+ * max_use_bytes. Never the newest one nor `keep`. Returns how many were deleted. */
+int spool_vacuum(const struct spool *s, const char *keep);
 
 #endif

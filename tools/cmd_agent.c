@@ -10,7 +10,7 @@
 
 #define DEFAULT_SOCKET "/run/stallbox/control.sock"
 #define ANSWER_MS 5000
-#define WAIT_MS 120000
+#define WAIT_MS 720000 /* the longest post window, and what follows it */
 
 static const struct opt_command freeze_command = {
 	"freeze", "", "Ask the agent to freeze the ring into a bundle now.",
@@ -24,7 +24,7 @@ static const struct opt_command status_command = {
 static int no_agent(const char *path, int r)
 {
 	fprintf(stderr, "error: no agent answers on '%s': %s\n", path, strerror(-r));
-	fprintf(stderr, "hint: start it with 'systemctl start stallboxd' or 'stallboxd --foreground'%s\n",
+	fprintf(stderr, "hint: start it with 'stallboxd', or name its socket with --socket%s\n",
 		r == -EACCES ? "; the socket is for root and its group" : "");
 	return SB_EXIT_NOT_FOUND;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* stallbox info: what fired and why, what the bundle holds, what it does not. */
+#include <math.h>
 #include <stdio.h>
 
 #include "tools/commands.h"
@@ -73,8 +74,9 @@ static void show_counts(const struct bundle *b, uint64_t trigger_ns)
 		       (unsigned long long)uninterruptible, (unsigned long long)runnable);
 }
 
-static void show_losses(const struct bundle *b)
+static void show_losses(const struct bundle *b, uint64_t trigger_ns)
 {
+	uint64_t since = bundle_losses_since_ns(b);
 	const struct bundle_loss *l;
 	size_t n = bundle_losses(b, &l);
 
@@ -91,6 +93,9 @@ static void show_losses(const struct bundle *b)
 		escape_put(stdout, ESCAPE_TERMINAL, l[i].what);
 		putchar('\n');
 	}
+	if (since && since < trigger_ns)
+		printf("%-12s(counted since recording began, %.0f s before the trigger)\n", "",
+		       (double)(trigger_ns - since) / 1e9);
 }
 
 static void show_cost(const struct bundle *b, const struct bundle_header *h)
@@ -185,7 +190,7 @@ static void show(struct bundle *b, uint64_t top)
 		put("header", "lost");
 	show_counts(b, trigger_ns);
 	show_marks(b, trigger_ns);
-	show_losses(b);
+	show_losses(b, h->trigger.fired_ns);
 	for (size_t i = 0; h && i < h->n_missing; i++) {
 		printf("%-12s", i ? "" : "missing");
 		escape_put(stdout, ESCAPE_TERMINAL, h->missing[i].key);
@@ -202,6 +207,15 @@ static void show(struct bundle *b, uint64_t top)
 		put("file", "no footer: still being written, or cut short");
 	for (int k = 0; top && k < FOLD_KINDS; k++)
 		show_hottest(b, (enum fold_kind)k, top);
+}
+
+/* JSON knows neither nan nor inf. */
+static void json_number(const char *key, double v)
+{
+	if (isfinite(v))
+		printf("\"%s\":%.15g", key, v);
+	else
+		printf("\"%s\":null", key);
 }
 
 static void json_text(const char *key, const char *value)
@@ -234,15 +248,19 @@ static void show_json(const struct bundle *b)
 	json_text("spec", h->trigger.spec);
 	json_text("detail", h->trigger.detail);
 	json_text("unit", h->trigger.unit);
-	printf("\"fired_ns\":%llu,\"value\":%g,\"threshold\":%g},",
-	       (unsigned long long)h->trigger.fired_ns, h->trigger.value, h->trigger.threshold);
+	printf("\"fired_ns\":%llu,", (unsigned long long)h->trigger.fired_ns);
+	json_number("value", h->trigger.value);
+	putchar(',');
+	json_number("threshold", h->trigger.threshold);
+	printf("},");
 	printf("\"first_ns\":%llu,\"last_ns\":%llu,\"events\":{",
 	       (unsigned long long)bundle_first_ns(b), (unsigned long long)bundle_last_ns(b));
 	for (int k = BUNDLE_ON_CPU; k < BUNDLE_KIND_COUNT; k++)
 		printf("%s\"%s\":%llu", k > BUNDLE_ON_CPU ? "," : "", bundle_kind_name((enum bundle_kind)k),
 		       (unsigned long long)bundle_n_events(b, (enum bundle_kind)k));
 	n = bundle_stackshot(b, &t, &begin, &end, &seen, &truncated);
-	printf("},\"stackshot_threads\":%zu,\"losses\":[", n);
+	printf("},\"stackshot_threads\":%zu,\"losses_since_ns\":%llu,\"losses\":[", n,
+	       (unsigned long long)bundle_losses_since_ns(b));
 	n = bundle_losses(b, &l);
 	for (size_t i = 0; i < n; i++) {
 		printf("%s{", i ? "," : "");

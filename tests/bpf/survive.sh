@@ -29,6 +29,14 @@ ok "a second agent is refused" bash -c "! '$STALLBOXD' --foreground --socket '$S
 like "and told why" "$(cat "$TEST_TMP/second")" 'another stallboxd is running'
 like "and what to do" "$(cat "$TEST_TMP/second")" 'hint:'
 
+ok "an agent with a socket of its own is refused too" bash -c "! '$STALLBOXD' --foreground --socket '$TEST_TMP/other.sock' --spool '$SPOOL' --bpffs '$PINS' 2>'$TEST_TMP/third'"
+like "because the pins are in use" "$(cat "$TEST_TMP/third")" "another stallboxd \(pid $AGENT\) uses what is pinned.*hint:"
+ok "unload beside a running agent is refused" bash -c "! '$STALLBOXD' --unload --bpffs '$PINS' 2>'$TEST_TMP/unload'"
+like "with the agent's pid" "$(cat "$TEST_TMP/unload")" "pid $AGENT\) records.*hint: end it first"
+"$WORKLOADS/sleeper" 7 20 >"$TEST_TMP/d"
+ok "and recording goes on" freeze
+is "with every block" "$(count "$TEST_TMP/d")" 7
+
 # Killed in mid-capture, processes and all: what was durable can be read.
 "$STALLBOX" freeze --socket "$SOCKET" -r dying >"$TEST_TMP/dying"
 B=$(sed -n 's/^path=//p' "$TEST_TMP/dying")
@@ -39,6 +47,21 @@ children=$(pgrep -P "$AGENT")
 AGENT=
 ok "it reads without the rest" bash -c "'$STALLBOX' info '$B' 2>/dev/null | grep -q dying"
 ok "recover makes a file of whole frames" "$STALLBOX" recover "$B" -o "$TEST_TMP/recovered"
+
+# The kernel freezes while no agent runs: the next agent exports that, with its cause.
+start_agent --post 1s --trigger 'kernel:blocked(D)>300ms:count=3:comm=dstall' || { fail "agent starts"; finish; }
+{ kill -9 "$AGENT" && wait "$AGENT"; } 2>/dev/null
+AGENT=
+before=$(bundle_count)
+"$WORKLOADS/dstall" 3 1 >/dev/null
+start_agent --post 1s --trigger 'kernel:reclaim>600s' || { fail "the next agent starts"; finish; }
+one_more() { [ "$(bundle_count)" = $((before + 1)) ] && complete "$(newest_bundle)"; }
+ok "a bank frozen without an agent is exported" wait_for 30 one_more
+info=$("$STALLBOX" info --json "$(newest_bundle)")
+is "under the condition that froze it" "$(jq -r '.trigger | .kind + " " + .spec' <<<"$info")" 'kernel kernel:blocked(D)>300ms:count=3'
+is "with its value" "$(jq -r .trigger.value <<<"$info")" 3
+is "and what was overwritten is not made up" "$(jq '[.losses[] | select(.cause == "overwritten")] | length' <<<"$info")" 0
+stop_agent
 
 # unload leaves nothing pinned.
 ok "unload" "$STALLBOXD" --unload --bpffs "$PINS"

@@ -52,6 +52,7 @@ ok "the rest can still be read" bash -c "'$STALLBOX' info '$TEST_TMP/flip' 2>/de
 # Hostile names.
 H=$TEST_TMP/h.stall.pb.zst
 "$BUILD/tests/helpers/make_bundle" "$H" events=500 hostile=1
+is "a value that is no number is null in JSON" "$("$STALLBOX" info --json "$H" | jq -c '.trigger | [.value, .threshold]')" '[null,500]'
 for k in on-cpu off-cpu reclaim blocked; do
 	"$STALLBOX" flame --kind $k -o "$TEST_TMP/$k.svg" "$H"
 	ok "the $k flame graph of hostile names is well-formed" xmllint --noout "$TEST_TMP/$k.svg"

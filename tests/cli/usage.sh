@@ -52,5 +52,8 @@ x=y
 CONF
 code "stallboxd: a bad configuration" 78 "$STALLBOXD" --config "$TEST_TMP/conf"
 like "every error with its line" "$OUT" 'conf:3: \[Recorder\] PostWindow.*conf:4: \[Recorder\] Cooldwon: unknown key.*conf:6: \[Trigger web\] Spec.*conf:7: '
+code "stallboxd: --help beside a bad configuration" 0 "$STALLBOXD" --config "$TEST_TMP/conf" --help
+code "stallboxd: --config twice" 2 "$STALLBOXD" --config "$TEST_TMP/conf" --config "$TEST_TMP/conf"
+is "help wraps between words" "$("$STALLBOXD" --help | tr -s "\n " " " | grep -c "those of the file and the default set are not")" 1
 code "stallboxd: a configuration that is not there" 78 "$STALLBOXD" --config "$TEST_TMP/none"
 finish

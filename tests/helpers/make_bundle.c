@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Writes a synthetic bundle with known contents: make_bundle OUT [key=value]...
- * events, cpus, stacks, threads, seed; hostile=1 puts markup and escapes into names. */
+ * events, cpus, stacks, threads, seed; hostile=1 puts markup and escapes into names, and a trigger value
+ * that is not a number. */
+#include <math.h>
 #include <stdio.h>
 
 #include "format/writer.h"
@@ -40,7 +42,7 @@ static void header(struct bundle_writer *w)
 		.sample_period_ns = 10101010, .offcpu_threshold_ns = NSEC_PER_MSEC, .ring_bytes = 8 << 20,
 		.trigger = { "reclaim-age", "kernel", "kernel:reclaim>500ms", "ms",
 			     o.hostile ? "</text><script>alert(1)</script>\033[2J" : "tid 1 in reclaim",
-			     TRIGGER_NS, 512, 500, 1000 },
+			     TRIGGER_NS, o.hostile ? NAN : 512, 500, 1000 },
 	};
 
 	bundle_writer_header(w, &h);
@@ -124,7 +126,7 @@ static void tail(struct bundle_writer *w, const uint32_t *threads, const uint32_
 						       .since_ns = TRIGGER_NS - NSEC_PER_SEC,
 						       .kstack = kernel[0] };
 	bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, 17, 17, 0);
-	bundle_writer_losses(w, &loss, 1);
+	bundle_writer_losses(w, 1, &loss, 1);
 	bundle_writer_marks(w, &mark, 1);
 	bundle_writer_series(w, &series);
 	bundle_writer_cost(w, &cost);

@@ -67,7 +67,7 @@ static void write_bundle(struct buffer *out)
 			assert_int_equal(bundle_writer_flush(w), 0);
 	}
 	assert_int_equal(bundle_writer_symbols(w, 1, "symtab", &sym, 1), 0);
-	assert_int_equal(bundle_writer_losses(w, &loss, 1), 0);
+	assert_int_equal(bundle_writer_losses(w, 1, &loss, 1), 0);
 	assert_int_equal(bundle_writer_finish(w, &footer), 0);
 	bundle_writer_free(w);
 }
