@@ -102,7 +102,9 @@ kill "$storm_pid" 2>/dev/null
 wait "$storm_pid" 2>/dev/null
 stop_agent
 
-# Manual, twice: one bundle, and it says so. An agent that nothing else wakes.
+# Manual, twice: one bundle, and it says so. An agent that nothing else wakes, and a directory of
+# its own: the storing processes of the last agent may still be at work.
+SPOOL=$TEST_TMP/manual
 start_agent --post 2s --cooldown 30s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
 before=$(bundle_count)
 "$STALLBOX" freeze --socket "$SOCKET" -r first >"$TEST_TMP/first"
