@@ -11,9 +11,12 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=${BUILD:-$ROOT/build}
-STALLBOX=$BUILD/stallbox
-STALLBOXD=$BUILD/stallboxd
-WORKLOADS=$BUILD/tests/workloads
+# shellcheck disable=SC2034 # used by the tests that source this
+{
+	STALLBOX=$BUILD/stallbox
+	STALLBOXD=$BUILD/stallboxd
+	WORKLOADS=$BUILD/tests/workloads
+}
 TEST_TMP=$(mktemp -d "${TMPDIR:-/tmp}/stallbox-test.XXXXXX")
 TEST_N=0
 TEST_FAILED=0
