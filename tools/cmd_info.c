@@ -190,7 +190,7 @@ static void show(struct bundle *b, uint64_t top)
 		put("header", "lost");
 	show_counts(b, trigger_ns);
 	show_marks(b, trigger_ns);
-	show_losses(b, h->trigger.fired_ns);
+	show_losses(b, trigger_ns);
 	for (size_t i = 0; h && i < h->n_missing; i++) {
 		printf("%-12s", i ? "" : "missing");
 		escape_put(stdout, ESCAPE_TERMINAL, h->missing[i].key);

@@ -47,6 +47,11 @@ printf '\xff' | dd of="$TEST_TMP/flip" bs=1 seek=$((size * 3 / 4)) conv=notrunc 
 out=$("$STALLBOX" verify "$TEST_TMP/flip")
 is "a flipped byte makes verify fail" $? 1
 like "and it says where" "$out" 'first at offset [0-9]+'
+printf '\xff\xff' | dd of="$TEST_TMP/flip" bs=1 seek=40 conv=notrunc status=none
+"$STALLBOX" info "$TEST_TMP/flip" >"$TEST_TMP/headless" 2>/dev/null
+is "a lost header is told" "$(grep -c '^header *lost' "$TEST_TMP/headless")" 1
+cp "$B" "$TEST_TMP/flip"
+printf '\xff' | dd of="$TEST_TMP/flip" bs=1 seek=$((size * 3 / 4)) conv=notrunc status=none
 ok "the rest can still be read" bash -c "'$STALLBOX' info '$TEST_TMP/flip' 2>/dev/null | grep -q reclaim-age"
 
 # Hostile names.
