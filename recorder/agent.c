@@ -191,6 +191,8 @@ static void begin_capture(struct agent *a, const struct capture_cause *cause, ui
 		 cause->detail[0] ? ": " : "", cause->detail, a->o->spool.dir, o->file);
 	if (r < 0)
 		log_errno(r, "cannot hand the frozen bank to the freezer");
+	else
+		a->probes.control->freeze_ns = 0; /* no later agent's to export */
 	o->n_marks = 0;
 	a->marks_unkept = 0;
 	a->pre_read = false;

@@ -64,6 +64,20 @@ is "with its value" "$(jq -r .trigger.value <<<"$info")" 3
 is "and what was overwritten is not made up" "$(jq '[.losses[] | select(.cause == "overwritten")] | length' <<<"$info")" 0
 stop_agent
 
+# Killed in the post window of such a freeze: its freezer ends the bundle, nobody exports it again.
+SPOOL=$TEST_TMP/once
+start_agent --post 3s --trigger 'kernel:blocked(D)>300ms:count=3:comm=dstall' || { fail "agent starts"; finish; }
+"$WORKLOADS/dstall" 3 1 >/dev/null
+ok "an in-kernel condition freezes" wait_for 10 log_has '^durable:'
+{ kill -9 "$AGENT" && wait "$AGENT"; } 2>/dev/null
+AGENT=
+whole() { complete "$(newest_bundle)"; }
+ok "the freezer ends the bundle without the agent" wait_for 30 whole
+start_agent --post 1s --trigger 'kernel:reclaim>600s' || { fail "the next agent starts"; finish; }
+ok "the next agent freezes" freeze
+is "and has not exported the other one again" "$(bundle_count)" 2
+stop_agent
+
 # unload leaves nothing pinned.
 ok "unload" "$STALLBOXD" --unload --bpffs "$PINS"
 is "nothing is left pinned" "$(find "$PINS/stallbox" 2>/dev/null | wc -l)" 0
