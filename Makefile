@@ -114,6 +114,16 @@ $(B)/tools/%.inc: tools/%
 	$(Q)sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $< > $@
 $(B)/tools/flame.o: $(B)/tools/flame.css.inc $(B)/tools/flame.js.inc
 
+# Names of system calls, from the kernel's headers.
+UNISTD_x86_64  := asm/unistd_64.h
+UNISTD_generic := asm-generic/unistd.h
+$(B)/tools/syscalls-%.inc:
+	$(say) TEXT $@
+	$(Q)mkdir -p $(@D)
+	$(Q)echo '#include <$(UNISTD_$*)>' | $(CC) -E -dM -x c - | \
+		sed -n 's/^#define __NR_\([a-z0-9_]*\) \([0-9]*\)$$/[\2] = "\1",/p' > $@.tmp && mv $@.tmp $@
+$(B)/tools/syscalls.o: $(B)/tools/syscalls-x86_64.inc $(B)/tools/syscalls-generic.inc
+
 $(call obj,$(RECORDER_SRC)): $(B)/bpf/stallbox_v3.skel.h $(B)/bpf/stallbox_v2.skel.h
 
 $(B)/libformat.a: $(FORMAT_OBJ)
@@ -147,7 +157,7 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIBS)
 MODEL := $(B)/tests/unit/test_inflight.o
 $(MODEL): CPPFLAGS_ += -Itests/unit/model -D__TARGET_ARCH_$(BPF_ARCH)
 $(MODEL): CFLAGS_ += -Wno-attributes -Wno-missing-prototypes -Wno-unused-parameter -Wno-unused-variable \
-	-Wno-unused-but-set-variable -Wno-array-bounds
+	-Wno-unused-but-set-variable -Wno-array-bounds -Wno-type-limits
 $(B)/tests/helpers/%: $(B)/tests/helpers/%.o $(TESTLIBS)
 	$(say) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)

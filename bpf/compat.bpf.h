@@ -31,6 +31,44 @@ static __always_inline __u32 sb_task_cpu(struct task_struct *t)
 	return BPF_CORE_READ(t, thread_info.cpu);
 }
 
+/* 309d08d9b3a3 ("block: move the disk into the queue", 5.17): before that the request knew it. */
+struct request___pre_5_17 {
+	struct gendisk *rq_disk;
+} SB_CO_RE;
+
+static __always_inline struct gendisk *sb_disk_of(struct request *rq)
+{
+	struct request___pre_5_17 *old = (void *)rq;
+
+	if (bpf_core_field_exists(old->rq_disk))
+		return BPF_CORE_READ(old, rq_disk);
+	return BPF_CORE_READ(rq, q, disk);
+}
+
+/* User registers of a task, as bpf_task_pt_regs() gives them (5.15+). */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs___x86 {
+	unsigned long si, di, orig_ax, ip, sp;
+} SB_CO_RE;
+#define sb_regs_nr(r)	((long)BPF_CORE_READ((struct pt_regs___x86 *)(r), orig_ax))
+#define sb_regs_ip(r)	BPF_CORE_READ((struct pt_regs___x86 *)(r), ip)
+#define sb_regs_sp(r)	BPF_CORE_READ((struct pt_regs___x86 *)(r), sp)
+#define sb_regs_arg0(r) BPF_CORE_READ((struct pt_regs___x86 *)(r), di)
+#define sb_regs_arg1(r) BPF_CORE_READ((struct pt_regs___x86 *)(r), si)
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs___arm64 {
+	u64 regs[31];
+	u64 sp, pc;
+	u64 orig_x0;
+	int syscallno;
+} SB_CO_RE;
+#define sb_regs_nr(r)	((long)BPF_CORE_READ((struct pt_regs___arm64 *)(r), syscallno))
+#define sb_regs_ip(r)	BPF_CORE_READ((struct pt_regs___arm64 *)(r), pc)
+#define sb_regs_sp(r)	BPF_CORE_READ((struct pt_regs___arm64 *)(r), sp)
+#define sb_regs_arg0(r) BPF_CORE_READ((struct pt_regs___arm64 *)(r), orig_x0)
+#define sb_regs_arg1(r) BPF_CORE_READ((struct pt_regs___arm64 *)(r), regs[1])
+#endif
+
 /* 5ca584d935c3 ("bpf: Add atomic_fetch_add", 5.12) and xchg/cmpxchg: the 5.10 object is
  * built without. There sched_switch and the sampler run with interrupts off and cannot
  * interleave; a reclaim record interrupted between the two instructions is the one that
@@ -51,11 +89,13 @@ static __always_inline __u32 sb_task_cpu(struct task_struct *t)
 	})
 #define SB_ATOMIC_INC(p) __sync_fetch_and_add((p), 1)
 #define SB_ATOMIC_DEC(p) __sync_fetch_and_add((p), -1)
+#define SB_ATOMIC_ADD(p, n) __sync_fetch_and_add((p), (n))
 #else
 #define SB_FETCH_ADD(p, n) __sync_fetch_and_add((p), (n))
 #define SB_CLAIM(p, old, new) (__sync_val_compare_and_swap((p), (old), (new)) == (old))
 #define SB_ATOMIC_INC(p) __sync_fetch_and_add((p), 1)
 #define SB_ATOMIC_DEC(p) __sync_fetch_and_add((p), -1)
+#define SB_ATOMIC_ADD(p, n) __sync_fetch_and_add((p), (n))
 #endif
 
 /* Was the CPU in user mode? The registers in the sampler's context are the UAPI's, whose

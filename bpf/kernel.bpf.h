@@ -13,6 +13,7 @@
 
 typedef __u32 u32;
 typedef __u64 u64;
+typedef __s64 s64;
 
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
@@ -52,6 +53,7 @@ struct cfs_rq {
 } SB_CO_RE;
 
 struct sched_entity {
+	u64 sum_exec_runtime;
 	struct cfs_rq *cfs_rq;
 } SB_CO_RE;
 
@@ -62,6 +64,77 @@ struct sched_info {
 
 struct thread_info {
 	__u32 cpu;
+} SB_CO_RE;
+
+typedef struct {
+	s64 counter;
+} atomic64_t;
+typedef atomic64_t atomic_long_t;
+
+struct rw_semaphore {
+	atomic_long_t count;
+	atomic_long_t owner;
+} SB_CO_RE;
+
+struct mutex {
+	atomic_long_t owner;
+} SB_CO_RE;
+
+struct mm_struct {
+	struct rw_semaphore mmap_lock;
+} SB_CO_RE;
+
+struct qstr {
+	const unsigned char *name;
+} SB_CO_RE;
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+} SB_CO_RE;
+
+struct path {
+	struct dentry *dentry;
+} SB_CO_RE;
+
+struct file {
+	struct path f_path;
+} SB_CO_RE;
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+} SB_CO_RE;
+
+struct files_struct {
+	struct fdtable *fdt;
+} SB_CO_RE;
+
+/* What an lru_shrink_inactive event sums up (include/linux/vmstat.h). */
+struct reclaim_stat {
+	unsigned int nr_dirty;
+	unsigned int nr_writeback;
+	unsigned int nr_activate[2];
+	unsigned int nr_ref_keep;
+} SB_CO_RE;
+
+struct shrinker {
+	const char *name;
+	void *scan_objects;
+} SB_CO_RE;
+
+struct gendisk {
+	int major, first_minor;
+} SB_CO_RE;
+
+struct request_queue {
+	struct gendisk *disk;
+} SB_CO_RE;
+
+struct request {
+	struct request_queue *q;
+	unsigned int cmd_flags;
+	u64 io_start_time_ns;
 } SB_CO_RE;
 
 struct task_struct {
@@ -79,6 +152,9 @@ struct task_struct {
 	__u64 start_time;
 	char comm[16];
 	struct css_set *cgroups;
+	struct mm_struct *mm;
+	struct files_struct *files;
+	unsigned long nvcsw, nivcsw;
 } SB_CO_RE;
 
 struct seq_file;

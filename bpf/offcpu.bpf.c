@@ -32,18 +32,6 @@ static __always_inline void save_ustack(void *ctx, __u32 tid, __u64 since, struc
 	c->ust_captured++;
 }
 
-static __always_inline bool take_token(__u64 *window, __u64 *tokens, __u64 now, __u64 budget)
-{
-	if (*window != now) {
-		*window = now;
-		*tokens = budget;
-	}
-	if (!*tokens)
-		return false;
-	--*tokens;
-	return true;
-}
-
 /* prev leaves the CPU: note the exact time and state, and its user stack where it matters. */
 static __always_inline void switch_out(void *ctx, bool preempt, struct task_struct *prev, __u64 now)
 {
@@ -69,14 +57,14 @@ static __always_inline void switch_out(void *ctx, bool preempt, struct task_stru
 			want = true;
 		}
 		if (!want)
-			want = take_token(&c->ust_window, &c->ust_tokens, now >> 20, cfg.ust_budget);
+			want = sb_take_token(&c->ust_window, &c->ust_tokens, now >> 20, cfg.ust_budget);
 	}
 	t->off_ns = now;
 	t->state = state;
 	if (want)
 		save_ustack(ctx, tid, since, c);
 	if (blocked && !(t->flags & SB_TS_BLOCKED_INFLIGHT)) {
-		__u32 match = sb_trigger_match(SB_KTRIG_BLOCKED);
+		__u32 match = sb_trigger_match(SB_KTRIG_BLOCKED, bpf_get_current_task());
 
 		if (match) {
 			if (sb_inflight_add(tid, SB_INFLIGHT_BLOCKED, match)) {
@@ -128,8 +116,11 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 		switch_out(ctx, preempt, prev, now);
 	} else {
 		c = sb_this_cpu();
-		if (c)
+		if (c) {
 			c->was_idle = 1;
+			if (!c->clock_offset_ns) /* others need it before this CPU records anything */
+				c->clock_offset_ns = bpf_ktime_get_ns() - now;
+		}
 	}
 	if (!tid)
 		return 0;
@@ -150,14 +141,15 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	c = sb_this_cpu();
 	if (!t || !c)
 		return 0;
-	exact = t->tid == tid && t->off_ns > since;
+	/* Equal where the clock is coarse: in and out within one step of it. */
+	exact = t->tid == tid && t->off_ns >= since;
 	if (exact) {
 		duration = now - t->off_ns;
 		if (duration < cfg.offcpu_threshold_ns)
 			return 0;
 	}
 	if (duration < SHORT_BLOCK_NS &&
-	    !take_token(&c->short_window, &c->short_tokens, now >> 23, cfg.short_budget)) {
+	    !sb_take_token(&c->short_window, &c->short_tokens, now >> 23, cfg.short_budget)) {
 		c->lost[SB_LOST_THROTTLED]++;
 		return 0;
 	}
@@ -202,8 +194,16 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	p->duration_ns = duration;
 	p->runq_us = runq / 1000;
 	p->state = state;
+	p->call = next->flags & PF_KTHREAD ? 0 : sb_call_of(next);
 	c->clock_offset_ns = bpf_ktime_get_ns() - now;
 	sb_task_note(next);
 	sb_emit(s);
+	if (control.watch & (1u << SB_KTRIG_RUNQ)) {
+		__u64 task = 0;
+
+		/* `next` as a plain number: a global function takes no other. */
+		bpf_probe_read_kernel(&task, sizeof(task), &ctx[2]);
+		sb_fire_crossed(SB_KTRIG_RUNQ, 0, runq, task);
+	}
 	return 0;
 }

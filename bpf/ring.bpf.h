@@ -54,6 +54,13 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SB_DETAILS);
+	__type(key, __u32);
+	__type(value, struct sb_task_detail);
+} task_detail __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, SB_TASKS);
 	__type(key, __u32);
@@ -69,7 +76,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2); /* waits for locks have one of their own */
 	__type(key, __u32);
 	__type(value, struct sb_inflight_table);
 } inflight __weak SEC(".maps");
@@ -96,8 +103,19 @@ enum sb_scratch_id {
 	SB_SCRATCH_SAMPLE,
 	SB_SCRATCH_RECLAIM_DIRECT,
 	SB_SCRATCH_RECLAIM_MEMCG,
+	SB_SCRATCH_RECLAIM_NODE,
+	SB_SCRATCH_COMPACTION,
 	SB_SCRATCH_KSWAPD,
 	SB_SCRATCH_SHOT,
+	SB_SCRATCH_LOCK,
+	SB_SCRATCH_WAKEUP,
+	SB_SCRATCH_HOLD,
+	SB_SCRATCH_SYSCALL,
+	SB_SCRATCH_SYSCALL_SAMPLED,
+	SB_SCRATCH_SOFTIRQ,
+	SB_SCRATCH_BLOCK_IO,
+	SB_SCRATCH_OOM,
+	SB_SCRATCH_SLAB,
 	SB_SCRATCH_COUNT
 };
 struct {
@@ -121,6 +139,28 @@ static __always_inline struct sb_task_state *sb_state_of(__u32 tid)
 	return bpf_map_lookup_elem(&task_state, &i);
 }
 
+/* The tid's own entry, emptied if another tid had it. NULL only where a lookup fails. */
+static __always_inline struct sb_task_detail *sb_detail_of(__u32 tid)
+{
+	__u32 i = tid & (SB_DETAILS - 1);
+	struct sb_task_detail *d = bpf_map_lookup_elem(&task_detail, &i);
+
+	if (d && d->tid != tid) {
+		__builtin_memset(d, 0, sizeof(*d));
+		d->tid = tid;
+	}
+	return d;
+}
+
+/* Only if the entry is this tid's. */
+static __always_inline struct sb_task_detail *sb_detail_peek(__u32 tid)
+{
+	__u32 i = tid & (SB_DETAILS - 1);
+	struct sb_task_detail *d = bpf_map_lookup_elem(&task_detail, &i);
+
+	return d && d->tid == tid ? d : NULL;
+}
+
 static __always_inline struct sb_ustack *sb_ustack_of(__u32 tid)
 {
 	__u32 i = tid & (SB_USTACKS - 1);
@@ -133,20 +173,48 @@ static __always_inline struct sb_scratch *sb_scratch(__u32 id)
 	return bpf_map_lookup_elem(&scratch, &id);
 }
 
+/* Was this time noted in the escalated window that goes on? */
+static __always_inline bool sb_escalated(__u64 since_ns)
+{
+	return since_ns && control.escalated_ns && since_ns >= control.escalated_ns;
+}
+
+/* ---- budgets: one storm must not wipe out the other evidence ---------------- */
+
+static __always_inline bool sb_take_token(__u64 *window, __u64 *tokens, __u64 now, __u64 budget)
+{
+	if (*window != now) {
+		*window = now;
+		*tokens = budget;
+	}
+	if (!*tokens)
+		return false;
+	--*tokens;
+	return true;
+}
+
+static __always_inline bool sb_within_budget(struct sb_cpu *c)
+{
+	if (sb_take_token(&c->other_window, &c->other_tokens, bpf_ktime_get_ns() >> 23, cfg.other_budget))
+		return true;
+	c->lost[SB_LOST_BUDGET]++;
+	return false;
+}
+
 /* ---- waits and spans in flight ------------------------------------------- */
 
 #define SB_INFLIGHT_PROBES 4
 
-static __always_inline struct sb_inflight_table *sb_inflight_table(void)
+static __always_inline struct sb_inflight_table *sb_inflight_table(__u32 type)
 {
-	__u32 zero = 0;
+	__u32 i = type == SB_INFLIGHT_LOCK;
 
-	return bpf_map_lookup_elem(&inflight, &zero);
+	return bpf_map_lookup_elem(&inflight, &i);
 }
 
 static __noinline __maybe_unused int sb_inflight_add(__u32 tid, __u32 type, __u32 match)
 {
-	struct sb_inflight_table *table = sb_inflight_table();
+	struct sb_inflight_table *table = sb_inflight_table(type);
 	__u64 key = (__u64)tid << 8 | type;
 	__u32 h = tid * 2654435761u >> 16;
 
@@ -166,7 +234,7 @@ static __noinline __maybe_unused int sb_inflight_add(__u32 tid, __u32 type, __u3
 
 static __noinline __maybe_unused int sb_inflight_del(__u32 tid, __u32 type)
 {
-	struct sb_inflight_table *table = sb_inflight_table();
+	struct sb_inflight_table *table = sb_inflight_table(type);
 	__u64 key = (__u64)tid << 8 | type;
 	__u32 h = tid * 2654435761u >> 16;
 
@@ -197,12 +265,36 @@ static __always_inline void sb_state_take(struct sb_task_state *t, __u32 tid)
 	}
 	if (t->flags & SB_TS_RECLAIM_INFLIGHT)
 		sb_inflight_del(t->tid, SB_INFLIGHT_RECLAIM);
+	if (t->flags & SB_TS_LOCK_INFLIGHT) {
+		if (sb_inflight_del(t->tid, SB_INFLIGHT_LOCK))
+			SB_ATOMIC_DEC(&control.nr_lock_waits);
+	}
 	t->tid = tid;
 	t->state = 0;
 	t->off_ns = 0;
 	t->reclaim_start_ns = 0;
+	t->lock = 0;
 	t->long_blocks = 0;
 	t->flags = 0;
+}
+
+/* The cgroup of a task: the v1 memory controller's where that is in use, else v2's. */
+static __always_inline __u64 sb_cgroup_of(struct task_struct *t)
+{
+	struct cgroup *cg = NULL;
+
+	if (cfg.cgroup_v1_memory && bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id)) {
+		struct css_set *set = BPF_CORE_READ(t, cgroups);
+		struct cgroup_subsys_state *css = NULL;
+		__u32 id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
+		__u32 off = bpf_core_field_offset(set->subsys) + id * 8;
+
+		bpf_probe_read_kernel(&css, sizeof(css), (char *)set + off);
+		cg = BPF_CORE_READ(css, cgroup);
+	} else {
+		cg = BPF_CORE_READ(t, cgroups, dfl_cgrp);
+	}
+	return BPF_CORE_READ(cg, kn, id);
 }
 
 /* ---- triggers -------------------------------------------------------------- */
@@ -230,21 +322,54 @@ static __noinline __maybe_unused int sb_fire(__u32 index, __u64 value, __u32 tid
 	return 1;
 }
 
-/* Bit i: trigger i watches this type for the current task. Names are compared as two
- * words: a loop over bytes is more than 5.10's verifier follows. */
-static __always_inline __u32 sb_trigger_match(__u32 type)
+/* The following are global functions, which the verifier checks once by themselves instead of
+ * on every path of every caller (a fifteenth of the time to load). Those know no pointers to
+ * kernel memory, so a task is passed as a number. */
+#define SB_GLOBAL __weak __attribute__((noinline))
+
+/* Bit i: trigger i watches this type for this task. Names are compared as two words: a
+ * loop over bytes is more than 5.10's verifier follows. */
+SB_GLOBAL int sb_trigger_match(__u32 type, __u64 task)
 {
-	__u64 comm[SB_COMM / 8] = {};
+	__u64 comm[SB_COMM / 8] = {}, cgroup;
 	__u32 match = 0;
 
-	bpf_get_current_comm(comm, sizeof(comm));
+	if (!(control.watch & (1u << (type & 31))))
+		return 0;
+	/* As a string: older kernels leave a longer name's tail behind the end. */
+	bpf_probe_read_kernel_str(comm, sizeof(comm),
+				  (void *)task + bpf_core_field_offset(((struct task_struct *)task)->comm));
+	cgroup = control.watch & SB_WATCH_CGROUP ? sb_cgroup_of((void *)task) : 0;
 	for (__u32 i = 0; i < SB_KTRIGGERS; i++) {
 		volatile struct sb_ktrigger *t = &control.trigger[i];
 
-		if (t->type == type && (!t->comm[0] || (t->comm[0] == comm[0] && t->comm[1] == comm[1])))
-			match |= 1u << i;
+		if (t->type != type || (t->comm[0] && (t->comm[0] != comm[0] || t->comm[1] != comm[1])))
+			continue;
+		if (t->cgroup_id && t->cgroup_id != cgroup)
+			continue;
+		match |= 1u << i;
 	}
 	return match;
+}
+
+/* A duration has grown from `before` to `now`: whoever's threshold lies between fires. */
+SB_GLOBAL int sb_fire_crossed(__u32 type, __u64 before, __u64 now, __u64 task)
+{
+	__u32 match;
+
+	if (!(control.watch & (1u << (type & 31))))
+		return 0;
+	match = sb_trigger_match(type, task);
+	for (__u32 i = 0; i < SB_KTRIGGERS; i++) {
+		__u64 threshold = control.trigger[i].threshold_ns;
+
+		if ((match & (1u << i)) && control.trigger[i].count <= 1 && before < threshold &&
+		    now >= threshold) {
+			sb_fire(i, now, BPF_CORE_READ((struct task_struct *)task, pid));
+			return 1;
+		}
+	}
+	return 0;
 }
 
 /* ---- records --------------------------------------------------------------- */
@@ -279,7 +404,6 @@ static __noinline __maybe_unused int sb_task_note(struct task_struct *t)
 {
 	__u32 tid = BPF_CORE_READ(t, pid), i = tid & (SB_TASKS - 1);
 	struct sb_task *e = bpf_map_lookup_elem(&tasks, &i);
-	struct cgroup *cg = NULL;
 
 	if (!e)
 		return 0;
@@ -301,18 +425,7 @@ static __noinline __maybe_unused int sb_task_note(struct task_struct *t)
 	e->exit_ns = 0;
 	BPF_CORE_READ_INTO(&e->comm, t, comm);
 	BPF_CORE_READ_INTO(&e->group_comm, t, group_leader, comm);
-	if (cfg.cgroup_v1_memory && bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id)) {
-		struct css_set *set = BPF_CORE_READ(t, cgroups);
-		struct cgroup_subsys_state *css = NULL;
-		__u32 id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
-		__u32 off = bpf_core_field_offset(set->subsys) + id * 8;
-
-		bpf_probe_read_kernel(&css, sizeof(css), (char *)set + off);
-		cg = BPF_CORE_READ(css, cgroup);
-	} else {
-		cg = BPF_CORE_READ(t, cgroups, dfl_cgrp);
-	}
-	e->cgroup_id = BPF_CORE_READ(cg, kn, id);
+	e->cgroup_id = sb_cgroup_of(t);
 	return 0;
 }
 
@@ -403,14 +516,86 @@ static __noinline __maybe_unused int sb_emit(struct sb_scratch *s)
 	r->kstack = s->kstack;
 	r->ustack = s->ustack;
 	d = sb_copy((void *)(r + 1), s->payload, SB_AGAIN(s->np), SB_PAYLOAD_WORDS);
-	d += sb_words(SB_AGAIN(s->np)) & 7;
+	d += sb_words(SB_AGAIN(s->np)) & 15;
 	sb_copy(d, s->k, SB_AGAIN(s->in_k), SB_KFRAMES);
 	d += sb_words(SB_AGAIN(s->in_k));
 	sb_copy(d, s->u, SB_AGAIN(s->in_u), SB_UFRAMES);
 	barrier();
 	r->flags = s->flags;
-	c->recorded[s->kind & 7]++;
+	c->recorded[s->kind & (SB_KIND_SLOTS - 1)]++;
 	return 0;
+}
+
+/* The system call that a task is in, as struct sb_on_cpu has it; 0 where it is in none or
+ * the kernel gives no registers. */
+static __always_inline __u64 sb_call_of(struct task_struct *t)
+{
+	struct pt_regs *regs;
+	__u64 h;
+	long nr;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return 0;
+	if (t->flags & PF_KTHREAD)
+		return 0;
+	regs = (void *)bpf_task_pt_regs(t);
+	if (!regs)
+		return 0;
+	nr = sb_regs_nr(regs);
+	if (nr < 0 || nr > 0x7ffe || !sb_regs_ip(regs))
+		return 0;
+	h = sb_hash_step(sb_regs_ip(regs), sb_regs_sp(regs));
+	return (__u64)(nr + 1) << 48 | (h & 0xffffffffffffULL);
+}
+
+static __always_inline __u64 sb_call_of_current(void)
+{
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return 0;
+	return sb_call_of(bpf_get_current_task_btf());
+}
+
+/* The name of the file that descriptor `fd` of a task is open on: its last component. Read
+ * without locks: it may be another file's for a moment, never a fault. */
+static __always_inline void sb_file_name(char *name, __u32 size, struct task_struct *task, __u32 fd)
+{
+	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
+	struct file **files, *file = NULL;
+
+	if (fd >= BPF_CORE_READ(fdt, max_fds))
+		return;
+	files = BPF_CORE_READ(fdt, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	if (file)
+		bpf_probe_read_kernel_str(name, size, BPF_CORE_READ(file, f_path.dentry, d_name.name));
+}
+
+/* Calls whose first argument is a descriptor worth a name. */
+static __always_inline bool sb_names_file(__u32 nr)
+{
+#if defined(__TARGET_ARCH_x86)
+	return nr <= 1 || (nr >= 17 && nr <= 20) || nr == 16 || nr == 74 || nr == 75 || nr == 217 ||
+	       nr == 78; /* read write p{read,write}64 readv writev ioctl f{,data}sync getdents64 getdents */
+#else
+	return nr >= 61 && nr <= 70; /* getdents64 lseek read write readv writev pread64 ... */
+#endif
+}
+
+static __always_inline void sb_syscall_fill(struct sb_syscall *p, __u32 nr, struct task_struct *task)
+{
+	struct pt_regs *regs;
+
+	__builtin_memset(p, 0, sizeof(*p));
+	p->nr = nr;
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return;
+	regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	if (!regs)
+		return;
+	p->arg[0] = sb_regs_arg0(regs);
+	p->arg[1] = sb_regs_arg1(regs);
+	if (sb_names_file(nr))
+		sb_file_name(p->name, sizeof(p->name), task, p->arg[0]);
 }
 
 /* Frames from a helper's return value in bytes; counts failures and cuts. */

@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 3u
+#define SB_LAYOUT_VERSION 4u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -28,10 +28,11 @@
 
 #define SB_KFRAMES 64u
 #define SB_UFRAMES 64u
-#define SB_PAYLOAD_WORDS 4u
+#define SB_PAYLOAD_WORDS 8u
 #define SB_SEEN_SLOTS 4096u /* stacks remembered per CPU for interning */
 
 #define SB_TASKS 32768u	  /* task table and task state, indexed by tid */
+#define SB_DETAILS 8192u  /* struct sb_task_detail, by tid */
 #define SB_USTACKS 8192u  /* saved user stacks of blocked threads, by tid */
 #define SB_INFLIGHT 1024u /* waits and spans that have begun and not ended */
 #define SB_KTRIGGERS 8u
@@ -50,6 +51,7 @@ enum sb_lost {
 	SB_LOST_SPAN_UNSTARTED = 6, /* reclaim end without a begin (or evicted) */
 	SB_LOST_TRUNCATED_K = 7,  /* kernel stacks cut at SB_KFRAMES */
 	SB_LOST_TRUNCATED_U = 8,  /* user stacks cut at SB_UFRAMES */
+	SB_LOST_BUDGET = 9, /* wakeups, short lock waits, block I/O beyond the per-CPU budget */
 	SB_LOST_COUNT = 16,
 };
 
@@ -78,11 +80,16 @@ struct sb_cpu {
 	__u64 short_window, short_tokens; /* token bucket: blocks under 10 ms */
 	__u64 ust_captured;
 	__u64 was_idle; /* since the last tick: the gap before the next one says nothing */
-	__u64 pad0[5];
-	__u64 recorded[8]; /* by enum sb_kind */
+	__u64 other_window, other_tokens; /* token bucket: wakeups, lock waits under 10 ms, block I/O */
+	__u64 pad0[3];
+	__u64 recorded[16]; /* by enum sb_kind, SB_KIND_SLOTS */
 	__u64 lost[SB_LOST_COUNT];
 	struct sb_scan scan; /* a late CPU and the next one may scan at the same time */
-	__u64 pad1[22];
+	__u64 system_ns; /* sampled time in the kernel */
+	__u64 spin_lock;	   /* contended spinning lock being waited for, and since when */
+	__u64 spin_since_ns;
+	__u32 spin_flags, spin_count;
+	__u64 pad1[10];
 	struct sb_bank bank[SB_BANKS];
 	__u64 pad2[432];
 };
@@ -90,13 +97,29 @@ _Static_assert(sizeof(struct sb_bank) == 64 + SB_SEG_MAX * 8, "bank layout");
 _Static_assert(sizeof(struct sb_cpu) == 12288, "cpu layout: whole pages, mapped by user space");
 
 /* Conditions that BPF evaluates itself; filled in by the agent. */
-enum sb_ktrigger_type { SB_KTRIG_NONE = 0, SB_KTRIG_RECLAIM = 1, SB_KTRIG_BLOCKED = 2 };
+enum sb_ktrigger_type {
+	SB_KTRIG_NONE = 0,
+	SB_KTRIG_RECLAIM = 1,
+	SB_KTRIG_BLOCKED = 2,
+	SB_KTRIG_MMAP_LOCK_WAIT = 3,
+	SB_KTRIG_MMAP_LOCK_HOLD = 4,
+	SB_KTRIG_RUNQ = 5,
+	SB_KTRIG_SOFTIRQ_DELAY = 6,
+	SB_KTRIG_SYSCALL = 7,
+	SB_KTRIG_RECLAIM_YIELD = 8,
+	SB_KTRIG_SYSTEM = 9,
+	SB_KTRIG_COUNT,
+};
+#define SB_WATCH_CGROUP (1u << 31) /* of control.watch: some trigger asks for a cgroup */
 
 struct sb_ktrigger {
 	__u32 type;
 	__u32 count; /* how many at a time */
 	__u64 threshold_ns;
 	__u64 comm[SB_COMM / 8]; /* zero-padded; 0 any */
+	__u64 cgroup_id;	 /* 0 any */
+	__u32 percent;		 /* of reclaim-yield and system */
+	__u32 held;		 /* windows in a row in which the condition was met */
 };
 
 /* The control words: one page, mapped read-write by the agent. The ring's bank is
@@ -115,9 +138,18 @@ struct sb_control {
 	__u64 merged; /* conditions met while not armed */
 	__u64 last_scan_ns SB_ALIGN_ATOMIC;
 	__u64 nr_blocked SB_ALIGN_ATOMIC; /* D-state waits in `inflight`; may drift, never below truth */
+	__u64 nr_lock_waits SB_ALIGN_ATOMIC; /* sleeping waits for locks, likewise */
 	__u64 started_ns;		  /* when recording began */
+	/* When the programs of the escalated window were attached; what they noted before is
+	 * of an earlier window, whose end they did not see. 0: detached. */
+	__u64 escalated_ns;
 	__u64 owner_start;		  /* of the agent: start time as in /proc/PID/stat, and pid */
-	__u32 owner_pid, pad;
+	__u32 owner_pid;
+	__u32 watch;	   /* bit t: a trigger of enum sb_ktrigger_type t is armed */
+	__u32 cpus_online, pad;
+	/* The window that reclaim-yield and system are judged in, and what it has so far. */
+	__u64 window_ns, system_ns, yield_scanned, yield_reclaimed;
+	__u64 system_base_ns;
 	struct sb_ktrigger trigger[SB_KTRIGGERS];
 };
 
@@ -125,31 +157,66 @@ struct sb_control {
 struct sb_config {
 	__u64 ring_bytes; /* per CPU and bank, a power of two */
 	__u64 offcpu_threshold_ns;
+	__u64 lock_threshold_ns;   /* waits for and holds of locks */
+	__u64 waker_threshold_ns;  /* D-state waits whose waker is recorded */
+	__u64 syscall_threshold_ns;
+	__u64 softirq_threshold_ns;
+	__u64 io_threshold_ns;
 	__u64 sample_period_ns;
 	__u32 cpus;	      /* possible CPUs */
 	__u32 keep_segments;  /* a stack is written again after so many segments */
 	__u32 ust_budget;     /* user stacks at switch-out per CPU and 1.05 ms */
 	__u32 short_budget;   /* blocks under 10 ms per CPU and 8.4 ms */
+	__u32 other_budget;   /* wakeups, short lock waits, block I/O per CPU and 8.4 ms */
 	__u32 cgroup_v1_memory; /* 1: the cgroup of a task is that of the v1 memory controller */
-	__u32 pad;
 };
 
-/* What happened to one tid lately; touched at switches, so small. */
+/* What happened to one tid lately; touched at switches, so one cache line. */
 struct sb_task_state {
 	__u32 tid;
-	__u32 state; /* task state when it left the CPU */
+	__u32 state;  /* task state when it left the CPU */
 	__u64 off_ns; /* run-queue clock when it left the CPU */
 	__u64 reclaim_start_ns;
-	__u32 nr_scanned, nr_reclaimed; /* pages, in the current reclaim span */
-	__u32 gfp;
-	__u8 order, reclaim_kind;
-	__u8 long_blocks; /* the last blocks were long: save the user stack again */
-	__u8 flags;	  /* enum sb_task_state_flag */
-	__u32 reclaim_match; /* bit i: trigger[i] watches the current reclaim span */
-	__u32 pad;
+	__u64 lock; /* that it waits for; 0 none */
+	__u64 lock_since_ns;
+	__u32 lock_flags;  /* SB_LCB_*, SB_LOCK_* */
+	__u32 lock_owner;  /* tid */
+	__u8 owner_flags;  /* enum sb_owner_flag */
+	__u8 long_blocks;  /* the last blocks were long: save the user stack again */
+	__u8 flags;	   /* enum sb_task_state_flag */
+	__u8 reclaim_kind; /* enum sb_reclaim_kind */
+	__u8 reclaim_match; /* bit i: trigger[i] watches the current reclaim span */
+	__u8 order;
+	__u8 owner_votes; /* how much oftener lock_owner was met than others, while waiting */
+	__u8 pad[9];
 };
-enum sb_task_state_flag { SB_TS_BLOCKED_INFLIGHT = 1, SB_TS_RECLAIM_INFLIGHT = 2 };
-_Static_assert(sizeof(struct sb_task_state) == 48, "task state layout");
+enum sb_task_state_flag {
+	SB_TS_BLOCKED_INFLIGHT = 1,
+	SB_TS_RECLAIM_INFLIGHT = 2,
+	SB_TS_LOCK_INFLIGHT = 4,
+	SB_TS_HOLDS_MMAP = 8, /* escalated: between acquire and release of mmap_lock */
+};
+_Static_assert(sizeof(struct sb_task_state) == 64, "task state layout");
+
+/* More about the few tids that are in reclaim, in a long call or hold a lock. */
+struct sb_task_detail {
+	__u32 tid;
+	/* the current reclaim span */
+	__u32 gfp, nr_scanned, nr_reclaimed, nr_taken, nr_activate, nr_ref_keep, nr_dirty, nr_writeback;
+	__u32 slab_freed, throttled_us;
+	__u8 priority, throttle_reason, pad[2];
+	__u64 slab_since_ns;
+	/* the system call its samples were in */
+	__u64 call, call_since_ns;
+	__u32 call_samples, call_told;
+	/* escalated: the system call it is in, the mmap_lock it holds */
+	__u64 syscall_since_ns, syscall_cpu_ns, pad3;
+	__u32 syscall_nr, hold_flags;
+	__u64 hold_since_ns, hold_lock, hold_cpu_ns;
+	__u32 hold_nvcsw, hold_nivcsw;
+	__u32 hold_reclaims, hold_scanned, hold_reclaimed, pad2;
+};
+_Static_assert(sizeof(struct sb_task_detail) == 160, "task detail layout");
 
 /* Who a tid is; written when a record of the task is, and at fork, exec, exit. */
 struct sb_task {
@@ -173,7 +240,7 @@ struct sb_ustack {
 	__u64 addr[SB_UFRAMES];
 };
 
-enum sb_inflight_type { SB_INFLIGHT_RECLAIM = 1, SB_INFLIGHT_BLOCKED = 2 };
+enum sb_inflight_type { SB_INFLIGHT_RECLAIM = 1, SB_INFLIGHT_BLOCKED = 2, SB_INFLIGHT_LOCK = 3 };
 
 struct sb_inflight {
 	__u64 key; /* tid << 8 | type; 0 free */

@@ -4,7 +4,7 @@
  * CPU. Idle CPUs are interrupted too where the machine's timers go on in idle: they record
  * nothing, but keep the triggers' clock going when nothing else runs.
  */
-#include "bpf/ring.bpf.h"
+#include "bpf/lock.bpf.h"
 #include <linux/bpf_perf_event.h>
 
 /* The wait table is scanned this often by whichever CPU comes first. */
@@ -15,8 +15,9 @@
  * again for every trigger and caller. */
 int scan_inflight(__u32 index)
 {
-	struct sb_inflight_table *table = sb_inflight_table();
 	volatile struct sb_ktrigger *trigger = &control.trigger[index & (SB_KTRIGGERS - 1)];
+	struct sb_inflight_table *table = sb_inflight_table(
+		trigger->type == SB_KTRIG_MMAP_LOCK_WAIT ? SB_INFLIGHT_LOCK : SB_INFLIGHT_BLOCKED);
 	__u64 now = bpf_ktime_get_ns(), threshold = trigger->threshold_ns;
 	__u32 bit = 1u << (index & (SB_KTRIGGERS - 1));
 	struct sb_cpu *c = sb_this_cpu();
@@ -45,12 +46,132 @@ int scan_inflight(__u32 index)
 		       found->tid);
 }
 
-static __always_inline void scan_all(void)
+/* Whoever began to wait behind another waiter met that one as the owner; the holder that
+ * matters is the one that is still there. Global functions, as scan_inflight(). */
+int refresh_owner(__u32 tid)
+{
+	struct sb_task_state *t = sb_state_of(tid);
+
+	if (t && t->tid == tid && t->lock)
+		sb_read_owner(t);
+	return 0;
+}
+
+int refresh_owners(__u32 unused)
+{
+	struct sb_inflight_table *table = sb_inflight_table(SB_INFLIGHT_LOCK);
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!table)
+		return 0;
+	for (__u32 i = 0; i < SB_INFLIGHT; i++) {
+		__u64 since = table->slot[i].since_ns;
+
+		if (since && (__s64)(now - since) >= (__s64)SCAN_PERIOD_NS / 2)
+			refresh_owner(table->slot[i].key >> 8);
+	}
+	return (int)unused;
+}
+
+#define WINDOW_NS 250000000ULL
+/* A yield is only judged where reclaim has really worked: 16 MiB scanned in the window. */
+#define YIELD_MIN_PAGES 4096
+
+/* Closes the window and judges the triggers that look at shares of it. */
+static __always_inline void judge_window(__u64 now)
+{
+	__u64 elapsed = now - control.window_ns, system = 0, scanned, reclaimed, percent;
+
+	for (__u32 i = 0; i < cfg.cpus && i < 1024; i++) {
+		__u32 cpu = i;
+		struct sb_cpu *c = bpf_map_lookup_elem(&cpus, &cpu);
+
+		if (c)
+			system += c->system_ns;
+	}
+	control.window_ns = now;
+	control.system_ns = system - control.system_base_ns;
+	control.system_base_ns = system;
+	scanned = control.yield_scanned;
+	reclaimed = control.yield_reclaimed;
+	control.yield_scanned = control.yield_reclaimed = 0;
+	for (__u32 i = 0; i < SB_KTRIGGERS; i++) {
+		volatile struct sb_ktrigger *t = &control.trigger[i];
+		bool met = false;
+
+		if (t->type == SB_KTRIG_SYSTEM) {
+			percent = control.system_ns * 100 / (elapsed * (control.cpus_online ?: 1));
+			met = percent > t->percent;
+		} else if (t->type == SB_KTRIG_RECLAIM_YIELD) {
+			percent = scanned >= YIELD_MIN_PAGES ? reclaimed * 100 / scanned : 100;
+			met = percent < t->percent;
+		} else {
+			continue;
+		}
+		t->held = met ? t->held + 1 : 0;
+		if (met && t->held * WINDOW_NS >= t->threshold_ns) {
+			t->held = 0;
+			sb_fire(i, percent, 0);
+		}
+	}
+}
+
+static __always_inline void scan_all(__u64 now)
 {
 	for (__u32 i = 0; i < SB_KTRIGGERS; i++) {
-		if (control.trigger[i].type != SB_KTRIG_NONE)
+		__u32 type = control.trigger[i].type;
+
+		if (type >= SB_KTRIG_RECLAIM && type <= SB_KTRIG_MMAP_LOCK_WAIT)
 			scan_inflight(i);
 	}
+	if ((control.watch & (1u << SB_KTRIG_RECLAIM_YIELD | 1u << SB_KTRIG_SYSTEM)) &&
+	    now - control.window_ns >= WINDOW_NS)
+		judge_window(now);
+}
+
+/* Samples of one thread in one call site, one after the other: a system call that keeps the
+ * CPU, found without a hook in every call. Told once, when it passes the threshold. */
+static __always_inline void follow_call(__u64 id, __u64 call, __u64 now)
+{
+	struct sb_task_detail *d;
+	struct sb_syscall *p;
+	struct sb_scratch *s;
+	__u64 duration, before;
+
+	d = call ? sb_detail_of(id) : sb_detail_peek(id);
+	if (!d)
+		return;
+	if (d->call != call || !call) {
+		d->call = call;
+		d->call_since_ns = now;
+		d->call_samples = 0;
+		d->call_told = 0;
+		return;
+	}
+	d->call_samples++;
+	duration = now - d->call_since_ns;
+	before = duration - cfg.sample_period_ns;
+	if (control.watch & (1u << SB_KTRIG_SYSCALL))
+		sb_fire_crossed(SB_KTRIG_SYSCALL, before, duration, bpf_get_current_task());
+	if (d->call_told || duration < cfg.syscall_threshold_ns)
+		return;
+	d->call_told = 1;
+	s = sb_scratch(SB_SCRATCH_SYSCALL_SAMPLED);
+	if (!s)
+		return;
+	s->nk = s->nu = 0;
+	s->uinfo = 0;
+	s->kind = SB_SYSCALL;
+	s->flags = 0;
+	s->tid = id;
+	s->tgid = id >> 32;
+	s->np = sizeof(*p) / 8;
+	p = (void *)s->payload;
+	sb_syscall_fill(p, SB_CALL_NR(call) - 1, (void *)bpf_get_current_task());
+	p->duration_ns = duration;
+	p->cpu_ns = d->call_samples * cfg.sample_period_ns;
+	p->flags = SB_SYSCALL_OPEN | SB_SYSCALL_SAMPLED;
+	sb_emit(s);
 }
 
 SEC("perf_event")
@@ -58,8 +179,11 @@ int sample(struct bpf_perf_event_data *ctx)
 {
 	__u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), last, gap;
 	struct sb_cpu *c = sb_this_cpu();
+	struct sb_task_detail *d;
+	struct sb_task_state *t;
 	struct sb_on_cpu *p;
 	struct sb_scratch *s;
+	__u64 call;
 	bool user;
 	long n;
 
@@ -71,9 +195,12 @@ int sample(struct bpf_perf_event_data *ctx)
 	c->last_tick_ns = now;
 	c->ticks++;
 	last = control.last_scan_ns;
-	if (now - last >= SCAN_PERIOD_NS && control.armed == 1 &&
-	    SB_CLAIM(&control.last_scan_ns, last, now))
-		scan_all();
+	if (now - last >= SCAN_PERIOD_NS && SB_CLAIM(&control.last_scan_ns, last, now)) {
+		if (control.nr_lock_waits)
+			refresh_owners(0);
+		if (control.armed == 1)
+			scan_all(now);
+	}
 	if (!(__u32)id) {
 		c->idle_ticks++;
 		return 0;
@@ -84,10 +211,15 @@ int sample(struct bpf_perf_event_data *ctx)
 		return 0;
 	}
 	user = sb_regs_user(&ctx->regs);
+	if (!user)
+		c->system_ns += gap ? gap : cfg.sample_period_ns;
 	s->nk = 0;
+	p = (void *)s->payload;
+	p->call = 0;
 	if (!user) {
 		n = bpf_get_stack(ctx, s->k, sizeof(s->k), 0);
 		s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
+		p->call = sb_call_of_current();
 	}
 	n = bpf_get_stack(ctx, s->u, sizeof(s->u), BPF_F_USER_STACK);
 	s->nu = sb_frames(n, SB_UFRAMES, c, SB_LOST_TRUNCATED_U);
@@ -98,10 +230,18 @@ int sample(struct bpf_perf_event_data *ctx)
 		s->flags |= SB_REC_LATE;
 	s->tid = id;
 	s->tgid = id >> 32;
-	s->np = sizeof(*p) / 8;
-	p = (void *)s->payload;
+	t = sb_state_of(id);
+	if (t && t->tid == (__u32)id) {
+		if (t->reclaim_start_ns)
+			s->flags |= SB_REC_IN_RECLAIM;
+		if ((t->flags & SB_TS_HOLDS_MMAP) && (d = sb_detail_peek(id)) && sb_escalated(d->hold_since_ns))
+			s->flags |= SB_REC_MMAP_LOCK;
+	}
+	call = p->call;
+	s->np = call ? 2 : 1;
 	p->gap_ns = gap;
 	sb_task_note((void *)bpf_get_current_task());
 	sb_emit(s);
+	follow_call(id, call, now);
 	return 0;
 }

@@ -6,6 +6,45 @@
  */
 #include "bpf/ring.bpf.h"
 
+/* What it waits for, and who owns the lock of its address space. Read from kernel memory
+ * without taking anything: the numbers are those of one moment each. */
+static __always_inline void shot_locks(struct task_struct *t, struct sb_task_state *ts,
+				       struct sb_shot *shot)
+{
+	struct mm_struct *mm = BPF_CORE_READ(t, mm);
+	struct sb_task_detail *d = sb_detail_peek(shot->tid);
+	__u64 call, owner;
+
+	if (mm && !shot->kthread) {
+		shot->mm = (__u64)mm;
+		shot->mmap_lock = (__u64)mm + bpf_core_field_offset(mm->mmap_lock);
+		shot->mmap_count = BPF_CORE_READ(mm, mmap_lock.count.counter);
+		owner = BPF_CORE_READ(mm, mmap_lock.owner.counter);
+		if (owner & ~7ULL) {
+			int tid = BPF_CORE_READ((struct task_struct *)(owner & ~7ULL), pid);
+
+			shot->mmap_owner = tid;
+			shot->mmap_owner_flags = SB_OWNER_KNOWN | (owner & 1 ? SB_OWNER_READER : 0);
+		}
+		call = shot->on_cpu ? 0 : sb_call_of(t);
+		shot->syscall = SB_CALL_NR(call);
+	}
+	if (!ts || ts->tid != shot->tid)
+		return;
+	if (ts->lock) {
+		shot->lock = ts->lock;
+		shot->lock_since_ns = ts->lock_since_ns;
+		shot->lock_flags = ts->lock_flags;
+		shot->lock_owner = ts->lock_owner;
+		shot->lock_owner_flags = ts->owner_flags;
+	}
+	if (ts->reclaim_start_ns && d) {
+		shot->reclaim_since_ns = ts->reclaim_start_ns;
+		shot->nr_scanned = d->nr_scanned;
+		shot->nr_reclaimed = d->nr_reclaimed;
+	}
+}
+
 SEC("iter/task")
 int stackshot(struct bpf_iter__task *ctx)
 {
@@ -58,6 +97,10 @@ int stackshot(struct bpf_iter__task *ctx)
 	if (c && c->clock_offset_ns)
 		off += c->clock_offset_ns;
 	shot.since_ns = off;
+	shot.cpu_ns = t->se.sum_exec_runtime;
+	shot.nvcsw = t->nvcsw;
+	shot.nivcsw = t->nivcsw;
+	shot_locks(t, ts, &shot);
 
 	n = bpf_get_task_stack(t, s->k, sizeof(s->k), 0);
 	shot.nk = n > 0 ? (__u64)n / 8 : 0;

@@ -25,6 +25,14 @@ enum bundle_kind {
 	BUNDLE_ON_CPU = 1,
 	BUNDLE_OFF_CPU = 2,
 	BUNDLE_RECLAIM = 3,
+	BUNDLE_LOCK_WAIT = 4,
+	BUNDLE_WAKEUP = 5,
+	BUNDLE_LOCK_HOLD = 6,
+	BUNDLE_SYSCALL = 7,
+	BUNDLE_SOFTIRQ = 8,
+	BUNDLE_BLOCK_IO = 9,
+	BUNDLE_OOM = 10,
+	BUNDLE_SLAB = 11,
 	BUNDLE_KIND_COUNT
 };
 
@@ -36,10 +44,34 @@ enum bundle_event_flag {
 	BUNDLE_EV_KTHREAD = 1 << 3,
 	BUNDLE_EV_KSTACK_LOST = 1 << 4, /* had a kernel stack that was evicted before the freeze */
 	BUNDLE_EV_USTACK_LOST = 1 << 5,
-	BUNDLE_EV_OPEN = 1 << 6, /* RECLAIM: still running at the freeze */
+	BUNDLE_EV_MMAP_LOCK = 1 << 7,  /* ON_CPU: the thread held mmap_lock (escalated window) */
+	BUNDLE_EV_IN_RECLAIM = 1 << 8, /* ON_CPU: inside a reclaim span */
 };
 
-enum bundle_reclaim_kind { BUNDLE_RECLAIM_DIRECT = 1, BUNDLE_RECLAIM_MEMCG = 2, BUNDLE_RECLAIM_KSWAPD = 3 };
+enum bundle_reclaim_kind {
+	BUNDLE_RECLAIM_DIRECT = 1,
+	BUNDLE_RECLAIM_MEMCG = 2,
+	BUNDLE_RECLAIM_KSWAPD = 3,
+	BUNDLE_RECLAIM_NODE = 4,
+	BUNDLE_RECLAIM_COMPACTION = 5,
+};
+
+/* detail of LOCK_WAIT and LOCK_HOLD: LCB_F_* of include/trace/events/lock.h, and ours. */
+#define BUNDLE_LOCK_SPIN 1u
+#define BUNDLE_LOCK_READ 2u
+#define BUNDLE_LOCK_WRITE 4u
+#define BUNDLE_LOCK_RT 8u
+#define BUNDLE_LOCK_PERCPU 16u
+#define BUNDLE_LOCK_MUTEX 32u
+#define BUNDLE_LOCK_MMAP (1u << 16) /* mmap_lock of the waiter's own address space */
+#define BUNDLE_OWNER_KNOWN 1u
+#define BUNDLE_OWNER_READER 2u
+/* detail of SYSCALL */
+#define BUNDLE_SYSCALL_OPEN 1u
+#define BUNDLE_SYSCALL_SAMPLED 2u
+/* detail of RECLAIM */
+#define BUNDLE_RECLAIM_MMAP_WRITE 1u
+#define BUNDLE_RECLAIM_MMAP_READ 2u
 
 /* Same numbers as LossCause in capture.proto. */
 enum bundle_loss_cause {
@@ -80,6 +112,23 @@ struct bundle_event {
 	uint64_t nr_reclaimed; /* pages */
 	uint64_t nr_scanned;   /* pages */
 	uint64_t cgroup_id;    /* kernel cgroup id, 0 unknown */
+	uint32_t nr_taken, nr_activate, nr_ref_keep, nr_dirty, nr_writeback; /* pages */
+	uint32_t slab_freed;   /* objects */
+	uint32_t priority, throttle_reason; /* + 1; 0 unknown, none */
+	uint64_t throttled_ns;
+	uint32_t syscall;   /* number + 1; 0 none */
+	uint64_t call_site; /* ON_CPU, OFF_CPU: equal for samples of one call */
+	uint32_t peer;	    /* thread: LOCK_WAIT owner, WAKEUP woken, OOM victim */
+	uint32_t owner_flags; /* LOCK_WAIT: BUNDLE_OWNER_* */
+	uint32_t detail;    /* by kind, see capture.proto */
+	uint32_t weight;    /* LOCK_WAIT: stands for so many; 0 means 1 */
+	uint32_t name;	    /* bundle_writer_string(), bundle_string() */
+	uint64_t addr;	    /* LOCK_*: of the lock; SLAB: of the scan function */
+	uint64_t bytes;	    /* BLOCK_IO */
+	uint64_t arg0, arg1; /* SYSCALL */
+	uint64_t delay_ns;   /* SOFTIRQ: raise to entry */
+	uint64_t cpu_time_ns; /* LOCK_HOLD */
+	uint32_t nvcsw, nivcsw, reclaims; /* LOCK_HOLD */
 };
 
 struct bundle_clock {
@@ -162,6 +211,15 @@ struct bundle_shot_thread {
 	uint64_t since_ns;
 	uint32_t kstack, ustack;
 	uint64_t wchan;
+	uint32_t mm; /* number of the address space within this stackshot, 0 none */
+	uint64_t mmap_lock;
+	uint32_t mmap_owner, mmap_owner_flags; /* thread; BUNDLE_OWNER_* */
+	int64_t mmap_count;
+	uint64_t lock, lock_since_ns; /* that it waits for; 0 none known */
+	uint32_t lock_flags, lock_owner, lock_owner_flags;
+	uint32_t syscall; /* number + 1 */
+	uint64_t reclaim_since_ns;
+	uint32_t nr_scanned, nr_reclaimed;
 };
 
 enum bundle_shot_flag { BUNDLE_SHOT_RUNNABLE = 1, BUNDLE_SHOT_KTHREAD = 2, BUNDLE_SHOT_RUNNING = 4 };
@@ -212,7 +270,7 @@ struct bundle_footer {
 	bool symbolized;
 };
 
-/* "on-cpu", "off-cpu", "reclaim"; "?" for anything else. */
+/* "on-cpu", "off-cpu", "reclaim", "lock-wait", ...; "?" for anything else. */
 const char *bundle_kind_name(enum bundle_kind kind);
 /* "overwritten", "dropped", ... */
 const char *bundle_loss_name(enum bundle_loss_cause cause);

@@ -4,7 +4,10 @@
 
 const char *bundle_kind_name(enum bundle_kind kind)
 {
-	static const char *const names[BUNDLE_KIND_COUNT] = { "", "on-cpu", "off-cpu", "reclaim" };
+	static const char *const names[BUNDLE_KIND_COUNT] = {
+		"", "on-cpu", "off-cpu", "reclaim", "lock-wait", "wakeup", "lock-hold", "syscall", "softirq",
+		"block-io", "oom", "slab",
+	};
 
 	return (unsigned int)kind < BUNDLE_KIND_COUNT && names[kind][0] ? names[kind] : "?";
 }

@@ -7,6 +7,7 @@
 #include <zstd.h>
 
 #include "format/capture.pb-c.h"
+#include "format/columns.h"
 #include "format/map64.h"
 
 #define ZSTD_MAGIC_LE 0xFD2FB528u
@@ -571,19 +572,12 @@ static void take_shot(struct bundle *b, const Stallbox__V1__Stackshot *t)
 	b->shot_end_ns = t->end_ns;
 	b->shot_seen = t->threads_seen;
 	b->shot_truncated = t->truncated;
-#define COL(field, i) ((i) < t->n_##field ? t->field[i] : 0)
+#define COLUMN(field) .field = i < t->n_##field ? t->field[i] : 0,
 	for (size_t i = 0; i < t->n_thread; i++)
 		b->shot[b->n_shot++] = (struct bundle_shot_thread){
-			.thread = COL(thread, i),
-			.state = COL(state, i),
-			.cpu = COL(cpu, i),
-			.flags = COL(flags, i),
-			.since_ns = COL(since_ns, i),
-			.kstack = COL(kstack, i),
-			.ustack = COL(ustack, i),
-			.wchan = COL(wchan, i),
+			SHOT_COLUMNS32(COLUMN) SHOT_COLUMNS64(COLUMN) SHOT_COLUMNS_SIGNED(COLUMN)
 		};
-#undef COL
+#undef COLUMN
 }
 
 static void take_cost(struct bundle *b, const Stallbox__V1__SelfCost *t)
@@ -687,23 +681,19 @@ static void take_footer(struct bundle *b, const Stallbox__V1__Footer *m)
 
 /* ---- events ------------------------------------------------------------------------------------------ */
 
-static bool column_ok(const struct bundle *b, size_t n, size_t want)
+static bool column_ok(size_t n, size_t want)
 {
-	(void)b;
 	return n == 0 || n == want;
 }
 
-static bool block_ok(const struct bundle *b, const Stallbox__V1__EventBlock *m)
+static bool block_ok(const Stallbox__V1__EventBlock *m)
 {
 	size_t n = m->n_ts_delta;
 
-	return m->kind > 0 && (int)m->kind < BUNDLE_KIND_COUNT && column_ok(b, m->n_thread, n) &&
-	       column_ok(b, m->n_kstack, n) && column_ok(b, m->n_ustack, n) &&
-	       column_ok(b, m->n_duration, n) && column_ok(b, m->n_runq_delay, n) &&
-	       column_ok(b, m->n_state, n) && column_ok(b, m->n_flags, n) &&
-	       column_ok(b, m->n_nr_reclaimed, n) && column_ok(b, m->n_nr_scanned, n) &&
-	       column_ok(b, m->n_order, n) && column_ok(b, m->n_gfp, n) &&
-	       column_ok(b, m->n_reclaim_kind, n) && column_ok(b, m->n_cgroup, n);
+#define COLUMN(field, member) &&column_ok(m->n_##field, n)
+	return m->kind > 0 && (int)m->kind < BUNDLE_KIND_COUNT COLUMNS32(COLUMN) COLUMNS64(COLUMN)
+		COLUMNS_TIME(COLUMN);
+#undef COLUMN
 }
 
 static uint32_t valid_id(uint32_t id, uint32_t n, uint64_t *bad)
@@ -719,7 +709,6 @@ static int each_in_block(struct bundle *b, const Stallbox__V1__EventBlock *m, bu
 {
 	uint64_t unit = m->time_unit_ns ? m->time_unit_ns : 1, ts = m->base_ns;
 
-#define COL(field) (m->n_##field ? m->field[i] : 0)
 	for (size_t i = 0; i < m->n_ts_delta; i++) {
 		struct bundle_event e;
 		int r;
@@ -729,27 +718,23 @@ static int each_in_block(struct bundle *b, const Stallbox__V1__EventBlock *m, bu
 			.kind = (enum bundle_kind)m->kind,
 			.cpu = m->cpu,
 			.ts_ns = ts,
-			.thread = valid_id(COL(thread), b->n_threads, bad),
-			.kstack = valid_id(COL(kstack), b->n_stacks, bad),
-			.ustack = valid_id(COL(ustack), b->n_stacks, bad),
-			.flags = COL(flags),
-			.duration_ns = COL(duration) * unit,
-			.runq_delay_ns = COL(runq_delay) * unit,
-			.state = COL(state),
-			.order = COL(order),
-			.gfp = COL(gfp),
-			.reclaim_kind = COL(reclaim_kind),
-			.nr_reclaimed = COL(nr_reclaimed),
-			.nr_scanned = COL(nr_scanned),
-			.cgroup_id = COL(cgroup),
+#define COLUMN(field, member) .member = m->n_##field ? m->field[i] : 0,
+			COLUMNS32(COLUMN) COLUMNS64(COLUMN)
+#undef COLUMN
+#define COLUMN(field, member) .member = m->n_##field ? m->field[i] * unit : 0,
+			COLUMNS_TIME(COLUMN)
+#undef COLUMN
 		};
+		e.thread = valid_id(e.thread, b->n_threads, bad);
+		e.peer = valid_id(e.peer, b->n_threads, bad);
+		e.kstack = valid_id(e.kstack, b->n_stacks, bad);
+		e.ustack = valid_id(e.ustack, b->n_stacks, bad);
 		if (e.kind == BUNDLE_ON_CPU && !e.duration_ns)
 			e.duration_ns = b->header.sample_period_ns;
 		r = fn(&e, ctx);
 		if (r)
 			return r;
 	}
-#undef COL
 	return 0;
 }
 
@@ -793,7 +778,7 @@ static int take_chunk(struct bundle *b, const Stallbox__V1__Chunk *c, void *ctx)
 		take_stacks(b, c->stacks);
 		break;
 	case STALLBOX__V1__CHUNK__BODY_EVENTS:
-		if (block_ok(b, c->events))
+		if (block_ok(c->events))
 			each_in_block(b, c->events, count_event, b, &b->damage.bad_references);
 		else
 			b->damage.bad_references++;
@@ -965,7 +950,7 @@ static int give_events(struct bundle *b, const Stallbox__V1__Chunk *c, void *ctx
 	const struct event_pass *pass = ctx;
 	uint64_t ignored = 0;
 
-	if (c->body_case != STALLBOX__V1__CHUNK__BODY_EVENTS || !block_ok(b, c->events))
+	if (c->body_case != STALLBOX__V1__CHUNK__BODY_EVENTS || !block_ok(c->events))
 		return 0;
 	return each_in_block(b, c->events, pass->fn, pass->ctx, &ignored);
 }
@@ -1122,6 +1107,11 @@ const char *bundle_symbolize(const struct bundle *b, uint32_t process, uint64_t 
 		*ret_module = s->module;
 	*ret_offset -= s->sym_start;
 	return s->name;
+}
+
+const char *bundle_string(const struct bundle *b, uint32_t id)
+{
+	return string(b, id);
 }
 
 uint64_t bundle_losses_since_ns(const struct bundle *b)

@@ -71,6 +71,9 @@ const char *bundle_binary_path(const struct bundle *b, uint32_t id);
 const char *bundle_symbolize(const struct bundle *b, uint32_t process, uint64_t addr,
 			     const char **ret_module, uint64_t *ret_offset);
 
+/* Of the string table, such as bundle_event.name; "" for 0 and unknown ids. */
+const char *bundle_string(const struct bundle *b, uint32_t id);
+
 size_t bundle_losses(const struct bundle *b, const struct bundle_loss **ret);
 /* What the counts are since; 0 unknown. */
 uint64_t bundle_losses_since_ns(const struct bundle *b);

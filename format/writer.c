@@ -6,11 +6,13 @@
 #include <zstd.h>
 
 #include "format/capture.pb-c.h"
+#include "format/columns.h"
 #include "format/map64.h"
 
 /* Microseconds: nanoseconds of noise would be a third of the file (measured). */
 #define TIME_UNIT_NS 1000
-/* 18 columns of at most 10 bytes: the worst block still fits BUNDLE_CHUNK_MAX. */
+/* The widest kind, RECLAIM, has 17 columns of at most 5 bytes and 6 of at most 10: the worst
+ * block still fits BUNDLE_CHUNK_MAX. */
 #define BLOCK_EVENTS 1400
 #define BLOCKS 16
 #define PENDING_FRAMES 12000
@@ -23,8 +25,12 @@ _Static_assert((int)BUNDLE_OFF_CPU == STALLBOX__V1__EVENT_KIND__OFF_CPU, "kinds"
 _Static_assert((int)BUNDLE_RECLAIM == STALLBOX__V1__EVENT_KIND__RECLAIM, "kinds");
 _Static_assert((int)BUNDLE_LOSS_MISSED == STALLBOX__V1__LOSS_CAUSE__LOSS_MISSED, "causes");
 
-enum column { C_THREAD, C_KSTACK, C_USTACK, C_STATE, C_FLAGS, C_ORDER, C_GFP, C_RECLAIM_KIND, C32_COUNT };
-enum column64 { C_DURATION, C_RUNQ, C_RECLAIMED, C_SCANNED, C_CGROUP, C64_COUNT };
+_Static_assert((int)BUNDLE_SLAB == STALLBOX__V1__EVENT_KIND__SLAB, "kinds");
+
+#define COLUMN_ID(field, member) C_##field,
+enum column { COLUMNS32(COLUMN_ID) C32_COUNT };
+enum column64 { COLUMNS64(COLUMN_ID) COLUMNS_TIME(COLUMN_ID) C64_COUNT };
+#undef COLUMN_ID
 
 struct block {
 	uint32_t cpu;
@@ -418,25 +424,17 @@ static void flush_block(struct bundle_writer *w, struct block *b)
 	m.time_unit_ns = TIME_UNIT_NS;
 	m.n_ts_delta = b->n;
 	m.ts_delta = b->ts;
-#define COLUMN32(field, id)                           \
-	m.n_##field = b->any32[id] ? b->n : 0;        \
-	m.field = b->c32[id]
-#define COLUMN64(field, id)                           \
-	m.n_##field = b->any64[id] ? b->n : 0;        \
-	m.field = b->c64[id]
-	COLUMN32(thread, C_THREAD);
-	COLUMN32(kstack, C_KSTACK);
-	COLUMN32(ustack, C_USTACK);
-	COLUMN32(state, C_STATE);
-	COLUMN32(flags, C_FLAGS);
-	COLUMN32(order, C_ORDER);
-	COLUMN32(gfp, C_GFP);
-	COLUMN32(reclaim_kind, C_RECLAIM_KIND);
-	COLUMN64(duration, C_DURATION);
-	COLUMN64(runq_delay, C_RUNQ);
-	COLUMN64(nr_reclaimed, C_RECLAIMED);
-	COLUMN64(nr_scanned, C_SCANNED);
-	COLUMN64(cgroup, C_CGROUP);
+#define COLUMN(field, member)                               \
+	m.n_##field = b->any32[C_##field] ? b->n : 0;       \
+	m.field = b->c32[C_##field];
+	COLUMNS32(COLUMN)
+#undef COLUMN
+#define COLUMN(field, member)                               \
+	m.n_##field = b->any64[C_##field] ? b->n : 0;       \
+	m.field = b->c64[C_##field];
+	COLUMNS64(COLUMN)
+	COLUMNS_TIME(COLUMN)
+#undef COLUMN
 	put_chunk(w, &c);
 	b->kind = BUNDLE_KIND_NONE;
 	b->n = 0;
@@ -472,16 +470,27 @@ static struct block *block_for(struct bundle_writer *w, const struct bundle_even
 	return oldest;
 }
 
+/* A column costs nothing until its first value that is not 0. */
 static void set32(struct block *b, enum column c, uint32_t v)
 {
+	if (!b->any32[c]) {
+		if (!v)
+			return;
+		memset(b->c32[c], 0, b->n * sizeof(v));
+		b->any32[c] = true;
+	}
 	b->c32[c][b->n] = v;
-	b->any32[c] |= v != 0;
 }
 
 static void set64(struct block *b, enum column64 c, uint64_t v)
 {
+	if (!b->any64[c]) {
+		if (!v)
+			return;
+		memset(b->c64[c], 0, b->n * sizeof(v));
+		b->any64[c] = true;
+	}
 	b->c64[c][b->n] = v;
-	b->any64[c] |= v != 0;
 }
 
 int bundle_writer_event(struct bundle_writer *w, const struct bundle_event *e)
@@ -496,19 +505,15 @@ int bundle_writer_event(struct bundle_writer *w, const struct bundle_event *e)
 	b->used = ++w->tick;
 	b->ts[b->n] = (int64_t)(e->ts_ns / TIME_UNIT_NS - b->last_unit);
 	b->last_unit = e->ts_ns / TIME_UNIT_NS;
-	set32(b, C_THREAD, e->thread);
-	set32(b, C_KSTACK, e->kstack);
-	set32(b, C_USTACK, e->ustack);
-	set32(b, C_STATE, e->state);
-	set32(b, C_FLAGS, e->flags);
-	set32(b, C_ORDER, e->order);
-	set32(b, C_GFP, e->gfp);
-	set32(b, C_RECLAIM_KIND, e->reclaim_kind);
-	set64(b, C_DURATION, (e->duration_ns + TIME_UNIT_NS / 2) / TIME_UNIT_NS);
-	set64(b, C_RUNQ, (e->runq_delay_ns + TIME_UNIT_NS / 2) / TIME_UNIT_NS);
-	set64(b, C_RECLAIMED, e->nr_reclaimed);
-	set64(b, C_SCANNED, e->nr_scanned);
-	set64(b, C_CGROUP, e->cgroup_id);
+#define COLUMN(field, member) set32(b, C_##field, e->member);
+	COLUMNS32(COLUMN)
+#undef COLUMN
+#define COLUMN(field, member) set64(b, C_##field, e->member);
+	COLUMNS64(COLUMN)
+#undef COLUMN
+#define COLUMN(field, member) set64(b, C_##field, (e->member + TIME_UNIT_NS / 2) / TIME_UNIT_NS);
+	COLUMNS_TIME(COLUMN)
+#undef COLUMN
 	b->n++;
 	w->events++;
 	if (!w->first_ns || e->ts_ns < w->first_ns)
@@ -620,40 +625,46 @@ int bundle_writer_header(struct bundle_writer *w, const struct bundle_header *h)
 	return flush_frame(w);
 }
 
-#define SHOT_BATCH 2000
+/* 15 columns of at most 5 bytes, 7 of at most 10. */
+#define SHOT_BATCH 1600
 
 static int put_shot(struct bundle_writer *w, Stallbox__V1__Stackshot *m,
 		    const struct bundle_shot_thread *t, size_t n)
 {
 	Stallbox__V1__Chunk c = CHUNK_OF(stackshot, STACKSHOT, m);
-	uint64_t *col = calloc(n + 1, 8 * sizeof(*col));
-	uint32_t *c32;
+#define COLUMN(field) S_##field,
+	enum { SHOT_COLUMNS64(COLUMN) SHOT_COLUMNS_SIGNED(COLUMN) S64_COUNT };
+	enum { SHOT_COLUMNS32(COLUMN) S32_COUNT };
+#undef COLUMN
+	uint64_t *c64 = calloc(n + 1, S64_COUNT * sizeof(*c64));
+	uint32_t *c32 = calloc(n + 1, S32_COUNT * sizeof(*c32));
 
-	if (!col)
+	if (!c64 || !c32) {
+		free(c64);
+		free(c32);
 		return fail(w, -ENOMEM);
-	c32 = (uint32_t *)(col + 2 * n);
-	for (size_t i = 0; i < n; i++) {
-		col[i] = t[i].since_ns;
-		col[n + i] = t[i].wchan;
-		c32[i] = t[i].thread;
-		c32[n + i] = t[i].state;
-		c32[2 * n + i] = t[i].kstack;
-		c32[3 * n + i] = t[i].ustack;
-		c32[4 * n + i] = t[i].cpu;
-		c32[5 * n + i] = t[i].flags;
 	}
-	m->n_since_ns = m->n_wchan = m->n_thread = m->n_state = m->n_kstack = m->n_ustack =
-		m->n_cpu = m->n_flags = n;
-	m->since_ns = col;
-	m->wchan = col + n;
-	m->thread = c32;
-	m->state = c32 + n;
-	m->kstack = c32 + 2 * n;
-	m->ustack = c32 + 3 * n;
-	m->cpu = c32 + 4 * n;
-	m->flags = c32 + 5 * n;
+	/* A column of zeros stays out. */
+#define FILL(field, col, type)                     \
+	m->field = (type *)(col) + S_##field * n;         \
+	for (size_t i = 0; i < n; i++) {                  \
+		m->field[i] = t[i].field;                 \
+		if (t[i].field)                           \
+			m->n_##field = n;                 \
+	}
+#define COLUMN(field) FILL(field, c32, uint32_t)
+	SHOT_COLUMNS32(COLUMN)
+#undef COLUMN
+#define COLUMN(field) FILL(field, c64, uint64_t)
+	SHOT_COLUMNS64(COLUMN)
+#undef COLUMN
+#define COLUMN(field) FILL(field, c64, int64_t)
+	SHOT_COLUMNS_SIGNED(COLUMN)
+#undef COLUMN
+#undef FILL
 	put_chunk(w, &c);
-	free(col);
+	free(c64);
+	free(c32);
 	return w->error;
 }
 

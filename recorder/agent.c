@@ -45,6 +45,8 @@ struct agent {
 	struct capture_order order;
 	unsigned int marks_unkept;
 	uint64_t state_since_ns, post_deadline_ns, cooldown_end_ns;
+	struct series *series;
+	uint32_t escalate_always; /* enum sb_ktrigger_type bits whose programs stay attached */
 	bool pre_read; /* the freezer is done with the first bank */
 };
 
@@ -66,8 +68,10 @@ static int watch(struct agent *a, int fd, uint32_t events, uint64_t source)
 static void write_kernel_triggers(struct agent *a)
 {
 	struct sb_control *c = a->probes.control;
+	uint32_t watch = 0;
 
 	__atomic_store_n(&c->armed, 0, __ATOMIC_SEQ_CST);
+	c->watch = 0;
 	memset(c->trigger, 0, sizeof(c->trigger));
 	a->n_kernel = 0;
 	for (size_t i = 0; i < a->o->n_triggers; i++) {
@@ -85,10 +89,43 @@ static void write_kernel_triggers(struct agent *a)
 		c->trigger[a->n_kernel].count = k->count;
 		c->trigger[a->n_kernel].threshold_ns = k->threshold_ns;
 		memcpy(c->trigger[a->n_kernel].comm, k->comm, strlen(k->comm));
-		c->trigger[a->n_kernel].type = k->type == TRIGGER_KERNEL_BLOCKED ? SB_KTRIG_BLOCKED :
-										    SB_KTRIG_RECLAIM;
+		c->trigger[a->n_kernel].percent = k->percent;
+		if (k->cgroup[0]) {
+			c->trigger[a->n_kernel].cgroup_id = probes_cgroup_id(&a->probes, k->cgroup);
+			if (!c->trigger[a->n_kernel].cgroup_id) {
+				log_err("trigger '%s': there is no cgroup '%s'", a->o->trigger[i]->name, k->cgroup);
+				a->v.trigger_error[i] = -ENOENT;
+				continue;
+			}
+			watch |= SB_WATCH_CGROUP;
+		}
+		c->trigger[a->n_kernel].type = k->type; /* the same numbers, asserted below */
+		watch |= 1u << k->type;
 		a->n_kernel++;
 	}
+	c->cpus_online = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+	c->window_ns = sb_monotonic_ns();
+	c->watch = watch;
+	a->escalate_always = !strcmp(a->o->escalate, "always") ? ~0u : watch;
+	probes_escalate(&a->probes, a->escalate_always);
+}
+
+_Static_assert((int)TRIGGER_KERNEL_RECLAIM == SB_KTRIG_RECLAIM &&
+		       (int)TRIGGER_KERNEL_BLOCKED == SB_KTRIG_BLOCKED &&
+		       (int)TRIGGER_KERNEL_MMAP_LOCK_WAIT == SB_KTRIG_MMAP_LOCK_WAIT &&
+		       (int)TRIGGER_KERNEL_MMAP_LOCK_HOLD == SB_KTRIG_MMAP_LOCK_HOLD &&
+		       (int)TRIGGER_KERNEL_RUNQ == SB_KTRIG_RUNQ &&
+		       (int)TRIGGER_KERNEL_SOFTIRQ_DELAY == SB_KTRIG_SOFTIRQ_DELAY &&
+		       (int)TRIGGER_KERNEL_SYSCALL == SB_KTRIG_SYSCALL &&
+		       (int)TRIGGER_KERNEL_RECLAIM_YIELD == SB_KTRIG_RECLAIM_YIELD &&
+		       (int)TRIGGER_KERNEL_SYSTEM == SB_KTRIG_SYSTEM,
+	       "conditions");
+
+/* From a trigger to the end of its post window everything is recorded that costs too much
+ * for steady state. */
+static void escalate(struct agent *a, bool on)
+{
+	probes_escalate(&a->probes, on && strcmp(a->o->escalate, "never") ? ~0u : a->escalate_always);
 }
 
 static void arm(struct agent *a)
@@ -203,6 +240,7 @@ static void begin_capture(struct agent *a, const struct capture_cause *cause, ui
 	a->v.captures++;
 	a->post_deadline_ns = sealed_ns + (post_ns ? post_ns : a->o->post_ns);
 	a->cooldown_end_ns = sealed_ns + a->o->cooldown_ns;
+	escalate(a, true);
 	set_state(a, AGENT_POST_TRIGGER);
 }
 
@@ -216,6 +254,7 @@ static void end_post_window(struct agent *a)
 	probes_recorded(&a->probes, o->recorded);
 	probes_flip(&a->probes);
 	o->sealed_ns = sb_monotonic_ns();
+	escalate(a, false);
 	selfcost_fill(&a->v.cost, &a->probes, &o->cost);
 	for (size_t i = 0; i < o->cost.n_programs; i++) {
 		o->program[i] = o->cost.program[i];
@@ -265,6 +304,48 @@ static void fire(struct agent *a, struct trigger *t, const struct trigger_hit *h
 	}
 }
 
+/* What an in-kernel condition has found, for people. */
+static void describe_hit(const struct trigger_kernel_condition *k, const struct sb_hit *h,
+			 struct trigger_hit *ret)
+{
+	static const char *const what[SB_KTRIG_COUNT] = {
+		[SB_KTRIG_RECLAIM] = "in reclaim",
+		[SB_KTRIG_MMAP_LOCK_WAIT] = "waiting for mmap_lock",
+		[SB_KTRIG_MMAP_LOCK_HOLD] = "holding mmap_lock",
+		[SB_KTRIG_RUNQ] = "waiting for a CPU",
+		[SB_KTRIG_SOFTIRQ_DELAY] = "running while a softirq waited",
+		[SB_KTRIG_SYSCALL] = "in one system call",
+	};
+	unsigned long long ms = h->value / NSEC_PER_MSEC;
+
+	switch (k->type) {
+	case TRIGGER_KERNEL_BLOCKED:
+		ret->value = (double)h->value;
+		ret->threshold = k->count;
+		ret->unit = "threads";
+		snprintf(ret->detail, sizeof(ret->detail),
+			 "%llu threads in D state for more than %llu ms, tid %u the longest",
+			 (unsigned long long)h->value,
+			 (unsigned long long)(k->threshold_ns / NSEC_PER_MSEC), h->tid);
+		return;
+	case TRIGGER_KERNEL_RECLAIM_YIELD:
+	case TRIGGER_KERNEL_SYSTEM:
+		ret->value = (double)h->value;
+		ret->threshold = k->percent;
+		ret->unit = "%";
+		snprintf(ret->detail, sizeof(ret->detail), "%s %llu %% for %.2f s",
+			 k->type == TRIGGER_KERNEL_SYSTEM ? "sampled system time" :
+			 "pages reclaimed of those scanned:", (unsigned long long)h->value,
+			 (double)k->threshold_ns / 1e9);
+		return;
+	default:
+		ret->value = (double)h->value / 1e6;
+		ret->threshold = (double)k->threshold_ns / 1e6;
+		ret->unit = "ms";
+		snprintf(ret->detail, sizeof(ret->detail), "tid %u %s for %llu ms", h->tid, what[k->type], ms);
+	}
+}
+
 /* An in-kernel condition has sealed the bank. */
 static int kernel_hit(void *ctx, void *data, size_t len)
 {
@@ -280,21 +361,7 @@ static int kernel_hit(void *ctx, void *data, size_t len)
 	t = a->o->trigger[a->kernel_index[h->trigger]];
 	hit.fired_ns = h->freeze_ns;
 	hit.target_tid = h->tid;
-	if (t->kernel.type == TRIGGER_KERNEL_BLOCKED) {
-		hit.value = (double)h->value;
-		hit.threshold = t->kernel.count;
-		hit.unit = "threads";
-		snprintf(hit.detail, sizeof(hit.detail),
-			 "%llu threads in D state for more than %llu ms, tid %u the longest",
-			 (unsigned long long)h->value,
-			 (unsigned long long)(t->kernel.threshold_ns / NSEC_PER_MSEC), h->tid);
-	} else {
-		hit.value = (double)h->value / 1e6;
-		hit.threshold = (double)t->kernel.threshold_ns / 1e6;
-		hit.unit = "ms";
-		snprintf(hit.detail, sizeof(hit.detail), "tid %u in reclaim for %llu ms", h->tid,
-			 (unsigned long long)(h->value / NSEC_PER_MSEC));
-	}
+	describe_hit(&t->kernel, h, &hit);
 	t->fired_cnt++;
 	t->last_fired_ns = h->freeze_ns;
 	t->value = hit.value;
@@ -341,8 +408,10 @@ static void restart_freezer(struct agent *a, const char *why)
 		log_errno(r, "cannot start the freezer process");
 	else
 		watch(a, a->capture.fd, EPOLLIN, SRC_REPORTS);
-	if (a->v.state == AGENT_POST_TRIGGER || a->v.state == AGENT_FREEZING)
+	if (a->v.state == AGENT_POST_TRIGGER || a->v.state == AGENT_FREEZING) {
+		escalate(a, false);
 		set_state(a, AGENT_COOLDOWN);
+	}
 }
 
 /* ---- reports ----------------------------------------------------------------------- */
@@ -710,8 +779,12 @@ static int start(struct agent *a)
 			log_hint("%s", hint);
 		return r;
 	}
+	r = series_start(a->probes.cfg.cpus, a->probes.cfg.cgroup_v1_memory, &a->series);
+	if (r < 0)
+		log_errno(r, "cannot keep the host's counters; bundles will lack them");
 	a->capture_config = (struct capture_config){
 		.probes = &a->probes,
+		.series = a->series,
 		.spool = a->o->spool,
 		.config = a->o->config,
 		.n_config = a->o->n_config,
@@ -738,6 +811,7 @@ static void stop(struct agent *a)
 	if (a->probes.control && a->v.state == AGENT_RECORDING && !a->probes.pinned)
 		a->probes.control->armed = 0;
 	capture_stop(&a->capture);
+	series_stop(a->series);
 	control_close(&a->control);
 	if (a->hits)
 		ring_buffer__free(a->hits);

@@ -407,6 +407,8 @@ static void post_capture(struct freezer *z, const struct capture_order *o)
 
 	sleep_until(o->sealed_ns + SETTLE_NS);
 	freeze_write_bank(&z->f, o->bank);
+	if (z->c->series)
+		series_write(z->c->series, z->f.w);
 	freeze_write_losses(&z->f, o->recorded, missed_runs(o));
 	write_marks(z, o);
 	write_cost(z, o);
@@ -420,12 +422,14 @@ static void orphaned(struct freezer *z)
 {
 	struct bundle_mark m = { sb_monotonic_ns(), "agent-gap",
 				 "the agent ended during this capture; the post-trigger window is cut" };
-	uint64_t recorded[8];
+	uint64_t recorded[SB_KIND_SLOTS];
 
 	if (!z->open || !z->f.w)
 		return;
 	probes_recorded(z->f.probes, recorded);
 	bundle_writer_marks(z->f.w, &m, 1);
+	if (z->c->series)
+		series_write(z->c->series, z->f.w);
 	freeze_write_losses(&z->f, recorded, 0);
 	bundle_writer_flush(z->f.w);
 	end_capture(z);

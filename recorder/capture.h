@@ -16,6 +16,7 @@
 #define SB_RECORDER_CAPTURE_H
 
 #include "recorder/probes.h"
+#include "recorder/series.h"
 #include "recorder/spool.h"
 
 #define CAPTURE_TEXT 256
@@ -41,7 +42,7 @@ struct capture_order {
 	uint32_t bank; /* the one just sealed */
 	uint32_t n_marks;
 	uint64_t sealed_ns;
-	uint64_t recorded[8]; /* POST: records ever made by kind */
+	uint64_t recorded[SB_KIND_SLOTS]; /* POST: records ever made by kind */
 	char file[SPOOL_NAME_MAX];
 	struct capture_cause cause;
 	struct capture_mark mark[CAPTURE_MARKS];
@@ -72,6 +73,7 @@ struct capture_report {
 
 struct capture_config {
 	const struct probes *probes;
+	const struct series *series; /* NULL: none */
 	struct spool spool;
 	const struct bundle_kv *config; /* what the header lists */
 	size_t n_config;

@@ -32,6 +32,7 @@ void freeze_done(struct freeze *f)
 	map64_done(&f->thread_process);
 	map64_done(&f->processes);
 	map64_done(&f->cgroups);
+	map64_done(&f->mms);
 	map64_done(&f->kframes);
 	map64_done(&f->uframes_seen);
 	free(f->user);
@@ -220,33 +221,138 @@ static int note_inline(const struct sb_rec *r, void *ctx)
 
 /* ---- records ------------------------------------------------------------------- */
 
-static void fill_by_kind(const struct freeze *f, const struct sb_rec *r, struct bundle_event *e)
+/* A thread of which only the tid is known: its process is what the task table says. */
+static uint32_t peer_id(struct freeze *f, uint32_t tid)
+{
+	const struct sb_task *e = &f->probes->tasks[tid & (SB_TASKS - 1)];
+
+	return tid ? thread_id(f, tid, e->tid == tid ? e->tgid : 0) : 0;
+}
+
+static uint32_t name_id(struct freeze *f, const char *name, size_t size)
+{
+	char text[64];
+
+	size = SB_MIN(size, sizeof(text) - 1);
+	memcpy(text, name, size);
+	text[size] = '\0';
+	return text[0] ? bundle_writer_string(f->w, text) : 0;
+}
+
+static void fill_reclaim(const struct sb_reclaim *rec, struct bundle_event *e)
+{
+	e->nr_reclaimed = rec->nr_reclaimed;
+	e->nr_scanned = rec->nr_scanned;
+	e->gfp = rec->gfp;
+	e->order = rec->order;
+	e->reclaim_kind = rec->kind;
+	e->cgroup_id = rec->cgroup_id;
+	e->nr_taken = rec->nr_taken;
+	e->nr_activate = rec->nr_activate;
+	e->nr_ref_keep = rec->nr_ref_keep;
+	e->nr_dirty = rec->nr_dirty;
+	e->nr_writeback = rec->nr_writeback;
+	e->slab_freed = rec->slab_freed;
+	e->throttled_ns = rec->throttled_us * NSEC_PER_USEC;
+	e->priority = rec->priority + 1u;
+	e->throttle_reason = rec->throttle_reason;
+	e->detail = rec->flags;
+}
+
+static void fill_hold(const struct sb_lock_hold *h, struct bundle_event *e)
+{
+	e->addr = h->lock;
+	e->detail = h->flags | BUNDLE_LOCK_MMAP;
+	e->cpu_time_ns = h->cpu_ns;
+	e->nvcsw = h->nvcsw;
+	e->nivcsw = h->nivcsw;
+	e->reclaims = h->reclaims;
+	e->nr_scanned = h->nr_scanned;
+	e->nr_reclaimed = h->nr_reclaimed;
+}
+
+static void device_name(struct freeze *f, uint32_t dev, struct bundle_event *e)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%u:%u", dev >> 20, dev & 0xfffff);
+	e->name = bundle_writer_string(f->w, text);
+}
+
+static void fill_by_kind(struct freeze *f, const struct sb_rec *r, struct bundle_event *e)
 {
 	const void *payload = ring_payload(r);
 	const struct sb_on_cpu *on = payload;
 	const struct sb_off_cpu *off = payload;
-	const struct sb_reclaim *rec = payload;
+	const struct sb_lock_wait *wait = payload;
+	const struct sb_wakeup *wake = payload;
+	const struct sb_syscall *sys = payload;
+	const struct sb_softirq *irq = payload;
+	const struct sb_block_io *io = payload;
+	const struct sb_slab *slab = payload;
+	uint64_t call = 0;
 
+	/* Every kind but these begins with its duration. */
+	if (r->kind != SB_ON_CPU && r->kind != SB_OOM)
+		e->duration_ns = *(const uint64_t *)payload;
 	switch (r->kind) {
 	case SB_ON_CPU:
 		e->duration_ns = f->probes->cfg.sample_period_ns;
 		if (r->flags & SB_REC_LATE)
 			e->duration_ns = on->gap_ns;
+		call = r->np > 1 ? on->call : 0;
 		break;
 	case SB_OFF_CPU:
-		e->duration_ns = off->duration_ns;
 		e->runq_delay_ns = off->runq_us * NSEC_PER_USEC;
 		e->state = off->state;
+		call = r->np > 2 ? off->call : 0;
 		break;
 	case SB_RECLAIM:
-		e->duration_ns = rec->duration_ns;
-		e->nr_reclaimed = rec->nr_reclaimed;
-		e->nr_scanned = rec->nr_scanned;
-		e->gfp = rec->gfp;
-		e->order = rec->order;
-		e->reclaim_kind = rec->kind;
-		e->cgroup_id = rec->cgroup_id;
+		fill_reclaim(payload, e);
 		break;
+	case SB_LOCK_WAIT:
+		e->addr = wait->lock;
+		e->detail = wait->flags;
+		e->owner_flags = wait->owner_flags;
+		e->peer = peer_id(f, wait->owner_tid);
+		e->weight = wait->weight > 1 ? wait->weight : 0;
+		break;
+	case SB_WAKEUP:
+		e->peer = thread_id(f, wake->woken_tid, wake->woken_tgid);
+		break;
+	case SB_LOCK_HOLD:
+		fill_hold(payload, e);
+		break;
+	case SB_SYSCALL:
+		e->syscall = sys->nr + 1;
+		e->detail = sys->flags;
+		e->arg0 = sys->arg[0];
+		e->arg1 = sys->arg[1];
+		e->cpu_time_ns = sys->cpu_ns;
+		e->name = name_id(f, sys->name, sizeof(sys->name));
+		break;
+	case SB_SOFTIRQ:
+		e->delay_ns = irq->delay_ns;
+		e->detail = irq->vector;
+		break;
+	case SB_BLOCK_IO:
+		e->bytes = io->bytes;
+		e->detail = io->flags;
+		device_name(f, io->dev, e);
+		break;
+	case SB_OOM:
+		e->peer = peer_id(f, (uint32_t)((const struct sb_oom *)payload)->victim_tid);
+		break;
+	case SB_SLAB:
+		e->addr = slab->fn;
+		e->nr_scanned = slab->nr_scanned;
+		e->slab_freed = slab->nr_freed;
+		e->name = name_id(f, slab->name, sizeof(slab->name));
+		break;
+	}
+	if (call) {
+		e->syscall = SB_CALL_NR(call);
+		e->call_site = call & 0xffffffffffffULL;
 	}
 }
 
@@ -269,6 +375,11 @@ static int write_record(const struct sb_rec *r, void *ctx)
 		.flags = r->flags & (BUNDLE_EV_USER | BUNDLE_EV_LATE | BUNDLE_EV_PREEMPTED |
 				     BUNDLE_EV_KTHREAD),
 	};
+
+	if (r->flags & SB_REC_MMAP_LOCK)
+		e.flags |= BUNDLE_EV_MMAP_LOCK;
+	if (r->flags & SB_REC_IN_RECLAIM)
+		e.flags |= BUNDLE_EV_IN_RECLAIM;
 
 	if (r->kstack) {
 		e.kstack = stack_by_hash(f, r->kstack, 0, BUNDLE_UNWIND_KERNEL);
@@ -363,7 +474,27 @@ static void shot_thread(struct freeze *f, const struct sb_shot *s, struct bundle
 			 (!s->on_cpu && s->on_rq ? BUNDLE_SHOT_RUNNABLE : 0) |
 			 (s->kthread ? BUNDLE_SHOT_KTHREAD : 0),
 		.wchan = s->nk ? k[0] : 0,
+		.mmap_lock = s->mmap_lock,
+		.mmap_owner = peer_id(f, s->mmap_owner),
+		.mmap_owner_flags = s->mmap_owner_flags,
+		.mmap_count = s->mmap_count,
+		.lock = s->lock,
+		.lock_since_ns = s->lock_since_ns,
+		.lock_flags = s->lock_flags,
+		.lock_owner = peer_id(f, s->lock_owner),
+		.lock_owner_flags = s->lock_owner_flags,
+		.syscall = s->syscall,
+		.reclaim_since_ns = s->reclaim_since_ns,
+		.nr_scanned = s->nr_scanned,
+		.nr_reclaimed = s->nr_reclaimed,
 	};
+	if (s->mm) {
+		t->mm = (uint32_t)map64_get(&f->mms, s->mm);
+		if (!t->mm) {
+			t->mm = ++f->n_mms;
+			map64_put(&f->mms, s->mm, t->mm);
+		}
+	}
 	if (s->nk)
 		t->kstack = write_stack(f, hash_frames(SB_HASH_KERNEL, k, s->nk), k, s->nk, 0,
 					BUNDLE_UNWIND_KERNEL);
@@ -423,6 +554,8 @@ static const struct {
 				    "waits that no in-kernel trigger watched" },
 	[SB_LOST_SPAN_UNSTARTED] = { BUNDLE_LOSS_DROPPED, BUNDLE_RECLAIM, "records",
 				     "reclaim spans whose beginning was not seen" },
+	[SB_LOST_BUDGET] = { BUNDLE_LOSS_DROPPED, BUNDLE_KIND_NONE, "records",
+			     "wakeups, lock waits under 10 ms and block I/O beyond the budget per CPU" },
 	[SB_LOST_TRUNCATED_K] = { BUNDLE_LOSS_TRUNCATED, BUNDLE_KIND_NONE, "stacks",
 				  "kernel stacks deeper than 64 frames" },
 	[SB_LOST_TRUNCATED_U] = { BUNDLE_LOSS_TRUNCATED, BUNDLE_KIND_NONE, "stacks",
@@ -432,7 +565,7 @@ static const struct {
 int freeze_write_losses(struct freeze *f, const uint64_t *recorded, uint64_t missed)
 {
 	const struct probes *p = f->probes;
-	struct bundle_loss loss[SB_LOST_COUNT + 16];
+	struct bundle_loss loss[SB_LOST_COUNT + SB_KIND_COUNT + 8];
 	size_t n = 0;
 
 	for (int i = 0; i < SB_LOST_COUNT; i++) {

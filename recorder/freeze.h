@@ -30,6 +30,8 @@ struct freeze {
 	struct map64 thread_process; /* bundle thread id -> bundle process id */
 	struct map64 processes;	    /* tgid + 1 -> bundle process id */
 	struct map64 cgroups;	    /* kernel id -> bundle cgroup id */
+	struct map64 mms;	    /* address of an mm -> number of the address space */
+	uint32_t n_mms;
 	struct map64 kframes;	    /* kernel addresses that were used */
 	struct map64 uframes_seen;
 	struct freeze_user *user;

@@ -10,7 +10,7 @@
 
 #define DEFAULT_CONFIG "/etc/stallbox/stallbox.conf"
 
-enum type { T_BOOL, T_NOT_BOOL, T_DURATION, T_SIZE, T_NUMBER, T_PATH, T_TRIGGER, T_ACTION };
+enum type { T_BOOL, T_NOT_BOOL, T_DURATION, T_SIZE, T_NUMBER, T_PATH, T_CHOICE, T_TRIGGER, T_ACTION };
 
 /* One table: configuration keys, command line, help, header. */
 static const struct setting {
@@ -32,6 +32,9 @@ static const struct setting {
 	  "recorded after the trigger (default 15s)" },
 	{ "Recorder", "Cooldown", "cooldown", "TIME", T_DURATION, AT(cooldown_ns), 0,
 	  86400 * NSEC_PER_SEC, "from a trigger to the next bundle at the earliest (default 60s)" },
+	{ "Recorder", "Escalate", "escalate", "WHEN", T_CHOICE, AT(escalate), 0, 0,
+	  "trigger (default), always or never: record holds of mmap_lock, system calls and softirqs "
+	  "exactly, from a trigger to the end of the post window" },
 	{ "Recorder", "Realtime", "no-realtime", NULL, T_NOT_BOOL, AT(realtime), 0, 1,
 	  "do not use SCHED_FIFO and mlockall" },
 	{ "Recorder", "Pin", "no-pin", NULL, T_NOT_BOOL, AT(pin), 0, 1,
@@ -120,6 +123,12 @@ static int set_value(struct options *o, const struct setting *s, const char *val
 	case T_PATH:
 		snprintf(ret_expected, len, "expected a path of at most %zu bytes", s->size - 1);
 		if (strlen(value) >= s->size || !*value)
+			return -EINVAL;
+		strcpy(field, value);
+		return 0;
+	case T_CHOICE:
+		snprintf(ret_expected, len, "expected trigger, always or never");
+		if (strcmp(value, "trigger") && strcmp(value, "always") && strcmp(value, "never"))
 			return -EINVAL;
 		strcpy(field, value);
 		return 0;
@@ -275,6 +284,7 @@ static void set_defaults(struct options *o)
 	memset(o, 0, sizeof(*o));
 	strcpy(o->socket, "/run/stallbox/control.sock");
 	strcpy(o->bpffs, "/sys/fs/bpf");
+	strcpy(o->escalate, "trigger");
 	strcpy(o->spool.dir, "/var/lib/stallbox/captures");
 	strcpy(o->spool.fallback, "/run/stallbox/captures");
 	o->spool.max_use_bytes = 1ULL << 30;
@@ -295,8 +305,8 @@ static void note_config(struct options *o)
 
 		if (!s->key)
 			continue;
-		if (s->type == T_PATH)
-			memccpy(text, field, '\0', 127); /* the rest of text is zero */
+		if (s->type == T_PATH || s->type == T_CHOICE)
+			memccpy(text, field, '\0', SB_MIN(s->size, (size_t)127)); /* the rest of text is zero */
 		else if (s->type == T_NOT_BOOL)
 			snprintf(text, 128, "%s", *(bool *)field ? "yes" : "no");
 		else if (s->type == T_DURATION)

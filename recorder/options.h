@@ -8,7 +8,7 @@
 #include "triggers/trigger.h"
 
 #define OPTIONS_MAX_TRIGGERS 32
-#define OPTIONS_MAX_CONFIG 24
+#define OPTIONS_MAX_CONFIG 32
 
 struct options {
 	struct probes_options probes;
@@ -17,6 +17,7 @@ struct options {
 	char bpffs[108];
 	uint64_t memory_bytes, threshold_ns, post_ns, cooldown_ns;
 	uint64_t frequency;
+	char escalate[16]; /* trigger, always, never */
 	bool foreground, realtime, pin, unload, verbose, list;
 	struct trigger *trigger[OPTIONS_MAX_TRIGGERS];
 	size_t n_triggers;

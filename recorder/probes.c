@@ -42,10 +42,75 @@ static const struct {
 	{ "kswapd_wake", "mm_vmscan_kswapd_wake", "kswapd spans", false },
 	{ "kswapd_sleep", "mm_vmscan_kswapd_sleep", "kswapd spans", false },
 	{ "shrink_inactive", "mm_vmscan_lru_shrink_inactive", "pages scanned by reclaim", false },
+	{ "lru_isolate", "mm_vmscan_lru_isolate", "pages taken by reclaim", false },
+	{ "vmscan_throttled", "mm_vmscan_throttled", "time that reclaim was throttled", false },
+	{ "slab_start", "mm_shrink_slab_start", "slow shrinkers", false },
+	{ "slab_end", "mm_shrink_slab_end", "slow shrinkers", false },
+	{ "node_begin", "mm_vmscan_node_reclaim_begin", "node reclaim spans", false },
+	{ "node_end", "mm_vmscan_node_reclaim_end", "node reclaim spans", false },
+	{ "compaction_begin", "mm_compaction_begin", "compaction spans", false },
+	{ "compaction_end", "mm_compaction_end", "compaction spans", false },
+	{ "oom_victim", "mark_victim", "OOM kills", false },
+	{ "contention_begin", "contention_begin", "waits for locks and their owners", false },
+	{ "contention_end", "contention_end", "waits for locks and their owners", false },
+	{ "sched_waking", "sched_waking", "who ended a long wait", false },
+	{ "block_complete", "block_rq_complete", "slow block I/O", false },
+	{ "mmap_acquired", "mmap_lock_acquire_returned", "holds of mmap_lock", false },
+	{ "mmap_acquired_path", "mmap_lock_acquire_returned", "holds of mmap_lock", false },
+	{ "mmap_released", "mmap_lock_released", "holds of mmap_lock", false },
+	{ "syscall_enter", "sys_enter", "exact times of system calls", false },
+	{ "syscall_exit", "sys_exit", "exact times of system calls", false },
+	{ "softirq_raised", "softirq_raise", "softirq delays", false },
+	{ "softirq_entered", "softirq_entry", "softirq delays", false },
+	{ "softirq_exited", "softirq_exit", "softirq delays", false },
 	{ "process_fork", "sched_process_fork", "births of threads", false },
 	{ "process_exec", "sched_process_exec", "exec times", false },
 	{ "process_exit", "sched_process_exit", "exit times", false },
 };
+
+/* What the bundle has in place of evidence that a kernel cannot give. */
+static const struct {
+	const char *evidence, *instead;
+} instead[] = {
+	{ "waits for locks and their owners",
+	  "no lock tracepoints (5.19); instead: off-CPU stacks show who waits, wakeups who let go, and "
+	  "the owner of mmap_lock is read at the freeze" },
+	{ "holds of mmap_lock",
+	  "no mmap_lock tracepoints (5.11); instead: waits, and the owner at the freeze" },
+};
+
+static const char *why_missing(const char *evidence)
+{
+	for (size_t i = 0; i < SB_ARRAY_SIZE(instead); i++) {
+		if (!strcmp(instead[i].evidence, evidence))
+			return instead[i].instead;
+	}
+	return "this kernel has no such tracepoint";
+}
+
+/* Attached from a trigger to the end of the post window, or for a trigger that needs them. */
+static const struct {
+	const char *program;
+	uint32_t needed_by; /* bit t: enum sb_ktrigger_type */
+} escalated[] = {
+	{ "mmap_acquired", 1u << SB_KTRIG_MMAP_LOCK_HOLD },
+	{ "mmap_acquired_path", 1u << SB_KTRIG_MMAP_LOCK_HOLD },
+	{ "mmap_released", 1u << SB_KTRIG_MMAP_LOCK_HOLD },
+	{ "syscall_enter", 0 },
+	{ "syscall_exit", 0 },
+	{ "softirq_raised", 1u << SB_KTRIG_SOFTIRQ_DELAY },
+	{ "softirq_entered", 1u << SB_KTRIG_SOFTIRQ_DELAY },
+	{ "softirq_exited", 1u << SB_KTRIG_SOFTIRQ_DELAY },
+};
+
+static bool is_escalated(const char *program)
+{
+	for (size_t i = 0; i < SB_ARRAY_SIZE(escalated); i++) {
+		if (!strcmp(escalated[i].program, program))
+			return true;
+	}
+	return false;
+}
 
 static void fail_text(char *err, size_t len, const char *what, int r, const char *hint)
 {
@@ -259,8 +324,9 @@ static int map_shared(struct probes *p, int control, int cpus, int rings, int ta
 		return -errno;
 	p->map_bytes = p->ring_stride * SB_BANKS * p->cfg.cpus + sizeof(struct sb_cpu) * p->cfg.cpus +
 		       sizeof(struct sb_task) * SB_TASKS + sizeof(struct sb_task_state) * SB_TASKS +
-		       sizeof(struct sb_ustack) * SB_USTACKS + SB_SEEN_SLOTS * 8 * p->cfg.cpus +
-		       sizeof(struct sb_inflight_table);
+		       sizeof(struct sb_ustack) * SB_USTACKS + sizeof(struct sb_task_detail) * SB_DETAILS +
+		       SB_SEEN_SLOTS * 8 * p->cfg.cpus +
+		       2 * sizeof(struct sb_inflight_table);
 	return 0;
 }
 
@@ -344,6 +410,38 @@ static int quiet_libbpf(enum libbpf_print_level level, const char *fmt, va_list 
 	return 0;
 }
 
+/* Parameters of a tracepoint, its data pointer not counted; -1 unknown. */
+static int tracepoint_args(const struct btf *btf, const char *tracepoint)
+{
+	char name[96];
+	const struct btf_type *t;
+	int id;
+
+	snprintf(name, sizeof(name), "btf_trace_%s", tracepoint);
+	id = btf__find_by_name_kind(btf, name, BTF_KIND_TYPEDEF);
+	t = id < 0 ? NULL : btf__type_by_id(btf, (uint32_t)id);
+	t = t ? btf__type_by_id(btf, t->type) : NULL; /* pointer */
+	t = t ? btf__type_by_id(btf, t->type) : NULL; /* prototype */
+	return t && btf_is_func_proto(t) ? btf_vlen(t) - 1 : -1;
+}
+
+/* (mm, memcg_path, write, success) or (mm, write, success): the one that does not fit would be
+ * refused by the verifier. */
+static bool fits(const struct btf *btf, const char *program)
+{
+	if (!strcmp(program, "mmap_acquired"))
+		return tracepoint_args(btf, "mmap_lock_acquire_returned") == 3;
+	if (!strcmp(program, "mmap_acquired_path"))
+		return tracepoint_args(btf, "mmap_lock_acquire_returned") == 4;
+	return true;
+}
+
+/* 5.15+: the registers with which a task entered the kernel. */
+static bool have_task_regs(void)
+{
+	return libbpf_probe_bpf_helper(BPF_PROG_TYPE_PERF_EVENT, BPF_FUNC_task_pt_regs, NULL) == 1;
+}
+
 static int choose_programs(struct probes *p, struct bpf_object *obj, char *err, size_t len)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
@@ -360,6 +458,9 @@ static int choose_programs(struct probes *p, struct bpf_object *obj, char *err, 
 
 		snprintf(typedef_name, sizeof(typedef_name), "btf_trace_%s",
 			 tracepoints[i].tracepoint);
+		prog = obj ? bpf_object__find_program_by_name(obj, tracepoints[i].program) : NULL;
+		if (prog && !fits(btf, tracepoints[i].program))
+			bpf_program__set_autoload(prog, false);
 		if (btf__find_by_name_kind(btf, typedef_name, BTF_KIND_TYPEDEF) >= 0)
 			continue;
 		if (tracepoints[i].required) {
@@ -368,12 +469,15 @@ static int choose_programs(struct probes *p, struct bpf_object *obj, char *err, 
 			btf__free(btf);
 			return -ENOTSUP;
 		}
-		add_missing(p, tracepoints[i].evidence, "this kernel has no such tracepoint");
-		prog = obj ? bpf_object__find_program_by_name(obj, tracepoints[i].program) : NULL;
+		add_missing(p, tracepoints[i].evidence, why_missing(tracepoints[i].evidence));
 		if (prog)
 			bpf_program__set_autoload(prog, false);
 	}
 	btf__free(btf);
+	if (!have_task_regs())
+		add_missing(p, "system calls of samples, blocks and threads",
+			    "this kernel has no bpf_task_pt_regs (5.15); instead: kernel stacks, and exact times of "
+			    "system calls in the escalated window");
 	return 0;
 }
 
@@ -437,6 +541,50 @@ static int attach_one(struct probes *p, struct bpf_program *prog)
 	return r;
 }
 
+/* Loaded for later. Pinned as a program, never as a link: what an agent escalated ends with it. */
+static int keep_escalated(struct probes *p, const char *program, int fd)
+{
+	char name[64];
+
+	if (p->n_escalated == PROBES_MAX_ESCALATED || fd < 0)
+		return -E2BIG;
+	snprintf(p->escalated[p->n_escalated].name, sizeof(p->escalated[0].name), "%s", program);
+	p->escalated[p->n_escalated].fd = fd;
+	p->escalated[p->n_escalated++].link = -1;
+	snprintf(name, sizeof(name), "later_%s", program);
+	return pin_put(p, name, fd);
+}
+
+static bool wanted(const char *program, uint32_t why)
+{
+	for (size_t k = 0; k < SB_ARRAY_SIZE(escalated); k++) {
+		if (!strcmp(escalated[k].program, program))
+			return why == ~0u || (escalated[k].needed_by & why);
+	}
+	return false;
+}
+
+void probes_escalate(struct probes *p, uint32_t why)
+{
+	size_t attached = 0;
+
+	/* What the programs noted before is of a window whose end they did not see. */
+	for (size_t i = 0; i < p->n_escalated; i++)
+		attached += p->escalated[i].link >= 0;
+	if (!attached && p->control)
+		p->control->escalated_ns = sb_monotonic_ns();
+	for (size_t i = 0; i < p->n_escalated; i++) {
+		bool want = wanted(p->escalated[i].name, why);
+
+		if (want && p->escalated[i].link < 0) {
+			p->escalated[i].link = bpf_raw_tracepoint_open(NULL, p->escalated[i].fd);
+		} else if (!want && p->escalated[i].link >= 0) {
+			close(p->escalated[i].link);
+			p->escalated[i].link = -1;
+		}
+	}
+}
+
 static int attach_all(struct probes *p, struct bpf_object *obj, char *err, size_t len)
 {
 	struct bpf_program *prog;
@@ -447,6 +595,14 @@ static int attach_all(struct probes *p, struct bpf_object *obj, char *err, size_
 		if (!bpf_program__autoload(prog))
 			continue;
 		note_program(p, bpf_program__fd(prog));
+		if (is_escalated(bpf_program__name(prog))) {
+			r = keep_escalated(p, bpf_program__name(prog), dup(bpf_program__fd(prog)));
+			if (r < 0) {
+				fail_text(err, len, "cannot pin a BPF program", r, NULL);
+				return r;
+			}
+			continue;
+		}
 		if (bpf_program__type(prog) == BPF_PROG_TYPE_PERF_EVENT) {
 			pin_put(p, "prog_sample", bpf_program__fd(prog));
 			r = attach_samplers(p, bpf_program__fd(prog), err, len);
@@ -542,6 +698,16 @@ out:
 
 /* ---- taking over ------------------------------------------------------------ */
 
+static void take_escalated(struct probes *p, const char *program, int fd)
+{
+	bool pinned = p->pinned;
+
+	note_program(p, fd);
+	p->pinned = false; /* it is */
+	keep_escalated(p, program, fd);
+	p->pinned = pinned;
+}
+
 static void note_pinned_programs(struct probes *p)
 {
 	DIR *d = opendir(p->pin_dir);
@@ -552,6 +718,12 @@ static void note_pinned_programs(struct probes *p)
 		uint32_t len = sizeof(info);
 		int fd, prog;
 
+		if (!strncmp(e->d_name, "later_", 6)) {
+			fd = pin_get(p, e->d_name);
+			if (fd >= 0)
+				take_escalated(p, e->d_name + 6, fd);
+			continue;
+		}
 		if (strncmp(e->d_name, "link_", 5) || !strncmp(e->d_name, "link_sample_", 12))
 			continue;
 		fd = pin_get(p, e->d_name);
@@ -663,11 +835,17 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 	p->cfg = (struct sb_config){
 		.ring_bytes = choose_ring_bytes(o->memory_bytes, (uint32_t)cpus),
 		.offcpu_threshold_ns = o->offcpu_threshold_ns,
+		.lock_threshold_ns = o->offcpu_threshold_ns,
+		.waker_threshold_ns = 10 * NSEC_PER_MSEC,
+		.syscall_threshold_ns = 100 * NSEC_PER_MSEC,
+		.softirq_threshold_ns = 5 * NSEC_PER_MSEC,
+		.io_threshold_ns = 10 * NSEC_PER_MSEC,
 		.sample_period_ns = NSEC_PER_SEC / o->sample_hz,
 		.cpus = (uint32_t)cpus,
 		.keep_segments = 8,
 		.ust_budget = 8,
 		.short_budget = 16,
+		.other_budget = 32,
 		.cgroup_v1_memory = cgroup_v1_memory(),
 	};
 	elf = v3 ? stallbox_v3__elf_bytes(&elf_len) : stallbox_v2__elf_bytes(&elf_len);
@@ -704,6 +882,10 @@ void probes_close(struct probes *p)
 		close(p->keep_fd[i]);
 	for (size_t i = 0; i < p->n_programs; i++)
 		close(p->program[i].fd);
+	probes_escalate(p, 0);
+	for (size_t i = 0; i < p->n_escalated; i++)
+		close(p->escalated[i].fd);
+	p->n_escalated = 0;
 	if (p->hits_fd >= 0)
 		close(p->hits_fd);
 	if (p->iter_link_fd >= 0)
@@ -714,11 +896,21 @@ void probes_close(struct probes *p)
 	p->hits_fd = p->iter_link_fd = p->stats_fd = -1;
 }
 
-void probes_recorded(const struct probes *p, uint64_t ret[8])
+uint64_t probes_cgroup_id(const struct probes *p, const char *path)
 {
-	memset(ret, 0, 8 * sizeof(ret[0]));
+	char full[400];
+	struct stat st;
+
+	snprintf(full, sizeof(full), "%s/%s",
+		 p->cfg.cgroup_v1_memory ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup", path);
+	return stat(full, &st) == 0 ? st.st_ino : 0;
+}
+
+void probes_recorded(const struct probes *p, uint64_t ret[SB_KIND_SLOTS])
+{
+	memset(ret, 0, SB_KIND_SLOTS * sizeof(ret[0]));
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
-		for (int kind = 0; kind < 8; kind++)
+		for (int kind = 0; kind < (int)SB_KIND_SLOTS; kind++)
 			ret[kind] += p->cpus[cpu].recorded[kind];
 	}
 }

@@ -15,8 +15,9 @@
 #include "format/bundle.h"
 
 #define PROBES_MAX_CPUS 1024
-#define PROBES_MAX_MISSING 16
-#define PROBES_MAX_PROGRAMS 32
+#define PROBES_MAX_MISSING 24
+#define PROBES_MAX_PROGRAMS 48
+#define PROBES_MAX_ESCALATED 16
 
 struct probes_options {
 	uint64_t memory_bytes; /* both banks; 0: default */
@@ -50,6 +51,12 @@ struct probes {
 	size_t n_keep;
 	struct probes_program program[PROBES_MAX_PROGRAMS];
 	size_t n_programs;
+	/* Programs too dear for steady state: loaded, attached while escalated. */
+	struct {
+		char name[32];
+		int fd, link; /* link -1: not attached */
+	} escalated[PROBES_MAX_ESCALATED];
+	size_t n_escalated;
 	/* Evidence this kernel cannot give: name and why. Static texts. */
 	struct bundle_kv missing[PROBES_MAX_MISSING];
 	size_t n_missing;
@@ -63,6 +70,9 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 void probes_close(struct probes *p);
 /* Pid of another, living agent that uses the objects pinned below bpffs; 0: none. */
 uint32_t probes_owner(const char *bpffs);
+/* The kernel's id of a cgroup by its path below the root of the hierarchy that tasks are told
+ * apart by (v1 memory where that is in use, else v2). 0: no such cgroup. */
+uint64_t probes_cgroup_id(const struct probes *p, const char *path);
 /* Removes everything pinned below <bpffs>/stallbox. Returns how many files, or -errno. */
 int probes_unpin(const char *bpffs);
 
@@ -71,9 +81,11 @@ static inline const uint8_t *probes_ring(const struct probes *p, uint32_t bank, 
 	return p->rings + ((size_t)bank * p->cfg.cpus + cpu) * p->ring_stride;
 }
 
-/* Arms the in-kernel conditions for the next freeze. */
 /* Records ever made, by enum sb_kind, over all CPUs. */
-void probes_recorded(const struct probes *p, uint64_t ret[8]);
+void probes_recorded(const struct probes *p, uint64_t ret[SB_KIND_SLOTS]);
+/* Attaches, detaches the programs of the escalated window. `why`: bit t for each
+ * enum sb_ktrigger_type that needs its programs all the time; 0 detaches all, ~0 attaches all. */
+void probes_escalate(struct probes *p, uint32_t why);
 void probes_arm(struct probes *p);
 /* Seals the current bank from user space. Returns false when the kernel was faster. */
 bool probes_seal(struct probes *p);

@@ -55,7 +55,7 @@ int ring_each(const void *ring, uint64_t ring_bytes, const struct sb_bank *bank,
 			}
 			stats->records++;
 			stats->bytes += r->len;
-			stats->by_kind[r->kind & 7]++;
+			stats->by_kind[r->kind & (SB_KIND_SLOTS - 1)]++;
 			if (!stats->first_ns || r->ts_ns < stats->first_ns)
 				stats->first_ns = r->ts_ns;
 			if (r->ts_ns > stats->last_ns)

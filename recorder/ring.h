@@ -12,7 +12,7 @@
 
 struct ring_stats {
 	uint64_t records, bytes;
-	uint64_t by_kind[8];
+	uint64_t by_kind[SB_KIND_SLOTS];
 	uint64_t torn;	  /* places where a record did not fit: the rest of a segment is gone */
 	uint64_t busy;	  /* records that were being written */
 	uint64_t lost_bytes; /* skipped because of torn */

@@ -72,12 +72,12 @@ static double history_s(const struct probes *p, uint64_t now)
 	return newest_start && newest_start < now ? (double)(now - newest_start) / 1e9 : 0;
 }
 
-static void sums(const struct probes *p, uint64_t recorded[8], uint64_t lost[SB_LOST_COUNT])
+static void sums(const struct probes *p, uint64_t recorded[SB_KIND_SLOTS], uint64_t lost[SB_LOST_COUNT])
 {
 	memset(recorded, 0, 8 * sizeof(*recorded));
 	memset(lost, 0, SB_LOST_COUNT * sizeof(*lost));
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
-		for (int k = 0; k < 8; k++)
+		for (int k = 0; k < (int)SB_KIND_SLOTS; k++)
 			recorded[k] += p->cpus[cpu].recorded[k];
 		for (int k = 0; k < SB_LOST_COUNT; k++)
 			lost[k] += p->cpus[cpu].lost[k];
@@ -92,6 +92,7 @@ static const char *const lost_names[SB_LOST_COUNT] = {
 	[SB_LOST_TASK_EVICTED] = "tasks_evicted",
 	[SB_LOST_INFLIGHT_FULL] = "waits_not_watched",
 	[SB_LOST_SPAN_UNSTARTED] = "spans_without_begin",
+	[SB_LOST_BUDGET] = "over_budget",
 	[SB_LOST_TRUNCATED_K] = "kernel_stacks_truncated",
 	[SB_LOST_TRUNCATED_U] = "user_stacks_truncated",
 };
@@ -100,7 +101,7 @@ void status_text(struct agent_view *v, const struct options *o, const struct pro
 		 size_t len)
 {
 	struct text t = { ret, 0, len };
-	uint64_t recorded[8], lost[SB_LOST_COUNT], any = 0;
+	uint64_t recorded[SB_KIND_SLOTS], lost[SB_LOST_COUNT], any = 0;
 	struct bundle_cost cost;
 	double ppm = selfcost_bpf_ppm(&v->cost, p->cfg.cpus), up;
 
@@ -113,9 +114,13 @@ void status_text(struct agent_view *v, const struct options *o, const struct pro
 	put(&t, "history:    %.1f s on the busiest CPU, ring %llu MiB in two banks\n",
 	    history_s(p, v->env_now_ns),
 	    (unsigned long long)(p->cfg.ring_bytes * SB_BANKS * p->cfg.cpus >> 20));
-	put(&t, "recorded:   %llu on-cpu, %llu off-cpu, %llu reclaim\n",
-	    (unsigned long long)recorded[SB_ON_CPU], (unsigned long long)recorded[SB_OFF_CPU],
-	    (unsigned long long)recorded[SB_RECLAIM]);
+	put(&t, "recorded:  ");
+	for (int k = SB_ON_CPU; k < SB_KIND_COUNT; k++) {
+		if (recorded[k] || k <= SB_RECLAIM)
+			put(&t, "%s %llu %s", k > SB_ON_CPU ? "," : "", (unsigned long long)recorded[k],
+			    bundle_kind_name((enum bundle_kind)k));
+	}
+	put(&t, "\n");
 	put(&t, "losses:    ");
 	for (int i = 0; i < SB_LOST_COUNT; i++) {
 		if (lost[i] && lost_names[i])
@@ -151,7 +156,7 @@ void status_json(struct agent_view *v, const struct options *o, const struct pro
 		 size_t len)
 {
 	struct text t = { ret, 0, len };
-	uint64_t recorded[8], lost[SB_LOST_COUNT];
+	uint64_t recorded[SB_KIND_SLOTS], lost[SB_LOST_COUNT];
 	struct bundle_cost cost;
 	const char *sep = "";
 
@@ -165,9 +170,11 @@ void status_json(struct agent_view *v, const struct options *o, const struct pro
 	    history_s(p, v->env_now_ns),
 	    (unsigned long long)(p->cfg.ring_bytes * SB_BANKS * p->cfg.cpus), p->map_bytes,
 	    p->taken_over ? "true" : "false");
-	put(&t, "\"recorded\":{\"on_cpu\":%llu,\"off_cpu\":%llu,\"reclaim\":%llu},\"lost\":{",
-	    (unsigned long long)recorded[SB_ON_CPU], (unsigned long long)recorded[SB_OFF_CPU],
-	    (unsigned long long)recorded[SB_RECLAIM]);
+	put(&t, "\"recorded\":{");
+	for (int k = SB_ON_CPU; k < SB_KIND_COUNT; k++)
+		put(&t, "%s\"%s\":%llu", k > SB_ON_CPU ? "," : "", bundle_kind_name((enum bundle_kind)k),
+		    (unsigned long long)recorded[k]);
+	put(&t, "},\"lost\":{");
 	for (int i = 0; i < SB_LOST_COUNT; i++) {
 		if (!lost_names[i])
 			continue;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "tools/commands.h"
+#include "tools/describe.h"
 #include "tools/escape.h"
 #include "tools/filter.h"
 #include "tools/fold.h"
@@ -50,13 +51,6 @@ static int in_time(const void *a, const void *b)
 	return x->cpu < y->cpu ? -1 : x->cpu > y->cpu;
 }
 
-static const char *reclaim_text(uint32_t kind)
-{
-	static const char *const names[] = { "?", "direct", "memcg", "kswapd" };
-
-	return names[kind < SB_ARRAY_SIZE(names) ? kind : 0];
-}
-
 static void print_stack(struct names *names, uint32_t id, const char *suffix)
 {
 	const struct bundle_stack *s = bundle_stack(names->b, id);
@@ -76,23 +70,11 @@ static void print_text(struct names *names, const struct list *l, const struct b
 	const struct bundle_thread *t = bundle_thread(l->b, e->thread);
 	char off[32];
 
-	printf("%14s cpu %-3u %-8s ", offset_text((int64_t)(e->ts_ns - l->filter->trigger_ns), off),
+	printf("%14s cpu %-3u %-9s ", offset_text((int64_t)(e->ts_ns - l->filter->trigger_ns), off),
 	       e->cpu, bundle_kind_name(e->kind));
 	escape_put(stdout, ESCAPE_TERMINAL, t->comm);
 	printf(" %u/%u", bundle_process(l->b, t->process)->pid, t->tid);
-	if (e->kind == BUNDLE_ON_CPU)
-		printf(" %s%s", e->flags & BUNDLE_EV_USER ? "user" : "kernel",
-		       e->flags & BUNDLE_EV_LATE ? " LATE" : "");
-	if (e->kind == BUNDLE_ON_CPU && (e->flags & BUNDLE_EV_LATE))
-		printf(" %.3f ms", (double)e->duration_ns / 1e6);
-	if (e->kind == BUNDLE_OFF_CPU)
-		printf(" %.3f ms state %c runq %.3f ms", (double)e->duration_ns / 1e6, event_state(e),
-		       (double)e->runq_delay_ns / 1e6);
-	if (e->kind == BUNDLE_RECLAIM)
-		printf(" %.3f ms %s reclaimed %llu scanned %llu pages order %u gfp 0x%x",
-		       (double)e->duration_ns / 1e6, reclaim_text(e->reclaim_kind),
-		       (unsigned long long)e->nr_reclaimed, (unsigned long long)e->nr_scanned, e->order,
-		       e->gfp);
+	describe_text(l->b, e);
 	if (e->flags & (BUNDLE_EV_KSTACK_LOST | BUNDLE_EV_USTACK_LOST))
 		printf(" (stack evicted)");
 	putchar('\n');
@@ -129,14 +111,7 @@ static void print_json(struct names *names, const struct list *l, const struct b
 	printf("\",\"pid\":%u,\"tid\":%u,\"duration_ns\":%llu,\"flags\":%u",
 	       bundle_process(l->b, t->process)->pid, t->tid, (unsigned long long)e->duration_ns,
 	       e->flags);
-	if (e->kind == BUNDLE_OFF_CPU)
-		printf(",\"state\":\"%c\",\"runq_delay_ns\":%llu", event_state(e),
-		       (unsigned long long)e->runq_delay_ns);
-	if (e->kind == BUNDLE_RECLAIM)
-		printf(",\"reclaim\":\"%s\",\"nr_reclaimed\":%llu,\"nr_scanned\":%llu,\"order\":%u,"
-		       "\"gfp\":%u,\"cgroup_id\":%llu", reclaim_text(e->reclaim_kind),
-		       (unsigned long long)e->nr_reclaimed, (unsigned long long)e->nr_scanned, e->order,
-		       e->gfp, (unsigned long long)e->cgroup_id);
+	describe_json(l->b, e);
 	if (stacks) {
 		json_stack(names, "kstack", e->kstack);
 		json_stack(names, "ustack", e->ustack);
@@ -144,15 +119,20 @@ static void print_json(struct names *names, const struct list *l, const struct b
 	printf("}\n");
 }
 
-static int add_kind(struct list *l, const char *s)
+/* "off-cpu,lock-wait"; *ret_bad: the word that is no kind. */
+static int add_kinds(struct list *l, char *words, const char **ret_bad)
 {
-	for (int k = BUNDLE_ON_CPU; k < BUNDLE_KIND_COUNT; k++) {
-		if (!strcmp(s, bundle_kind_name((enum bundle_kind)k))) {
-			l->kinds |= 1u << k;
-			return 0;
-		}
+	for (char *word = strtok(words, ","); word; word = strtok(NULL, ",")) {
+		int k = BUNDLE_ON_CPU;
+
+		while (k < BUNDLE_KIND_COUNT && strcmp(word, bundle_kind_name((enum bundle_kind)k)))
+			k++;
+		*ret_bad = word;
+		if (k == BUNDLE_KIND_COUNT)
+			return -EINVAL;
+		l->kinds |= 1u << k;
 	}
-	return -EINVAL;
+	return 0;
 }
 
 int cmd_events(int argc, char **argv)
@@ -163,9 +143,10 @@ int cmd_events(int argc, char **argv)
 	const char *kind = NULL;
 	bool json = false, no_stacks = false;
 	struct names names;
+	char words[256];
 	int first, r;
 	const struct opt opts[] = {
-		{ "kind", "KIND", OPT_TEXT, &kind, "only on-cpu, off-cpu or reclaim events" },
+		{ "kind", "KIND", OPT_TEXT, &kind, "only these kinds, such as off-cpu or lock-wait,wakeup" },
 		{ "no-stacks", NULL, OPT_FLAG, &no_stacks, "one line per event" },
 		{ "json", NULL, OPT_FLAG, &json, "one JSON object per line" },
 		FILTER_OPTIONS(filter),
@@ -175,8 +156,10 @@ int cmd_events(int argc, char **argv)
 	r = opt_parse(&command, opts, argc, argv, &first);
 	if (r >= 0)
 		return r;
-	if (kind && add_kind(&l, kind) < 0)
-		return opt_usage(&command, "unknown kind '%s', expected on-cpu, off-cpu or reclaim", kind);
+	snprintf(words, sizeof(words), "%s", kind ? kind : "");
+	if (add_kinds(&l, words, &kind) < 0)
+		return opt_usage(&command, "unknown kind '%s', expected on-cpu, off-cpu, reclaim, lock-wait, wakeup, "
+				 "lock-hold, syscall, softirq, block-io, oom or slab", kind);
 	r = open_operand(&command, argc, argv, first, &b);
 	if (r >= 0)
 		return r;

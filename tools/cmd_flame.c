@@ -13,7 +13,8 @@ static const struct opt_command command = {
 };
 
 static const char *const kind_titles[FOLD_KINDS] = {
-	"on-CPU samples", "off-CPU time", "reclaim time", "blocked and waiting threads at the freeze"
+	"on-CPU samples", "off-CPU time", "reclaim time", "blocked and waiting threads at the freeze",
+	"time waiting for locks", "waits in D state by who ended them", "time holding mmap_lock"
 };
 
 static int write_svg(struct bundle *b, struct fold *f, FILE *out)
@@ -43,7 +44,7 @@ int cmd_flame(int argc, char **argv)
 	FILE *out = stdout;
 	int first, r;
 	const struct opt opts[] = {
-		{ "kind", "KIND", OPT_TEXT, &kind_text, "on-cpu (default), off-cpu, reclaim or blocked" },
+		{ "kind", "KIND", OPT_TEXT, &kind_text, FOLD_KIND_LIST },
 		{ "output", "FILE", OPT_TEXT, &output, "write here instead of standard output (-o)" },
 		FILTER_OPTIONS(filter),
 		{}
@@ -53,8 +54,7 @@ int cmd_flame(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	if (fold_parse_kind(kind_text, &kind) < 0)
-		return opt_usage(&command, "unknown kind '%s', expected on-cpu, off-cpu, reclaim or "
-				 "blocked", kind_text);
+		return opt_usage(&command, "unknown kind '%s', expected " FOLD_KIND_LIST, kind_text);
 	r = open_operand(&command, argc, argv, first, &b);
 	if (r >= 0)
 		return r;

@@ -52,7 +52,7 @@ int cmd_fold(int argc, char **argv)
 	char **escaped;
 	int first, r;
 	const struct opt opts[] = {
-		{ "kind", "KIND", OPT_TEXT, &kind_text, "on-cpu (default), off-cpu, reclaim or blocked" },
+		{ "kind", "KIND", OPT_TEXT, &kind_text, FOLD_KIND_LIST },
 		{ "weight", "WHAT", OPT_TEXT, &weight, "duration (default, off-cpu, reclaim) or count" },
 		FILTER_OPTIONS(filter),
 		{}
@@ -62,8 +62,7 @@ int cmd_fold(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	if (fold_parse_kind(kind_text, &kind) < 0)
-		return opt_usage(&command, "unknown kind '%s', expected on-cpu, off-cpu, reclaim or "
-				 "blocked", kind_text);
+		return opt_usage(&command, "unknown kind '%s', expected " FOLD_KIND_LIST, kind_text);
 	if (weight && strcmp(weight, "count") && strcmp(weight, "duration"))
 		return opt_usage(&command, "unknown weight '%s', expected count or duration", weight);
 	r = open_operand(&command, argc, argv, first, &b);

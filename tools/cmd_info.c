@@ -57,10 +57,12 @@ static void show_counts(const struct bundle *b, uint64_t trigger_ns)
 	       first && first < trigger_ns ? (double)(trigger_ns - first) / 1e9 : 0.0,
 	       last > trigger_ns ? (double)(last - trigger_ns) / 1e9 : 0.0);
 	printf("%-12s", "events");
-	for (int k = BUNDLE_ON_CPU; k < BUNDLE_KIND_COUNT; k++)
-		printf("%s%llu %s", k > BUNDLE_ON_CPU ? ", " : "",
-		       (unsigned long long)bundle_n_events(b, (enum bundle_kind)k),
-		       bundle_kind_name((enum bundle_kind)k));
+	for (int k = BUNDLE_ON_CPU; k < BUNDLE_KIND_COUNT; k++) {
+		if (k <= BUNDLE_RECLAIM || bundle_n_events(b, (enum bundle_kind)k))
+			printf("%s%llu %s", k > BUNDLE_ON_CPU ? ", " : "",
+			       (unsigned long long)bundle_n_events(b, (enum bundle_kind)k),
+			       bundle_kind_name((enum bundle_kind)k));
+	}
 	putchar('\n');
 	for (size_t i = 0; i < n; i++) {
 		runnable += (t[i].flags & BUNDLE_SHOT_RUNNABLE) != 0;
@@ -72,6 +74,22 @@ static void show_counts(const struct bundle *b, uint64_t trigger_ns)
 		printf("%-12s%zu threads in %.2f ms: %llu blocked (%llu in D state), %llu waiting for a "
 		       "CPU\n", "stackshot", n, (double)(end - begin) / 1e6, (unsigned long long)blocked,
 		       (unsigned long long)uninterruptible, (unsigned long long)runnable);
+}
+
+static void show_series(const struct bundle *b, uint64_t trigger_ns)
+{
+	const struct bundle_series *s;
+	size_t n = bundle_series(b, &s), values = 0;
+	uint64_t first = UINT64_MAX;
+
+	for (size_t i = 0; i < n; i++) {
+		values += s[i].n;
+		if (s[i].n)
+			first = SB_MIN(first, s[i].ts_ns[0]);
+	}
+	if (values)
+		printf("%-12s%zu counters and gauges, %zu values, from %.0f s before the trigger on\n", "series", n,
+		       values, first < trigger_ns ? (double)(trigger_ns - first) / 1e9 : 0.0);
 }
 
 static void show_losses(const struct bundle *b, uint64_t trigger_ns)
@@ -190,6 +208,7 @@ static void show(struct bundle *b, uint64_t top)
 		put("header", "lost");
 	show_counts(b, trigger_ns);
 	show_marks(b, trigger_ns);
+	show_series(b, trigger_ns);
 	show_losses(b, trigger_ns);
 	for (size_t i = 0; h && i < h->n_missing; i++) {
 		printf("%-12s", i ? "" : "missing");

@@ -12,6 +12,8 @@ int cmd_list(int argc, char **argv);
 int cmd_fold(int argc, char **argv);
 int cmd_flame(int argc, char **argv);
 int cmd_events(int argc, char **argv);
+int cmd_blame(int argc, char **argv);
+int cmd_series(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_recover(int argc, char **argv);
 int cmd_freeze(int argc, char **argv);

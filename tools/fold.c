@@ -3,12 +3,23 @@
 
 #include <errno.h>
 
-static const char *const kind_names[FOLD_KINDS] = { "on-cpu", "off-cpu", "reclaim", "blocked" };
+static const struct {
+	const char *name;
+	enum bundle_kind event; /* BUNDLE_KIND_NONE: the stackshot */
+} kinds[FOLD_KINDS] = {
+	[FOLD_ON_CPU] = { "on-cpu", BUNDLE_ON_CPU },
+	[FOLD_OFF_CPU] = { "off-cpu", BUNDLE_OFF_CPU },
+	[FOLD_RECLAIM] = { "reclaim", BUNDLE_RECLAIM },
+	[FOLD_BLOCKED] = { "blocked", BUNDLE_KIND_NONE },
+	[FOLD_LOCK_WAIT] = { "lock-wait", BUNDLE_LOCK_WAIT },
+	[FOLD_WAKEUP] = { "wakeup", BUNDLE_WAKEUP },
+	[FOLD_LOCK_HOLD] = { "lock-hold", BUNDLE_LOCK_HOLD },
+};
 
 int fold_parse_kind(const char *s, enum fold_kind *ret)
 {
 	for (int i = 0; i < FOLD_KINDS; i++) {
-		if (!strcmp(s, kind_names[i])) {
+		if (!strcmp(s, kinds[i].name)) {
 			*ret = (enum fold_kind)i;
 			return 0;
 		}
@@ -18,7 +29,7 @@ int fold_parse_kind(const char *s, enum fold_kind *ret)
 
 const char *fold_kind_name(enum fold_kind kind)
 {
-	return kind_names[kind];
+	return kinds[kind].name;
 }
 
 const char *fold_unit(const struct fold *f)
@@ -76,10 +87,10 @@ static int fold_event(const struct bundle_event *e, void *ctx)
 	struct fold *f = ctx;
 	uint64_t weight = 1;
 
-	if ((int)e->kind != (int)f->kind + 1 || !filter_event(f->filter, f->b, e))
+	if (e->kind != kinds[f->kind].event || !filter_event(f->filter, f->b, e))
 		return 0;
 	if (f->kind != FOLD_ON_CPU && !f->by_count)
-		weight = (e->duration_ns + 500) / 1000;
+		weight = (e->duration_ns * (e->weight ? e->weight : 1) + 500) / 1000;
 	return add(f, comm_of(f, e->thread), e->kstack, e->ustack, weight);
 }
 

@@ -9,7 +9,17 @@
 #include "tools/filter.h"
 #include "tools/names.h"
 
-enum fold_kind { FOLD_ON_CPU, FOLD_OFF_CPU, FOLD_RECLAIM, FOLD_BLOCKED, FOLD_KINDS };
+enum fold_kind {
+	FOLD_ON_CPU,
+	FOLD_OFF_CPU,
+	FOLD_RECLAIM,
+	FOLD_BLOCKED,
+	FOLD_LOCK_WAIT,
+	FOLD_WAKEUP,
+	FOLD_LOCK_HOLD,
+	FOLD_KINDS
+};
+#define FOLD_KIND_LIST "on-cpu, off-cpu, reclaim, blocked, lock-wait, wakeup or lock-hold"
 
 struct fold_row {
 	uint32_t comm; /* names id */

@@ -16,6 +16,8 @@ static const struct {
 	{ "flame", cmd_flame, "flame graph as one SVG file" },
 	{ "fold", cmd_fold, "collapsed stacks" },
 	{ "events", cmd_events, "every event in time order" },
+	{ "blame", cmd_blame, "who waited for which lock at the freeze, and who held it" },
+	{ "series", cmd_series, "what the host's counters did in the minutes before" },
 	{ "verify", cmd_verify, "is a bundle whole?" },
 	{ "recover", cmd_recover, "what is whole of a damaged bundle" },
 	{ "freeze", cmd_freeze, "ask the agent for a bundle now" },

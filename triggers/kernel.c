@@ -6,58 +6,129 @@
 
 #include "triggers/parse.h"
 
-static int parse_condition(struct trigger *t, const char *word, char *ret_error, size_t len)
+#define DEFAULT_FOR_NS (1 * NSEC_PER_SEC)
+
+static const struct condition {
+	const char *name;
+	enum trigger_kernel_type type;
+	char relation; /* between the name and the threshold */
+	bool percent;
+	bool who; /* takes comm= and cgroup= */
+} conditions[] = {
+	{ "reclaim", TRIGGER_KERNEL_RECLAIM, '>', false, true },
+	{ "blocked(D)", TRIGGER_KERNEL_BLOCKED, '>', false, true },
+	{ "mmap-lock-wait", TRIGGER_KERNEL_MMAP_LOCK_WAIT, '>', false, true },
+	{ "mmap-lock-hold", TRIGGER_KERNEL_MMAP_LOCK_HOLD, '>', false, true },
+	{ "runq", TRIGGER_KERNEL_RUNQ, '>', false, true },
+	{ "softirq-delay", TRIGGER_KERNEL_SOFTIRQ_DELAY, '>', false, false },
+	{ "syscall", TRIGGER_KERNEL_SYSCALL, '>', false, true },
+	{ "reclaim-yield", TRIGGER_KERNEL_RECLAIM_YIELD, '<', true, false },
+	{ "system", TRIGGER_KERNEL_SYSTEM, '>', true, false },
+};
+
+static const struct condition *find_condition(const char *word, size_t n)
+{
+	for (size_t i = 0; i < SB_ARRAY_SIZE(conditions); i++) {
+		if (strlen(conditions[i].name) == n && !strncmp(conditions[i].name, word, n))
+			return &conditions[i];
+	}
+	return NULL;
+}
+
+static int parse_percent_value(const char *s, uint32_t *ret)
+{
+	char *end;
+	unsigned long v = strtoul(s, &end, 10);
+
+	if (end == s || strcmp(end, "%") || !v || v > 100)
+		return -EINVAL;
+	*ret = (uint32_t)v;
+	return 0;
+}
+
+static int parse_condition(struct trigger *t, const char *word, const struct condition **ret,
+			   char *ret_error, size_t len)
 {
 	struct trigger_kernel_condition *k = &t->kernel;
-	const char *gt = strchr(word, '>');
-	size_t n = gt ? (size_t)(gt - word) : strlen(word);
+	size_t n = strcspn(word, "<>");
+	const struct condition *c = *ret = find_condition(word, n);
 
-	if (n == 7 && !strncmp(word, "reclaim", n))
-		k->type = TRIGGER_KERNEL_RECLAIM;
-	else if (n == 10 && !strncmp(word, "blocked(D)", n))
-		k->type = TRIGGER_KERNEL_BLOCKED;
-	else
+	if (!c)
 		return spec_error(ret_error, len,
-				  "unknown condition '%.*s', expected reclaim or blocked(D), for example "
-				  "kernel:reclaim>500ms", (int)n, word);
-	if (!gt || parse_duration_ns(gt + 1, &k->threshold_ns) < 0 || !k->threshold_ns)
+				  "unknown condition '%.*s', expected reclaim, blocked(D), mmap-lock-wait, "
+				  "mmap-lock-hold, runq, softirq-delay, syscall, reclaim-yield or system, for "
+				  "example kernel:reclaim>500ms", (int)n, word);
+	k->type = c->type;
+	if (c->percent) {
+		k->threshold_ns = DEFAULT_FOR_NS;
+		if (word[n] != c->relation || parse_percent_value(word + n + 1, &k->percent) < 0)
+			return spec_error(ret_error, len, "bad threshold '%s', expected %c and 1%% to 100%%, for "
+					  "example %s%c10%%", word + n, c->relation, c->name, c->relation);
+	} else if (word[n] != c->relation || parse_duration_ns(word + n + 1, &k->threshold_ns) < 0 ||
+		   !k->threshold_ns) {
 		return spec_error(ret_error, len,
 				  "bad threshold '%s', expected > and a time with a unit, for example "
-				  "%.*s>500ms", gt ? gt + 1 : "", (int)n, word);
+				  "%s>500ms", word[n] ? word + n + 1 : "", c->name);
+	}
+	return 0;
+}
+
+static int parse_option(struct trigger *t, const struct condition *c, const char *word, char *ret_error,
+			size_t len)
+{
+	unsigned long count;
+	const char *v;
+
+	if ((v = spec_value(word, "comm")) && c->who) {
+		if (!*v || strlen(v) >= TRIGGER_COMM_LEN)
+			return spec_error(ret_error, len, "bad comm '%s', expected 1 to 15 bytes", v);
+		strcpy(t->kernel.comm, v);
+	} else if ((v = spec_value(word, "cgroup")) && c->who) {
+		if (!*v || strlen(v) >= sizeof(t->kernel.cgroup))
+			return spec_error(ret_error, len, "bad cgroup '%s', expected a path of at most %zu bytes", v,
+					  sizeof(t->kernel.cgroup) - 1);
+		strcpy(t->kernel.cgroup, v);
+	} else if ((v = spec_value(word, "count")) && c->type == TRIGGER_KERNEL_BLOCKED) {
+		if (parse_count(v, 1, 1000, &count) < 0)
+			return spec_error(ret_error, len, "bad count '%s', expected 1 to 1000", v);
+		t->kernel.count = (uint32_t)count;
+	} else if ((v = spec_value(word, "for")) && c->percent) {
+		if (parse_duration_ns(v, &t->kernel.threshold_ns) < 0 || t->kernel.threshold_ns < 250000000)
+			return spec_error(ret_error, len, "bad for '%s', expected 250ms or more", v);
+	} else {
+		return spec_error(ret_error, len, "unknown option '%s', expected %s", word,
+				  c->type == TRIGGER_KERNEL_BLOCKED ?
+					  "count=N, comm=NAME or cgroup=PATH, for example "
+					  "kernel:blocked(D)>2s:count=10" :
+				  c->who ? "comm=NAME or cgroup=PATH" :
+				  c->percent ? "for=TIME" : "none");
+	}
 	return 0;
 }
 
 static int kernel_parse(struct trigger *t, const char *args, char *ret_error, size_t len)
 {
 	char copy[TRIGGER_SPEC_MAX], *rest = copy, *word;
-	unsigned long count;
-	const char *v;
+	const struct condition *c;
 	int r;
 
 	strcpy(copy, args);
 	t->kernel.count = 1;
-	r = parse_condition(t, spec_next(&rest), ret_error, len);
+	r = parse_condition(t, spec_next(&rest), &c, ret_error, len);
+	while (r == 0 && (word = spec_next(&rest)))
+		r = parse_option(t, c, word, ret_error, len);
 	if (r < 0)
 		return r;
-	while ((word = spec_next(&rest))) {
-		if ((v = spec_value(word, "comm"))) {
-			if (!*v || strlen(v) >= TRIGGER_COMM_LEN)
-				return spec_error(ret_error, len,
-						  "bad comm '%s', expected 1 to 15 bytes", v);
-			strcpy(t->kernel.comm, v);
-		} else if ((v = spec_value(word, "count")) && t->kernel.type == TRIGGER_KERNEL_BLOCKED) {
-			if (parse_count(v, 1, 1000, &count) < 0)
-				return spec_error(ret_error, len,
-						  "bad count '%s', expected 1 to 1000", v);
-			t->kernel.count = (uint32_t)count;
-		} else {
-			return spec_error(ret_error, len, "unknown option '%s', expected count=N or "
-					  "comm=NAME, for example kernel:blocked(D)>2s:count=10", word);
-		}
+	if (c->percent) {
+		t->unit = "%";
+		t->threshold = t->kernel.percent;
+	} else if (c->type == TRIGGER_KERNEL_BLOCKED) {
+		t->unit = "threads";
+		t->threshold = t->kernel.count;
+	} else {
+		t->unit = "ms";
+		t->threshold = (double)t->kernel.threshold_ns / 1e6;
 	}
-	t->unit = t->kernel.type == TRIGGER_KERNEL_BLOCKED ? "threads" : "ms";
-	t->threshold = t->kernel.type == TRIGGER_KERNEL_BLOCKED ? (double)t->kernel.count :
-			       (double)t->kernel.threshold_ns / 1e6;
 	return 0;
 }
 
@@ -73,7 +144,9 @@ static int kernel_check(struct trigger *t, const struct trigger_env *env, uint64
 
 const struct trigger_ops trigger_kernel = {
 	.kind = "kernel",
-	.syntax = "kernel:reclaim>TIME[:comm=NAME] | kernel:blocked(D)>TIME[:count=N][:comm=NAME]",
+	.syntax = "kernel:reclaim|mmap-lock-wait|mmap-lock-hold|runq|softirq-delay|syscall>TIME |\n"
+		  "         blocked(D)>TIME[:count=N] | reclaim-yield<PERCENT%[:for=TIME] |\n"
+		  "         system>PERCENT%[:for=TIME]   [:comm=NAME][:cgroup=PATH]",
 	.parse = kernel_parse,
 	.check = kernel_check,
 };

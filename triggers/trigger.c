@@ -17,6 +17,7 @@ const struct trigger_ops *const trigger_kinds[] = { &trigger_psi, &trigger_syste
  * that is allowed without CAP_SYS_RESOURCE. */
 const char *const trigger_defaults[] = {
 	"kernel:reclaim>500ms:name=reclaim-age",
+	"kernel:mmap-lock-wait>1s:name=mmap-lock-wait",
 	"kernel:blocked(D)>5s:count=10:name=blocked",
 	"system:60%:for=3s:name=system",
 	"psi:memory:full:400ms/2s:name=memory-pressure",

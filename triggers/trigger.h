@@ -37,13 +37,22 @@ enum trigger_kernel_type {
 	TRIGGER_KERNEL_NONE = 0,
 	TRIGGER_KERNEL_RECLAIM = 1, /* one reclaim span older than threshold, running or ended */
 	TRIGGER_KERNEL_BLOCKED = 2, /* count threads in D state for longer than threshold */
+	TRIGGER_KERNEL_MMAP_LOCK_WAIT = 3, /* a wait for the own mmap_lock, running or ended */
+	TRIGGER_KERNEL_MMAP_LOCK_HOLD = 4, /* mmap_lock held, at its release; costs tracepoints */
+	TRIGGER_KERNEL_RUNQ = 5,	   /* runnable and not running */
+	TRIGGER_KERNEL_SOFTIRQ_DELAY = 6,  /* raise to entry; costs tracepoints */
+	TRIGGER_KERNEL_SYSCALL = 7,	   /* samples in one call for longer than threshold */
+	TRIGGER_KERNEL_RECLAIM_YIELD = 8,  /* reclaimed / scanned below percent */
+	TRIGGER_KERNEL_SYSTEM = 9,	   /* sampled system time above percent, for threshold */
 };
 
 struct trigger_kernel_condition {
 	enum trigger_kernel_type type;
 	uint64_t threshold_ns;
 	uint32_t count;
+	uint32_t percent;
 	char comm[TRIGGER_COMM_LEN]; /* "" any */
+	char cgroup[256];	     /* path below the cgroup root; "" any */
 };
 
 /* Where the triggers look; tests point them elsewhere. */
@@ -96,8 +105,9 @@ struct trigger {
  *   probe:http://HOST:PORT/PATH[:status=CODE][:timeout=D][:every=D][:fails=N]
  *   probe:tcp://HOST:PORT...   probe:unix:PATH...   probe:exec:COMMAND...
  *   probe:cmdline:comm=NAME|pid=PID...
- *   kernel:reclaim>DURATION[:comm=NAME]
- *   kernel:blocked(D)>DURATION[:count=N][:comm=NAME]
+ *   kernel:reclaim|mmap-lock-wait|mmap-lock-hold|runq|softirq-delay|syscall>DURATION
+ *   kernel:blocked(D)>DURATION[:count=N]   kernel:reclaim-yield<PERCENT%[:for=DURATION]
+ *   kernel:system>PERCENT%[:for=DURATION]  all but the last with [:comm=NAME][:cgroup=PATH]
  *
  * Every form takes :name=NAME and :post=DURATION. Durations carry a unit (us, ms,
  * s, m); percentages carry %.

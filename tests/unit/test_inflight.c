@@ -20,7 +20,7 @@
 _Thread_local uint32_t model_cpu;
 _Thread_local uint64_t model_pid_tgid;
 static struct sb_cpu model_cpus[CPUS];
-static struct sb_inflight_table model_inflight;
+static struct sb_inflight_table model_inflight[2];
 static atomic_uint hits_seen;
 
 void *model_lookup(const void *map, uint32_t key)
@@ -28,7 +28,7 @@ void *model_lookup(const void *map, uint32_t key)
 	if (map == &cpus)
 		return &model_cpus[key];
 	if (map == &inflight)
-		return &model_inflight;
+		return &model_inflight[key];
 	return NULL;
 }
 
@@ -50,7 +50,7 @@ static void arm(uint32_t count)
 	control.armed_generation = control.generation = 0;
 	control.armed = 1;
 	hits_seen = 0;
-	memset(&model_inflight, 0, sizeof(model_inflight));
+	memset(model_inflight, 0, sizeof(model_inflight));
 	for (uint32_t tid = 100; tid < 100 + WAITS; tid++)
 		assert_int_equal(sb_inflight_add(tid, SB_INFLIGHT_BLOCKED, 1), 1);
 }

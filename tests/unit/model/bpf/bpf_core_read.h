@@ -3,7 +3,7 @@
 #pragma once
 
 #define BPF_CORE_READ(...)		   0
-#define BPF_CORE_READ_INTO(to, ...)	   memset((to), 0, sizeof(*(to)))
+#define BPF_CORE_READ_INTO(to, ...)	   model_zero((to), sizeof(*(to)))
 #define bpf_core_field_exists(...)	   1
 #define bpf_core_field_offset(...)	   0
 #define bpf_core_enum_value_exists(...)	   0

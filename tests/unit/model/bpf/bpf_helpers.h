@@ -37,6 +37,12 @@ static inline uint64_t model_now(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+static inline long model_zero(void *to, size_t size)
+{
+	memset(to, 0, size);
+	return 0;
+}
+
 #define bpf_map_lookup_elem(map, key)		   model_lookup((map), *(const uint32_t *)(key))
 #define bpf_get_smp_processor_id()		   model_cpu
 #define bpf_ktime_get_ns()			   model_now()
@@ -46,4 +52,7 @@ static inline uint64_t model_now(void)
 #define bpf_get_stack(ctx, buf, size, flags)	   model_stack((buf), (size), (flags))
 #define bpf_get_task_stack(task, buf, size, flags) model_stack((buf), (size), (flags))
 #define bpf_probe_read_kernel(to, size, from)	   memcpy((to), (from), (size))
+#define bpf_get_current_task_btf()		   ((void *)0)
+#define bpf_task_pt_regs(task)			   ((uintptr_t)0)
+#define bpf_probe_read_kernel_str(to, size, from)  memset((to), 0, (size))
 #define bpf_ringbuf_output(map, data, size, flags) model_hit(data)

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "tools/blame.h"
+
+#include <errno.h>
+
+/* Kernel functions that only run, or only wait, while their caller holds mmap_lock of its own
+ * mm. A thread inside one of them, and not waiting for mmap_lock itself, holds it. */
+static const char *const holds_for_writing[] = {
+	"vm_mmap_pgoff", "do_mmap", "__vm_munmap", "do_vmi_munmap", "do_munmap", "do_mprotect_pkey",
+	"mprotect_fixup", "__do_sys_mremap", "do_mremap", "move_vma", "dup_mmap", "dup_mm", "do_brk_flags",
+	"do_mlock", "apply_vma_lock_flags", "exit_mmap", "khugepaged_scan_mm_slot",
+};
+/* A page fault holds it for reading, or (6.4 and later) the lock of its VMA. */
+static const char *const in_fault[] = { "handle_mm_fault", "__handle_mm_fault", "populate_vma_page_range" };
+/* Waiting for a VMA whose lock a page fault holds (per-VMA locks). */
+static const char *const waits_for_vma[] = { "vma_start_write", "__vma_start_write", "vma_mark_detached",
+					     "__vma_enter_locked", "vma_lock_mm", "vma_expand" };
+/* Waiting for an rwsem or a mutex; where the kernel has no lock tracepoints. */
+static const char *const waits_for_lock[] = { "rwsem_down_read_slowpath", "rwsem_down_write_slowpath",
+					      "down_read", "down_write", "down_read_killable",
+					      "down_write_killable", "__mutex_lock", "mutex_lock" };
+static const char *const waits_for_mmap_lock[] = { "lock_mm_and_find_vma", "mmap_read_lock_maybe_expand",
+						   "mmap_write_lock_killable", "mmap_read_lock_killable" };
+static const char *const reclaiming[] = { "shrink_lruvec", "shrink_node", "do_try_to_free_pages",
+					  "try_to_free_mem_cgroup_pages", "try_to_free_pages" };
+
+/* Samples older than this say nothing about what a running thread does at the freeze. */
+#define SAMPLE_AGE_NS NSEC_PER_SEC
+
+void blame_stacks(const struct blame *r, uint32_t i, uint32_t *ret_kstack, uint32_t *ret_ustack,
+		  uint64_t *ret_sample_ns)
+{
+	const struct blame_sample *s = &r->sample[i];
+
+	*ret_kstack = r->shot[i].kstack;
+	*ret_ustack = r->shot[i].ustack;
+	*ret_sample_ns = 0;
+	if (*ret_kstack || !s->ts_ns || s->ts_ns + SAMPLE_AGE_NS < r->begin_ns)
+		return;
+	*ret_kstack = s->kstack;
+	*ret_ustack = s->ustack;
+	*ret_sample_ns = s->ts_ns;
+}
+
+static int note_sample(const struct bundle_event *e, void *ctx)
+{
+	struct blame *r = ctx;
+	uint64_t i = map64_get(&r->by_thread, (uint64_t)e->thread + 1);
+
+	if (e->kind != BUNDLE_ON_CPU || !i || e->ts_ns > r->begin_ns || e->ts_ns < r->sample[i - 1].ts_ns)
+		return 0;
+	r->sample[i - 1] = (struct blame_sample){ e->ts_ns, e->kstack, e->ustack };
+	return 0;
+}
+
+static bool stack_has(struct blame *r, const struct bundle_shot_thread *t, const char *const *list, size_t n)
+{
+	const struct bundle_stack *s;
+	uint32_t kstack, ustack;
+	uint64_t sampled;
+
+	blame_stacks(r, (uint32_t)(t - r->shot), &kstack, &ustack, &sampled);
+	s = bundle_stack(r->b, kstack);
+	for (uint32_t i = 0; i < s->n; i++) {
+		const char *name = names_get(r->names, names_frame(r->names, 0, s->addr[i]));
+
+		for (size_t k = 0; k < n; k++) {
+			if (!strcmp(name, list[k]))
+				return true;
+		}
+	}
+	return false;
+}
+#define HAS(r, t, list) stack_has(r, t, list, SB_ARRAY_SIZE(list))
+
+static bool running(const struct bundle_shot_thread *t)
+{
+	return t->flags & (BUNDLE_SHOT_RUNNING | BUNDLE_SHOT_RUNNABLE);
+}
+
+/* The lock that a thread waits for: what the tracepoint noted, else what its stack says. */
+static uint64_t wanted(struct blame *r, const struct bundle_shot_thread *t)
+{
+	if (t->lock)
+		return t->lock;
+	if (t->mmap_lock && !running(t) && (t->state & BUNDLE_TASK_UNINTERRUPTIBLE) &&
+	    (HAS(r, t, waits_for_mmap_lock) ||
+	     (HAS(r, t, waits_for_lock) && (HAS(r, t, in_fault) || HAS(r, t, holds_for_writing)))))
+		return t->mmap_lock;
+	return 0;
+}
+
+static struct blame_lock *lock_of(struct blame *r, uint64_t addr)
+{
+	struct blame_lock *bigger;
+
+	for (size_t i = 0; i < r->n_locks; i++) {
+		if (r->lock[i].addr == addr)
+			return &r->lock[i];
+	}
+	bigger = realloc(r->lock, (r->n_locks + 1) * sizeof(*bigger));
+	if (!bigger)
+		return NULL;
+	r->lock = bigger;
+	r->lock[r->n_locks] = (struct blame_lock){ .addr = addr };
+	return &r->lock[r->n_locks++];
+}
+
+static int add_waiter(struct blame *r, uint32_t i, uint64_t addr)
+{
+	struct blame_lock *l = lock_of(r, addr);
+	uint32_t *bigger = l ? realloc(l->waiter, (l->n_waiters + 1) * sizeof(*bigger)) : NULL;
+
+	if (!bigger)
+		return -ENOMEM;
+	l->waiter = bigger;
+	l->waiter[l->n_waiters++] = i;
+	l->flags |= r->shot[i].lock_flags;
+	for (size_t k = 0; k < r->n_shot && !l->mm; k++) {
+		if (r->shot[k].mmap_lock == addr)
+			l->mm = r->shot[k].mm;
+	}
+	return 0;
+}
+
+static uint32_t find_thread(const struct blame *r, uint32_t id)
+{
+	uint64_t i = id ? map64_get(&r->by_thread, (uint64_t)id + 1) : 0;
+
+	return i ? (uint32_t)i - 1 : UINT32_MAX;
+}
+
+static bool waits(struct blame *r, uint32_t i, uint64_t addr)
+{
+	return wanted(r, &r->shot[i]) == addr;
+}
+
+/* By stack: a thread of this address space inside one of these functions. Prefers one that
+ * reclaims, then the one that has been there the longest. */
+static uint32_t by_stack(struct blame *r, uint32_t mm, uint64_t lock, const char *const *list, size_t n)
+{
+	uint32_t best = UINT32_MAX;
+
+	for (uint32_t i = 0; i < r->n_shot; i++) {
+		const struct bundle_shot_thread *t = &r->shot[i], *old;
+		bool reclaims, old_reclaims;
+
+		if (t->mm != mm || (lock && waits(r, i, lock)) || !stack_has(r, t, list, n))
+			continue;
+		if (best == UINT32_MAX) {
+			best = i;
+			continue;
+		}
+		old = &r->shot[best];
+		reclaims = t->reclaim_since_ns || HAS(r, t, reclaiming);
+		old_reclaims = old->reclaim_since_ns || HAS(r, old, reclaiming);
+		if (reclaims != old_reclaims ? reclaims : t->since_ns < old->since_ns)
+			best = i;
+	}
+	return best;
+}
+
+/* The owner field as the stackshot read it: of the mm for mmap_lock, else as the first waiter
+ * met it. */
+static void owner_field(const struct blame *r, const struct blame_lock *l, uint32_t *ret_id, uint32_t *ret_flags)
+{
+	uint64_t newest = 0;
+
+	*ret_id = *ret_flags = 0;
+	for (size_t k = 0; l->mm && k < r->n_shot; k++) {
+		if (r->shot[k].mm == l->mm && r->shot[k].mmap_owner) {
+			*ret_id = r->shot[k].mmap_owner;
+			*ret_flags = r->shot[k].mmap_owner_flags;
+			return;
+		}
+	}
+	for (size_t k = 0; k < l->n_waiters; k++) {
+		const struct bundle_shot_thread *t = &r->shot[l->waiter[k]];
+
+		if (t->lock_owner && t->lock_since_ns >= newest) {
+			newest = t->lock_since_ns;
+			*ret_id = t->lock_owner;
+			*ret_flags = t->lock_owner_flags;
+		}
+	}
+}
+
+static struct blame_hop holder_of(struct blame *r, const struct blame_lock *l)
+{
+	struct blame_hop hop = { .thread = UINT32_MAX };
+	uint32_t flags;
+
+	owner_field(r, l, &hop.thread_id, &flags);
+	if ((flags & BUNDLE_OWNER_KNOWN) && !(flags & BUNDLE_OWNER_READER)) {
+		hop.thread = find_thread(r, hop.thread_id);
+		hop.how = BLAME_OWNER;
+		return hop;
+	}
+	if (l->mm) {
+		uint32_t i = by_stack(r, l->mm, l->addr, holds_for_writing, SB_ARRAY_SIZE(holds_for_writing));
+
+		if (i == UINT32_MAX)
+			i = by_stack(r, l->mm, l->addr, in_fault, SB_ARRAY_SIZE(in_fault));
+		if (i != UINT32_MAX)
+			return (struct blame_hop){ i, r->shot[i].thread, BLAME_STACK, NULL };
+	}
+	hop.thread = find_thread(r, hop.thread_id);
+	/* The last reader may be gone already; waiting for the same lock it cannot hold it. */
+	if (flags && (hop.thread == UINT32_MAX || !waits(r, hop.thread, l->addr)))
+		hop.how = BLAME_READER;
+	else
+		hop.thread_id = 0;
+	return hop;
+}
+
+/* Whom the last of the chain waits for; false at its end. */
+static bool next_hop(struct blame *r, const struct blame_lock *l, const struct blame_hop *last,
+		     struct blame_hop *ret)
+{
+	const struct bundle_shot_thread *t = last->thread == UINT32_MAX ? NULL : &r->shot[last->thread];
+	uint64_t lock = t ? wanted(r, t) : 0;
+
+	if (!t || running(t))
+		return false;
+	if (lock && lock != l->addr) {
+		for (size_t i = 0; i < r->n_locks; i++) {
+			if (r->lock[i].addr == lock) {
+				*ret = holder_of(r, &r->lock[i]);
+				ret->why = "holds what it waits for";
+				if (ret->how == BLAME_OWNER)
+					return true;
+			}
+		}
+	}
+	if (t->mm && HAS(r, t, waits_for_vma)) {
+		uint32_t i = by_stack(r, t->mm, l->addr, in_fault, SB_ARRAY_SIZE(in_fault));
+
+		if (i != UINT32_MAX && i != last->thread) {
+			*ret = (struct blame_hop){ i, r->shot[i].thread, BLAME_STACK,
+						   "holds the VMA that it waits for, in a page fault" };
+			return true;
+		}
+	}
+	return false;
+}
+
+static void follow(struct blame *r, struct blame_lock *l)
+{
+	struct blame_hop hop = holder_of(r, l);
+
+	l->chain[l->n_chain++] = hop;
+	while (l->n_chain < BLAME_CHAIN && next_hop(r, l, &l->chain[l->n_chain - 1], &hop)) {
+		for (size_t i = 0; i < l->n_chain; i++) {
+			if (l->chain[i].thread_id == hop.thread_id)
+				return; /* a circle: a deadlock, or two looks at different moments */
+		}
+		l->chain[l->n_chain++] = hop;
+	}
+}
+
+static int more_waiters(const void *a, const void *b)
+{
+	const struct blame_lock *x = a, *y = b;
+
+	if (x->n_waiters != y->n_waiters)
+		return x->n_waiters > y->n_waiters ? -1 : 1;
+	return x->addr < y->addr ? -1 : x->addr > y->addr;
+}
+
+static uint64_t waiting_since(const struct bundle_shot_thread *t)
+{
+	return t->lock_since_ns ? t->lock_since_ns : t->since_ns;
+}
+
+static void sort_waiters(const struct blame *r, struct blame_lock *l)
+{
+	for (size_t i = 1; i < l->n_waiters; i++) {
+		uint32_t w = l->waiter[i];
+		size_t k = i;
+
+		for (; k && waiting_since(&r->shot[l->waiter[k - 1]]) > waiting_since(&r->shot[w]); k--)
+			l->waiter[k] = l->waiter[k - 1];
+		l->waiter[k] = w;
+	}
+}
+
+int blame_find(struct blame *r, struct bundle *b, struct names *names)
+{
+	uint64_t end, seen, truncated;
+	int e = 0;
+
+	memset(r, 0, sizeof(*r));
+	r->b = b;
+	r->names = names;
+	r->n_shot = bundle_stackshot(b, &r->shot, &r->begin_ns, &end, &seen, &truncated);
+	r->sample = calloc(r->n_shot + 1, sizeof(*r->sample));
+	if (!r->sample)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < r->n_shot && e == 0; i++)
+		e = map64_put(&r->by_thread, (uint64_t)r->shot[i].thread + 1, i + 1);
+	if (e == 0)
+		e = bundle_each_event(b, note_sample, r);
+	for (uint32_t i = 0; i < r->n_shot && e == 0; i++) {
+		uint64_t addr = wanted(r, &r->shot[i]);
+
+		if (addr)
+			e = add_waiter(r, i, addr);
+	}
+	if (r->n_locks)
+		qsort(r->lock, r->n_locks, sizeof(*r->lock), more_waiters);
+	for (size_t i = 0; i < r->n_locks && e == 0; i++) {
+		sort_waiters(r, &r->lock[i]);
+		follow(r, &r->lock[i]);
+	}
+	return e;
+}
+
+void blame_done(struct blame *r)
+{
+	for (size_t i = 0; i < r->n_locks; i++)
+		free(r->lock[i].waiter);
+	free(r->lock);
+	free(r->sample);
+	map64_done(&r->by_thread);
+	r->lock = NULL;
+	r->n_locks = 0;
+}
