@@ -7,7 +7,7 @@ B=$TEST_TMP/x.stall.pb.zst
 "$BUILD/tests/helpers/make_bundle" "$B" events=5000 || { fail "make_bundle"; finish; }
 
 info=$("$STALLBOX" info --json "$B")
-is "info counts every event" "$(jq -c .events <<<"$info")" '{"on-cpu":3000,"off-cpu":1500,"reclaim":500}'
+is "info counts every event" "$(jq -c '.events | with_entries(select(.value > 0))' <<<"$info")" '{"on-cpu":3000,"off-cpu":1500,"reclaim":500}'
 is "the stackshot is counted" "$(jq .stackshot_threads <<<"$info")" 17
 is "losses are told" "$(jq '.losses[0].count' <<<"$info")" 12345
 is "events lists every one" "$("$STALLBOX" events --json "$B" | wc -l)" 5000

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Writes a synthetic bundle with known contents: make_bundle OUT [key=value]...
  * events, cpus, stacks, threads, seed; hostile=1 puts markup and escapes into names, and a trigger value
- * that is not a number. */
+ * that is not a number; locks=1 a stackshot in which threads wait for locks, and one event of
+ * each further kind. */
 #include <math.h>
 #include <stdio.h>
 
 #include "format/writer.h"
 
 static struct {
-	unsigned long events, cpus, stacks, threads, seed, hostile;
-} o = { 1000, 4, 50, 20, 1, 0 };
+	unsigned long events, cpus, stacks, threads, seed, hostile, locks;
+} o = { 1000, 4, 50, 20, 1, 0, 0 };
 
 #define TRIGGER_NS (100 * NSEC_PER_SEC)
 #define KERNEL_TEXT 0xffffffff81000000ULL
@@ -107,6 +108,96 @@ static void events(struct bundle_writer *w, const uint32_t *threads, const uint3
 	free(now);
 }
 
+/* ---- locks=1 --------------------------------------------------------------------- */
+
+static const char *const lock_names[] = { "rwsem_down_read_slowpath", "lock_mm_and_find_vma", "vm_mmap_pgoff",
+					  "__vma_start_write", "handle_mm_fault", "shrink_lruvec",
+					  "__mutex_lock" };
+enum { DOWN_READ, FIND_VMA, MMAP_PGOFF, VMA_START_WRITE, MM_FAULT, SHRINK, MUTEX };
+#define LOCK_TEXT (KERNEL_TEXT + 0x100000)
+
+static uint32_t stack_of(struct bundle_writer *w, int leaf, int caller)
+{
+	uint64_t addr[2] = { LOCK_TEXT + 0x100u * (unsigned int)leaf, LOCK_TEXT + 0x100u * (unsigned int)caller };
+	struct bundle_stack s = { addr, 2, 0, BUNDLE_UNWIND_KERNEL };
+
+	return bundle_writer_stack(w, 0x10c0000u + (unsigned int)(leaf * 16 + caller), &s);
+}
+
+static void lock_symbols(struct bundle_writer *w)
+{
+	struct bundle_symbol sym[SB_ARRAY_SIZE(lock_names)];
+
+	for (size_t i = 0; i < SB_ARRAY_SIZE(lock_names); i++)
+		sym[i] = (struct bundle_symbol){ LOCK_TEXT + 0x100u * i, LOCK_TEXT + 0x100u * i, lock_names[i], "" };
+	bundle_writer_symbols(w, 0, "kallsyms", sym, SB_ARRAY_SIZE(lock_names));
+}
+
+/* mm 1: thread 0 owns mmap_lock for writing and waits for a VMA that thread 1 holds in a page
+ * fault, runnable and reclaiming; threads 2 to 6 wait for mmap_lock. mm 2: readers hold it, the
+ * field names thread 8, which waits itself; thread 7 is in a page fault. Thread 9 waits for
+ * a mutex of thread 10. */
+static void lock_shot(struct bundle_writer *w, const uint32_t *t)
+{
+	uint64_t second = NSEC_PER_SEC;
+	struct bundle_shot_thread shot[11] = {
+		{ .thread = t[0], .state = 2, .since_ns = TRIGGER_NS - 5 * second, .mm = 1, .mmap_lock = 0x1000,
+		  .mmap_owner = t[0], .mmap_owner_flags = BUNDLE_OWNER_KNOWN, .mmap_count = 1, .syscall = 10,
+		  .kstack = stack_of(w, VMA_START_WRITE, MMAP_PGOFF) },
+		{ .thread = t[1], .flags = BUNDLE_SHOT_RUNNABLE, .since_ns = TRIGGER_NS - second, .mm = 1,
+		  .mmap_lock = 0x1000, .mmap_owner = t[0], .mmap_owner_flags = BUNDLE_OWNER_KNOWN,
+		  .kstack = stack_of(w, SHRINK, MM_FAULT), .reclaim_since_ns = TRIGGER_NS - 6 * second,
+		  .nr_scanned = 100000, .nr_reclaimed = 3 },
+	};
+
+	for (int i = 2; i < 7; i++)
+		shot[i] = (struct bundle_shot_thread){
+			.thread = t[i], .state = 2, .since_ns = TRIGGER_NS - (unsigned int)i * second, .mm = 1,
+			.mmap_lock = 0x1000, .mmap_owner = t[0], .mmap_owner_flags = BUNDLE_OWNER_KNOWN,
+			.lock = 0x1000, .lock_since_ns = TRIGGER_NS - (unsigned int)i * second,
+			.lock_flags = BUNDLE_LOCK_READ | BUNDLE_LOCK_MMAP, .kstack = stack_of(w, DOWN_READ, FIND_VMA),
+		};
+	shot[7] = (struct bundle_shot_thread){ .thread = t[7], .state = 2, .since_ns = TRIGGER_NS - 9 * second, .mm = 2,
+					       .mmap_lock = 0x2000, .kstack = stack_of(w, MM_FAULT, MM_FAULT) };
+	/* No lock tracepoint on this one's kernel: the stack says what it waits for. */
+	shot[8] = (struct bundle_shot_thread){ .thread = t[8], .state = 2, .since_ns = TRIGGER_NS - 2 * second, .mm = 2,
+					       .mmap_lock = 0x2000, .mmap_owner = t[8],
+					       .mmap_owner_flags = BUNDLE_OWNER_KNOWN | BUNDLE_OWNER_READER,
+					       .kstack = stack_of(w, DOWN_READ, FIND_VMA) };
+	shot[9] = (struct bundle_shot_thread){ .thread = t[9], .state = 2, .lock = 0x3000,
+					       .lock_since_ns = TRIGGER_NS - second, .lock_flags = BUNDLE_LOCK_MUTEX,
+					       .lock_owner = t[10], .lock_owner_flags = BUNDLE_OWNER_KNOWN,
+					       .kstack = stack_of(w, MUTEX, MUTEX) };
+	shot[10] = (struct bundle_shot_thread){ .thread = t[10], .flags = BUNDLE_SHOT_RUNNING, .cpu = 2 };
+	bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, 11, 11, 0);
+}
+
+static void one_of_each(struct bundle_writer *w, const uint32_t *t)
+{
+	struct bundle_event e[] = {
+		{ .kind = BUNDLE_LOCK_WAIT, .duration_ns = 5000000, .addr = 0x3000, .detail = BUNDLE_LOCK_MUTEX,
+		  .owner_flags = BUNDLE_OWNER_KNOWN, .peer = t[1] },
+		{ .kind = BUNDLE_WAKEUP, .duration_ns = 20000000, .peer = t[2] },
+		{ .kind = BUNDLE_LOCK_HOLD, .duration_ns = 300000000, .addr = 0x1000, .cpu_time_ns = 1000000,
+		  .detail = BUNDLE_LOCK_WRITE | BUNDLE_LOCK_MMAP, .nvcsw = 3, .nivcsw = 4, .reclaims = 5,
+		  .nr_scanned = 100, .nr_reclaimed = 6 },
+		{ .kind = BUNDLE_SYSCALL, .duration_ns = 400000000, .syscall = 1, .arg0 = 3, .arg1 = 4096,
+		  .name = bundle_writer_string(w, "memory.stat"), .detail = BUNDLE_SYSCALL_OPEN | BUNDLE_SYSCALL_SAMPLED },
+		{ .kind = BUNDLE_SOFTIRQ, .duration_ns = 100000, .delay_ns = 90000000, .detail = 3 },
+		{ .kind = BUNDLE_BLOCK_IO, .duration_ns = 30000000, .bytes = 4096, .detail = 1,
+		  .name = bundle_writer_string(w, "254:0") },
+		{ .kind = BUNDLE_OOM, .peer = t[3] },
+		{ .kind = BUNDLE_SLAB, .duration_ns = 7000000, .slab_freed = 12, .nr_scanned = 34,
+		  .name = bundle_writer_string(w, "sb-ext4:vda1") },
+	};
+
+	for (size_t i = 0; i < SB_ARRAY_SIZE(e); i++) {
+		e[i].thread = t[0];
+		e[i].ts_ns = TRIGGER_NS + i * NSEC_PER_MSEC;
+		bundle_writer_event(w, &e[i]);
+	}
+}
+
 static void tail(struct bundle_writer *w, const uint32_t *threads, const uint32_t *kernel)
 {
 	struct bundle_shot_thread shot[17];
@@ -125,7 +216,12 @@ static void tail(struct bundle_writer *w, const uint32_t *threads, const uint32_
 		shot[i] = (struct bundle_shot_thread){ .thread = threads[i % (int)o.threads], .state = 2,
 						       .since_ns = TRIGGER_NS - NSEC_PER_SEC,
 						       .kstack = kernel[0] };
-	bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, 17, 17, 0);
+	if (o.locks) {
+		one_of_each(w, threads);
+		lock_shot(w, threads);
+	} else {
+		bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, 17, 17, 0);
+	}
 	bundle_writer_losses(w, 1, &loss, 1);
 	bundle_writer_marks(w, &mark, 1);
 	bundle_writer_series(w, &series);
@@ -133,14 +229,18 @@ static void tail(struct bundle_writer *w, const uint32_t *threads, const uint32_
 	bundle_writer_flush(w);
 	symbols(w, 0, KERNEL_TEXT, "kfunc");
 	symbols(w, 1, 0x1000, "ufunc");
+	if (o.locks)
+		lock_symbols(w);
 	bundle_writer_finish(w, &footer);
 }
 
 static void arguments(int argc, char **argv)
 {
 	for (int i = 2; i < argc; i++) {
-		static const char *const keys[] = { "events", "cpus", "stacks", "threads", "seed", "hostile" };
-		unsigned long *fields[] = { &o.events, &o.cpus, &o.stacks, &o.threads, &o.seed, &o.hostile };
+		static const char *const keys[] = { "events", "cpus", "stacks", "threads", "seed", "hostile",
+						    "locks" };
+		unsigned long *fields[] = { &o.events, &o.cpus, &o.stacks, &o.threads, &o.seed, &o.hostile,
+					    &o.locks };
 
 		for (size_t k = 0; k < SB_ARRAY_SIZE(keys); k++) {
 			size_t n = strlen(keys[k]);

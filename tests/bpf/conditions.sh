@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# In-kernel conditions: each fires on the real thing, and one that asks for more does not. Long system
+# calls and late softirqs are in the bundle with what the workload itself measured.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../agent.sh"
+
+DISK=${SCRATCH:-/var/tmp}
+mib=4096 read_bytes=1G
+storm=(--limit 256 --file-threads 64 --anon-threads 16)
+if [ -n "${STALLBOX_IN_VM:-}" ]; then
+	mib=900 read_bytes=256M
+	storm=(--limit 512 --file-threads 32 --anon-threads 8 --file-percent 85 --anon-percent 40)
+fi
+fired() { status_of ".triggers[] | select(.name == \"$1\") | .fired"; }
+fires() { [ "$(fired "$1")" -ge 1 ]; }
+field() { grep -oE "\b$2=[0-9]+" <<<"$1" | cut -d= -f2; }
+
+# condition NAME SPEC NEVER MISSING COMMAND...: the command's output is in $TEST_TMP/NAME, the bundle in $BUNDLE.
+condition() {
+	local name=$1 spec=$2 never=$3 missing=$4
+	shift 4
+	SPOOL=$TEST_TMP/spool-$name
+	start_agent --post 2s --cooldown 60s --trigger "$spec:name=$name" --trigger "$never:name=never" ||
+		{ fail "$name: agent starts"; return 1; }
+	if grep -q "$missing" "$AGENT_LOG"; then
+		skip "$name fires" "this kernel has no tracepoints for $missing"
+		stop_agent
+		return 1
+	fi
+	"$@" >"$TEST_TMP/$name" 2>&1 &
+	local pid=$!
+	TEST_PIDS+=("$pid")
+	ok "$name: $spec fires" wait_for 60 fires "$name"
+	[ -z "${END_IT:-}" ] || kill "$pid" 2>/dev/null
+	is "$name: $never does not" "$(fired never)" 0
+	one() { [ "$(bundle_count)" = 1 ] && complete "$(newest_bundle)"; }
+	ok "$name: one bundle is completed" wait_for 60 one
+	BUNDLE=$(newest_bundle)
+	is "$name: it names the condition" "$("$STALLBOX" info --json "$BUNDLE" | jq -r '.trigger.spec | sub(":name=.*"; "")')" "$spec"
+	kill "$pid" 2>/dev/null
+	wait "$pid" 2>/dev/null
+	stop_agent
+}
+
+condition runq 'kernel:runq>15ms:comm=spinner' 'kernel:runq>100s:comm=spinner' 'no such evidence' \
+	taskset -c 0 "$WORKLOADS/spinner" 2 24
+condition system 'kernel:system>30%:for=500ms' 'kernel:system>99%:for=100s' 'no such evidence' \
+	"$WORKLOADS/syshog" 6 $(($(nproc) * 4))
+END_IT=yes condition yield 'kernel:reclaim-yield<95%' 'kernel:reclaim-yield<1%:for=300s' 'pages scanned by reclaim' \
+	"$WORKLOADS/reclaim_storm" "${storm[@]}" --seconds 25 --dir "$DISK"
+condition hold 'kernel:mmap-lock-hold>20ms:comm=mmap_hold' 'kernel:mmap-lock-hold>100s' 'holds of mmap_lock' \
+	"$WORKLOADS/mmap_hold" munlock 3 $mib
+
+# A read that keeps a CPU in the kernel: found by samples alone.
+if condition syscall 'kernel:syscall>100ms:comm=dd' 'kernel:syscall>100s' 'system calls of samples' \
+	bash -c "for i in 1 2 3 4 5 6; do dd if=/dev/zero of=/dev/null bs=$read_bytes count=4; done"; then
+	events --no-stacks --kind syscall --comm dd "$BUNDLE" >"$TEST_TMP/calls"
+	between "syscall: the call and its file are named" \
+		"$(jq -r 'select(.syscall == "read" and .file == "zero" and .duration_ns >= 90000000) | .tid' "$TEST_TMP/calls" | wc -l)" 1 100
+	between "syscall: samples carry the call" \
+		"$(events --no-stacks --kind on-cpu --comm dd "$BUNDLE" | jq -r 'select(.syscall == "read") | .tid' | wc -l)" 5 100000
+fi
+
+# Softirqs off for tens of ms: those of that CPU wait, and are recorded with the delay.
+if ! "$WORKLOADS/bh_stall" 10 1 1 >"$TEST_TMP/can" 2>&1; then
+	skip "softirq fires" "$(head -n 1 "$TEST_TMP/can")"
+elif condition softirq 'kernel:softirq-delay>20ms' 'kernel:softirq-delay>100s' 'softirq delays' \
+	"$WORKLOADS/bh_stall" 150 20 1; then
+	# They run in the call's own context or in ksoftirqd.
+	events --no-stacks --kind softirq "$BUNDLE" | jq -c 'select(.delay_ns >= 20000000)' >"$TEST_TMP/late"
+	within=0 all=0
+	from=$("$STALLBOX" info --json "$BUNDLE" | jq '.trigger.fired_ns + 50000000')
+	to=$("$STALLBOX" info --json "$BUNDLE" | jq '.last_ns - 50000000')
+	while read -r line; do
+		begin=$(field "$line" begin_ns) end=$(field "$line" end_ns)
+		[ "$begin" -ge "$from" ] && [ "$end" -le "$to" ] || continue
+		# A late softirq runs inside or right behind the call that held it up.
+		n=$(jq -s --argjson b "$begin" --argjson e "$end" '[.[] | select(.ts_ns > $b and .ts_ns < $e + 50000000 and
+			.cpu == 1 and .delay_ns <= $e - $b + 50000000)] | length' "$TEST_TMP/late")
+		[ "$n" -ge 1 ] && within=$((within + 1))
+		all=$((all + 1))
+	done < <(grep begin_ns "$TEST_TMP/softirq")
+	between "softirq: calls in the window" "$all" 1 20
+	is "softirq: each is followed by a softirq that was held up for no longer than it" "$within" "$all"
+fi
+finish

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Who holds a lock and who waits for it: owner, waiters and times against what the workload itself
+# measured; who ended a wait in D state; holds in the escalated window.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../agent.sh"
+
+RUNS=${RUNS:-5}
+mib=6144
+[ -n "${STALLBOX_IN_VM:-}" ] && mib=700
+have() { ! "$STALLBOX" info "$BUNDLE" | grep -q "$1.*instead"; }
+# Within 5 %; an emulated machine keeps no time finer than 200 ms.
+agrees() { [ $(($1 * 20)) -le "$2" ] || { [ -n "${STALLBOX_IN_VM:-}" ] && [ "$1" -le 200000000 ]; }; }
+field() { grep -oE "\b$2=[0-9]+" <<<"$1" | cut -d= -f2; }
+
+start_agent --post 6s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
+
+# One operation holds mmap_lock for writing, 32 threads queue.
+"$WORKLOADS/mmap_hold" munlock "$RUNS" "$mib" >"$TEST_TMP/hold"
+# Three threads wait in D state for a vfork child.
+WL_LINGER=1 "$WORKLOADS/dstall" 3 1 >"$TEST_TMP/dstall"
+ok "a freeze gives a bundle" freeze
+if have "waits for locks"; then
+	events --kind lock-wait --comm mmap_hold --no-stacks "$BUNDLE" >"$TEST_TMP/waits"
+	named=0 counted=0 timed=0
+	while read -r line; do
+		begin=$(field "$line" begin_ns) end=$(field "$line" end_ns) tid=$(field "$line" tid)
+		# Waits that ended in or just after the operation and lasted at least half of it.
+		jq -c --argjson b "$begin" --argjson e "$end" 'select(.lock == "mmap_lock" and .ts_ns >= $b and
+			.ts_ns <= $e + 50000000 and .duration_ns * 2 >= $e - $b)' "$TEST_TMP/waits" >"$TEST_TMP/of_one"
+		# Whoever began to wait behind another waiter names that one: the most named is the holder.
+		owner=$(jq -s -r '[.[] | select(.owner_known and (.owner_reader | not)) | .owner_tid] | group_by(.) |
+			max_by(length) | "\(.[0]) \(length)"' "$TEST_TMP/of_one")
+		[ "${owner% *}" = "$tid" ] && named=$((named + 1))
+		# A writer may spin for the lock before it queues, one a CPU: that is no wait to the kernel.
+		n=$(jq .tid "$TEST_TMP/of_one" | sort -u | wc -l) all=$(field "$line" waiters)
+		most=$((all + $(nproc)))
+		[ -z "${STALLBOX_IN_VM:-}" ] || most=32 # emulated threads take so long to come back that they miss the half
+		[ "$n" -le "$most" ] && [ "$n" -ge $((all - $(nproc))) ] && counted=$((counted + 1))
+		longest=$(jq -s 'map(.duration_ns) | max // 0' "$TEST_TMP/of_one") own=$(field "$line" longest_wait_ns)
+		echo "# hold $(((end - begin) / 1000000)) ms, $(wc -l <"$TEST_TMP/of_one") waits, ${owner#* } of them name the holder, longest $longest, by the workload $own ns"
+		diff=$((longest > own ? longest - own : own - longest))
+		agrees "$diff" "$own" && timed=$((timed + 1))
+	done < <(grep begin_ns "$TEST_TMP/hold")
+	is "the holder is named in each of $RUNS operations" "$named" "$RUNS"
+	is "by the threads that the workload saw waiting" "$counted" "$RUNS"
+	is "and their longest wait agrees within 5 %" "$timed" "$RUNS"
+else
+	skip "the holder is named" "no lock tracepoints on this kernel"
+fi
+# Everybody who waited in D state was woken by somebody, and the waker's stack says why.
+events --kind wakeup "$BUNDLE" | jq -c 'select(.woken_comm == "dstall" and .duration_ns > 900000000)' >"$TEST_TMP/wakeups"
+is "who ended the three long D waits is recorded" "$(jq .woken_tid "$TEST_TMP/wakeups" | sort -u | wc -l)" 3
+is "with the stack that let go" "$(jq -r '.kstack | join(";")' "$TEST_TMP/wakeups" | grep -cE 'mm_release|complete')" 3
+
+# Holds, in the window after a trigger, against the workload's own clock.
+"$STALLBOX" freeze --socket "$SOCKET" -r holds >"$TEST_TMP/holds"
+B=$(sed -n 's/^path=//p' "$TEST_TMP/holds")
+"$WORKLOADS/mmap_hold" munlock 2 $((mib / 3)) >"$TEST_TMP/hold2"
+ok "the bundle is completed" wait_for 60 complete "$B"
+BUNDLE=$B
+if have "holds of mmap_lock"; then
+	events --kind lock-hold --comm mmap_hold "$B" | jq -c 'select(.mode == "write")' >"$TEST_TMP/held"
+	agree=0 said=0
+	while read -r line; do
+		begin=$(field "$line" begin_ns) end=$(field "$line" end_ns) tid=$(field "$line" tid)
+		got=$(jq -s --argjson b "$begin" --argjson e "$end" --argjson t "$tid" '[.[] | select(.tid == $t and
+			.ts_ns >= $b and .ts_ns <= $e + 1000000) | .duration_ns] | max // 0' "$TEST_TMP/held")
+		# It may have to queue for the lock itself, and that is no hold.
+		queued=$(events --kind lock-wait --tid "$tid" --no-stacks "$B" | jq -s --argjson b "$begin" --argjson e "$end" \
+			'[.[] | select(.ts_ns >= $b and .ts_ns <= $e) | .duration_ns] | add // 0')
+		want=$((end - begin - queued)) said=$((said + 1))
+		echo "# held for $got ns, the operation took $want ns and $queued ns in the queue"
+		diff=$((want > got ? want - got : got - want))
+		agrees "$diff" "$want" && agree=$((agree + 1))
+	done < <(grep begin_ns "$TEST_TMP/hold2")
+	is "holds agree within 5 % with the operation's own time" "$agree" "$said"
+	between "their stacks show the operation" "$(jq -r '.kstack | join(";")' "$TEST_TMP/held" | grep -cE 'munlock|do_mlock|apply_vma_lock')" 1 100
+else
+	skip "holds agree within 5 %" "no mmap_lock tracepoints on this kernel"
+fi
+stop_agent
+
+# Frozen while they wait: blame names the holder. Fires within the wait, not below it.
+big=8192
+[ -n "${STALLBOX_IN_VM:-}" ] && big=1200
+fired() { status_of ".triggers[] | select(.name == \"$1\") | .fired"; }
+start_agent --post 1s --trigger 'kernel:mmap-lock-wait>60ms:comm=mmap_hold:name=wait' \
+	--trigger 'kernel:mmap-lock-wait>60s:name=never' || { fail "agent starts"; finish; }
+if grep -q 'waits for locks' "$AGENT_LOG"; then
+	skip "blame names the holder" "no lock tracepoints on this kernel"
+	finish
+fi
+"$WORKLOADS/mmap_hold" munlock 1 "$big" >"$TEST_TMP/hold3"
+tid=$(field "$(head -n 1 "$TEST_TMP/hold3")" tid)
+one() { [ "$(bundle_count)" -ge 1 ] && complete "$(newest_bundle)" && [ "$(fired wait)" -ge 1 ]; }
+ok "a wait of 60 ms fires while it lasts" wait_for 30 one
+is "a higher threshold does not" "$(fired never)" 0
+B=$(find "$SPOOL" -name '*-wait.stall.pb.zst' | head -n 1)
+value=$("$STALLBOX" info --json "$B" | jq '.trigger.value | floor')
+between "within milliseconds (value in ms)" "$value" 60 $((60 + ${STALLBOX_IN_VM:+20}20))
+"$STALLBOX" blame --json "$B" >"$TEST_TMP/blame"
+lock=$(jq -c '[.[] | select(.lock == "mmap_lock" and .chain[0].comm == "mmap_hold")] | max_by(.waiters | length)' "$TEST_TMP/blame")
+is "blame names the holder" "$(jq '.chain[0].tid' <<<"$lock")" "$tid"
+like "with the stack of its operation" "$(jq -r '.chain[0].kstack | join(";")' <<<"$lock")" 'munlock|mlock'
+between "and its queue" "$(jq '.waiters | length' <<<"$lock")" 16 32
+finish

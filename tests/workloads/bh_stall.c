@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* A system call that keeps softirqs off on its CPU: the kernel's test run of an XDP program with
+ * live packets disables them for a batch. */
+#include "tests/workloads/workload.h"
+
+#include <linux/bpf.h>
+#include <sched.h>
+
+static const char usage[] =
+	"usage: bh_stall MS TIMES [CPU]\n"
+	"\n"
+	"TIMES times, 100 ms apart, one bpf(BPF_PROG_TEST_RUN) of about MS ms, or as long as one batch\n"
+	"of packets takes, on CPU (default: the one it runs on). Needs CAP_BPF and CAP_NET_ADMIN.\n"
+	"One line per call, times of CLOCK_MONOTONIC in ns, then the total:\n"
+	"  cpu=C begin_ns=NS end_ns=NS\n"
+	"  pid=P tid=T times=N\n"
+	"\n"
+	"examples:\n"
+	"  bh_stall 100 5\n"
+	"  bh_stall 200 1 2\n";
+
+/* A loop of a million instructions, the most that a verifier walks through. */
+#define ROUNDS_OF_TEN 95000
+#define BATCH 256 /* packets that are run with softirqs off, at most (net/bpf/test_run.c) */
+
+static int load(void)
+{
+	struct bpf_insn insn[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 1, .imm = 0 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 1 }, /* XDP_DROP */
+		{ .code = BPF_ALU64 | BPF_XOR | BPF_K, .dst_reg = 0, .imm = 0 },
+		{ .code = BPF_ALU64 | BPF_XOR | BPF_K, .dst_reg = 0, .imm = 0 },
+		{ .code = BPF_ALU64 | BPF_XOR | BPF_K, .dst_reg = 0, .imm = 0 },
+		{ .code = BPF_ALU64 | BPF_XOR | BPF_K, .dst_reg = 0, .imm = 0 },
+		{ .code = BPF_ALU64 | BPF_XOR | BPF_K, .dst_reg = 0, .imm = 0 },
+		{ .code = BPF_ALU64 | BPF_XOR | BPF_K, .dst_reg = 0, .imm = 0 },
+		{ .code = BPF_ALU64 | BPF_XOR | BPF_K, .dst_reg = 0, .imm = 0 },
+		{ .code = BPF_ALU64 | BPF_XOR | BPF_K, .dst_reg = 0, .imm = 0 },
+		{ .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = 1, .imm = 1 },
+		{ .code = BPF_JMP | BPF_JLT | BPF_K, .dst_reg = 1, .off = -10, .imm = ROUNDS_OF_TEN },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	union bpf_attr attr = {
+		.prog_type = BPF_PROG_TYPE_XDP,
+		.insns = (uint64_t)(uintptr_t)insn,
+		.insn_cnt = sizeof(insn) / sizeof(insn[0]),
+		.license = (uint64_t)(uintptr_t)"GPL",
+	};
+
+	return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+}
+
+/* One batch of live packets. */
+static uint64_t run(int fd, uint32_t packets)
+{
+	static char packet[64];
+	union bpf_attr attr = { .test = { .prog_fd = (uint32_t)fd, .repeat = packets,
+					  .data_size_in = sizeof(packet),
+					  .data_in = (uint64_t)(uintptr_t)packet,
+					  .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = packets } };
+	uint64_t begin = now_ns();
+
+	if (syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attr, sizeof(attr)) < 0)
+		die("cannot run live packets (5.18)");
+	return now_ns() - begin;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int ms, times, cpu;
+	uint64_t ns, base, packets;
+	cpu_set_t set;
+	int fd;
+
+	check_args(argc, argv, 2, 3, usage);
+	ms = (unsigned int)parse_number("MS", argv[1], 1, 10000);
+	times = (unsigned int)parse_number("TIMES", argv[2], 1, 10000);
+	cpu = argc > 3 ? (unsigned int)parse_number("CPU", argv[3], 0, CPU_SETSIZE - 1) : (unsigned int)sched_getcpu();
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) < 0)
+		die("cannot run on CPU %u", cpu);
+	fd = load();
+	if (fd < 0)
+		die("cannot load an XDP program");
+	/* Setting up takes milliseconds by itself, the first time more. */
+	run(fd, 1);
+	base = run(fd, 1);
+	ns = run(fd, BATCH);
+	packets = (uint64_t)ms * NSEC_PER_MSEC * BATCH / (ns > base ? ns - base : 1);
+	packets = packets < 1 ? 1 : packets > BATCH ? BATCH : packets;
+	for (unsigned int i = 0; i < times; i++) {
+		uint64_t begin;
+
+		usleep(100000);
+		begin = now_ns();
+		run(fd, (uint32_t)packets);
+		printf("cpu=%u begin_ns=%llu end_ns=%llu\n", cpu, (unsigned long long)begin,
+		       (unsigned long long)now_ns());
+		fflush(stdout);
+	}
+	printf("pid=%d tid=%d times=%u\n", getpid(), wl_gettid(), times);
+	linger();
+	return 0;
+}
