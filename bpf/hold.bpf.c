@@ -56,7 +56,6 @@ int mmap_released(__u64 *ctx)
 	struct sb_lock_hold *p;
 	struct sb_scratch *s;
 	struct mm_struct *mm = (void *)ctx[0];
-	long n;
 
 	if (!t || !c || !d || t->tid != tid || d->hold_lock != ctx[0] ||
 	    !sb_escalated(d->hold_since_ns))
@@ -66,21 +65,11 @@ int mmap_released(__u64 *ctx)
 	t->flags &= ~SB_TS_HOLDS_MMAP;
 	if (duration < cfg.lock_threshold_ns)
 		return 0;
-	s = sb_scratch(SB_SCRATCH_HOLD);
-	if (!s) {
-		c->lost[SB_LOST_NO_SCRATCH]++;
+	s = sb_begin(SB_SCRATCH_HOLD, SB_LOCK_HOLD, id, sizeof(*p) / 8, c);
+	if (!s)
 		return 0;
-	}
-	n = bpf_get_stack(ctx, s->k, sizeof(s->k), 0);
-	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
-	n = bpf_get_stack(ctx, s->u, sizeof(s->u), BPF_F_USER_STACK);
-	s->nu = sb_frames(n, SB_UFRAMES, c, SB_LOST_TRUNCATED_U);
-	s->uinfo = s->nu ? 2 | (s->nu >= SB_UFRAMES ? 2 << 4 : 0) : 0;
-	s->kind = SB_LOCK_HOLD;
-	s->flags = 0;
-	s->tid = tid;
-	s->tgid = id >> 32;
-	s->np = sizeof(*p) / 8;
+	sb_take_kstack(ctx, s, c);
+	sb_take_ustack(ctx, s, c);
 	p = (void *)s->payload;
 	p->duration_ns = duration;
 	p->lock = (__u64)mm + bpf_core_field_offset(mm->mmap_lock);

@@ -23,18 +23,10 @@ int block_complete(__u64 *ctx)
 	duration = bpf_ktime_get_ns() - start;
 	if ((__s64)duration < (__s64)cfg.io_threshold_ns || !sb_within_budget(c))
 		return 0;
-	s = sb_scratch(SB_SCRATCH_BLOCK_IO);
-	if (!s) {
-		c->lost[SB_LOST_NO_SCRATCH]++;
+	s = sb_begin(SB_SCRATCH_BLOCK_IO, SB_BLOCK_IO, 0, sizeof(*p) / 8, c);
+	if (!s)
 		return 0;
-	}
 	disk = sb_disk_of(rq);
-	s->nk = s->nu = 0;
-	s->uinfo = 0;
-	s->kind = SB_BLOCK_IO;
-	s->flags = 0;
-	s->tid = s->tgid = 0;
-	s->np = sizeof(*p) / 8;
 	p = (void *)s->payload;
 	p->duration_ns = duration;
 	p->dev = BPF_CORE_READ(disk, major) << 20 | BPF_CORE_READ(disk, first_minor);
@@ -131,7 +123,6 @@ int syscall_exit(__u64 *ctx)
 	struct sb_cpu *c = sb_this_cpu();
 	struct sb_syscall *p;
 	struct sb_scratch *s;
-	long n;
 
 	if (!d || !c || !sb_escalated(d->syscall_since_ns))
 		return 0;
@@ -143,20 +134,10 @@ int syscall_exit(__u64 *ctx)
 	      d->syscall_cpu_ns;
 	if (is_wait(d->syscall_nr) && cpu < cfg.syscall_threshold_ns / 10)
 		return 0;
-	s = sb_scratch(SB_SCRATCH_SYSCALL);
-	if (!s) {
-		c->lost[SB_LOST_NO_SCRATCH]++;
+	s = sb_begin(SB_SCRATCH_SYSCALL, SB_SYSCALL, id, sizeof(*p) / 8, c);
+	if (!s)
 		return 0;
-	}
-	s->nk = 0;
-	n = bpf_get_stack(ctx, s->u, sizeof(s->u), BPF_F_USER_STACK);
-	s->nu = sb_frames(n, SB_UFRAMES, c, SB_LOST_TRUNCATED_U);
-	s->uinfo = s->nu ? 2 | (s->nu >= SB_UFRAMES ? 2 << 4 : 0) : 0;
-	s->kind = SB_SYSCALL;
-	s->flags = 0;
-	s->tid = id;
-	s->tgid = id >> 32;
-	s->np = sizeof(*p) / 8;
+	sb_take_ustack(ctx, s, c);
 	p = (void *)s->payload;
 	sb_syscall_fill(p, d->syscall_nr, (void *)bpf_get_current_task());
 	p->duration_ns = duration;
@@ -221,7 +202,6 @@ int softirq_exited(__u64 *ctx)
 	struct sb_cpu *c = sb_this_cpu();
 	struct sb_softirq *p;
 	struct sb_scratch *s;
-	long n;
 
 	if (!q || !c || !sb_escalated(q->entered_ns))
 		return 0;
@@ -229,20 +209,10 @@ int softirq_exited(__u64 *ctx)
 	q->entered_ns = 0;
 	if (duration < cfg.softirq_threshold_ns && q->delay_ns < cfg.softirq_threshold_ns)
 		return 0;
-	s = sb_scratch(SB_SCRATCH_SOFTIRQ);
-	if (!s) {
-		c->lost[SB_LOST_NO_SCRATCH]++;
+	s = sb_begin(SB_SCRATCH_SOFTIRQ, SB_SOFTIRQ, id, sizeof(*p) / 8, c);
+	if (!s)
 		return 0;
-	}
-	n = bpf_get_stack(ctx, s->k, sizeof(s->k), 0);
-	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
-	s->nu = 0;
-	s->uinfo = 0;
-	s->kind = SB_SOFTIRQ;
-	s->flags = 0;
-	s->tid = id;
-	s->tgid = id >> 32;
-	s->np = sizeof(*p) / 8;
+	sb_take_kstack(ctx, s, c);
 	p = (void *)s->payload;
 	p->duration_ns = duration;
 	p->delay_ns = q->delay_ns;

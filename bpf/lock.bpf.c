@@ -25,27 +25,13 @@ static __always_inline void spin_begin(struct sb_cpu *c, void *lock, __u32 flags
 static __always_inline void lock_record(void *ctx, struct sb_cpu *c, const struct sb_lock_wait *w)
 {
 	__u64 id = bpf_get_current_pid_tgid();
-	struct sb_scratch *s = sb_scratch(SB_SCRATCH_LOCK);
-	long n;
+	struct sb_scratch *s = sb_begin(SB_SCRATCH_LOCK, SB_LOCK_WAIT, id, sizeof(*w) / 8, c);
 
-	if (!s) {
-		c->lost[SB_LOST_NO_SCRATCH]++;
+	if (!s)
 		return;
-	}
-	n = bpf_get_stack(ctx, s->k, sizeof(s->k), 0);
-	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
-	s->nu = 0;
-	s->uinfo = 0;
-	if (id && !(w->flags & SB_LCB_SPIN)) {
-		n = bpf_get_stack(ctx, s->u, sizeof(s->u), BPF_F_USER_STACK);
-		s->nu = sb_frames(n, SB_UFRAMES, c, SB_LOST_TRUNCATED_U);
-		s->uinfo = s->nu ? 2 | (s->nu >= SB_UFRAMES ? 2 << 4 : 0) : 0;
-	}
-	s->kind = SB_LOCK_WAIT;
-	s->flags = 0;
-	s->tid = id;
-	s->tgid = id >> 32;
-	s->np = sizeof(*w) / 8;
+	sb_take_kstack(ctx, s, c);
+	if (id && !(w->flags & SB_LCB_SPIN))
+		sb_take_ustack(ctx, s, c);
 	*(struct sb_lock_wait *)s->payload = *w;
 	if (id)
 		sb_task_note((void *)bpf_get_current_task());
@@ -153,7 +139,6 @@ int BPF_PROG(sched_waking, struct task_struct *p)
 	struct sb_scratch *s;
 	struct sb_wakeup *w;
 	struct sb_cpu *c;
-	long n;
 
 	if (!(state & TASK_UNINTERRUPTIBLE) || (state & TASK_NOLOAD))
 		return 0;
@@ -165,21 +150,11 @@ int BPF_PROG(sched_waking, struct task_struct *p)
 	duration = bpf_ktime_get_ns() - c->clock_offset_ns - t->off_ns;
 	if ((__s64)duration < (__s64)cfg.waker_threshold_ns || !sb_within_budget(c))
 		return 0;
-	s = sb_scratch(SB_SCRATCH_WAKEUP);
-	if (!s) {
-		c->lost[SB_LOST_NO_SCRATCH]++;
-		return 0;
-	}
 	id = bpf_get_current_pid_tgid();
-	n = bpf_get_stack(ctx, s->k, sizeof(s->k), 0);
-	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
-	s->nu = 0;
-	s->uinfo = 0;
-	s->kind = SB_WAKEUP;
-	s->flags = 0;
-	s->tid = id;
-	s->tgid = id >> 32;
-	s->np = sizeof(*w) / 8;
+	s = sb_begin(SB_SCRATCH_WAKEUP, SB_WAKEUP, id, sizeof(*w) / 8, c);
+	if (!s)
+		return 0;
+	sb_take_kstack(ctx, s, c);
 	w = (void *)s->payload;
 	w->duration_ns = duration;
 	w->woken_tid = tid;

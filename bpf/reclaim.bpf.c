@@ -94,7 +94,6 @@ static __always_inline int span_end(void *ctx, __u64 nr_reclaimed, bool have_rec
 	struct sb_cpu *c = sb_this_cpu();
 	struct sb_reclaim *p;
 	struct sb_scratch *s;
-	long n;
 
 	if (!t || !c)
 		return 0;
@@ -108,20 +107,10 @@ static __always_inline int span_end(void *ctx, __u64 nr_reclaimed, bool have_rec
 		t->flags &= ~SB_TS_RECLAIM_INFLIGHT;
 		sb_inflight_del(tid, SB_INFLIGHT_RECLAIM);
 	}
-	s = sb_scratch(scratch_id);
-	if (!s) {
-		c->lost[SB_LOST_NO_SCRATCH]++;
+	s = sb_begin(scratch_id, SB_RECLAIM, id, sizeof(*p) / 8, c);
+	if (!s)
 		return 0;
-	}
-	n = bpf_get_stack(ctx, s->k, sizeof(s->k), 0);
-	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
-	s->nu = 0;
-	s->uinfo = 0;
-	s->kind = SB_RECLAIM;
-	s->flags = 0;
-	s->tid = tid;
-	s->tgid = id >> 32;
-	s->np = sizeof(*p) / 8;
+	sb_take_kstack(ctx, s, c);
 	p = (void *)s->payload;
 	p->duration_ns = duration;
 	p->nr_reclaimed = have_reclaimed ? nr_reclaimed : d->nr_reclaimed;
@@ -292,7 +281,6 @@ int slab_end(__u64 *ctx)
 	struct sb_cpu *c = sb_this_cpu();
 	struct sb_scratch *s;
 	struct sb_slab *p;
-	long n;
 
 	if (!d || !c)
 		return 0;
@@ -302,20 +290,10 @@ int slab_end(__u64 *ctx)
 	if (!d->slab_since_ns || duration < cfg.offcpu_threshold_ns)
 		return 0;
 	d->slab_since_ns = 0;
-	s = sb_scratch(SB_SCRATCH_SLAB);
-	if (!s) {
-		c->lost[SB_LOST_NO_SCRATCH]++;
+	s = sb_begin(SB_SCRATCH_SLAB, SB_SLAB, id, sizeof(*p) / 8, c);
+	if (!s)
 		return 0;
-	}
-	n = bpf_get_stack(ctx, s->k, sizeof(s->k), 0);
-	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
-	s->nu = 0;
-	s->uinfo = 0;
-	s->kind = SB_SLAB;
-	s->flags = 0;
-	s->tid = id;
-	s->tgid = id >> 32;
-	s->np = sizeof(*p) / 8;
+	sb_take_kstack(ctx, s, c);
 	p = (void *)s->payload;
 	p->duration_ns = duration;
 	p->nr_freed = (__s32)ctx[2] > 0 ? ctx[2] : 0;
@@ -335,20 +313,12 @@ int oom_victim(__u64 *ctx)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	struct sb_cpu *c = sb_this_cpu();
-	struct sb_scratch *s = sb_scratch(SB_SCRATCH_OOM);
-	long n;
+	struct sb_scratch *s;
 
-	if (!c || !s)
+	s = c ? sb_begin(SB_SCRATCH_OOM, SB_OOM, id, sizeof(struct sb_oom) / 8, c) : NULL;
+	if (!s)
 		return 0;
-	n = bpf_get_stack(ctx, s->k, sizeof(s->k), 0);
-	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
-	s->nu = 0;
-	s->uinfo = 0;
-	s->kind = SB_OOM;
-	s->flags = 0;
-	s->tid = id;
-	s->tgid = id >> 32;
-	s->np = sizeof(struct sb_oom) / 8;
+	sb_take_kstack(ctx, s, c);
 	if (ctx[0] >> 32) {
 		int pid = BPF_CORE_READ((struct task_struct *)ctx[0], pid);
 

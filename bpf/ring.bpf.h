@@ -611,4 +611,38 @@ static __always_inline __u32 sb_frames(long bytes, __u32 max, struct sb_cpu *c, 
 	return n;
 }
 
+/* A record of the thread `id` (pid_tgid) with `words` of payload and no stacks yet. NULL:
+ * nothing to write it in, and that is counted. */
+static __always_inline struct sb_scratch *sb_begin(__u32 scratch_id, __u32 kind, __u64 id, __u32 words,
+						   struct sb_cpu *c)
+{
+	struct sb_scratch *s = sb_scratch(scratch_id);
+
+	if (!s) {
+		c->lost[SB_LOST_NO_SCRATCH]++;
+		return NULL;
+	}
+	s->nk = s->nu = 0;
+	s->uinfo = 0;
+	s->kind = kind;
+	s->flags = 0;
+	s->tid = id;
+	s->tgid = id >> 32;
+	s->np = words;
+	return s;
+}
+
+/* The current thread's own stacks. */
+static __always_inline void sb_take_kstack(void *ctx, struct sb_scratch *s, struct sb_cpu *c)
+{
+	s->nk = sb_frames(bpf_get_stack(ctx, s->k, sizeof(s->k), 0), SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
+}
+
+static __always_inline void sb_take_ustack(void *ctx, struct sb_scratch *s, struct sb_cpu *c)
+{
+	s->nu = sb_frames(bpf_get_stack(ctx, s->u, sizeof(s->u), BPF_F_USER_STACK), SB_UFRAMES, c,
+			  SB_LOST_TRUNCATED_U);
+	s->uinfo = s->nu ? 2 | (s->nu >= SB_UFRAMES ? 2 << 4 : 0) : 0;
+}
+
 #endif

@@ -131,7 +131,7 @@ static __always_inline void scan_all(__u64 now)
 
 /* Samples of one thread in one call site, one after the other: a system call that keeps the
  * CPU, found without a hook in every call. Told once, when it passes the threshold. */
-static __always_inline void follow_call(__u64 id, __u64 call, __u64 now)
+static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, __u64 now)
 {
 	struct sb_task_detail *d;
 	struct sb_syscall *p;
@@ -156,16 +156,9 @@ static __always_inline void follow_call(__u64 id, __u64 call, __u64 now)
 	if (d->call_told || duration < cfg.syscall_threshold_ns)
 		return;
 	d->call_told = 1;
-	s = sb_scratch(SB_SCRATCH_SYSCALL_SAMPLED);
+	s = sb_begin(SB_SCRATCH_SYSCALL_SAMPLED, SB_SYSCALL, id, sizeof(*p) / 8, c);
 	if (!s)
 		return;
-	s->nk = s->nu = 0;
-	s->uinfo = 0;
-	s->kind = SB_SYSCALL;
-	s->flags = 0;
-	s->tid = id;
-	s->tgid = id >> 32;
-	s->np = sizeof(*p) / 8;
 	p = (void *)s->payload;
 	sb_syscall_fill(p, SB_CALL_NR(call) - 1, (void *)bpf_get_current_task());
 	p->duration_ns = duration;
@@ -185,7 +178,6 @@ int sample(struct bpf_perf_event_data *ctx)
 	struct sb_scratch *s;
 	__u64 call;
 	bool user;
-	long n;
 
 	if (!c)
 		return 0;
@@ -205,31 +197,23 @@ int sample(struct bpf_perf_event_data *ctx)
 		c->idle_ticks++;
 		return 0;
 	}
-	s = sb_scratch(SB_SCRATCH_SAMPLE);
-	if (!s) {
-		c->lost[SB_LOST_NO_SCRATCH]++;
-		return 0;
-	}
 	user = sb_regs_user(&ctx->regs);
 	if (!user)
 		c->system_ns += gap ? gap : cfg.sample_period_ns;
-	s->nk = 0;
+	s = sb_begin(SB_SCRATCH_SAMPLE, SB_ON_CPU, id, 1, c);
+	if (!s)
+		return 0;
 	p = (void *)s->payload;
-	p->call = 0;
-	if (!user) {
-		n = bpf_get_stack(ctx, s->k, sizeof(s->k), 0);
-		s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
-		p->call = sb_call_of_current();
+	call = 0;
+	if (user) {
+		s->flags = SB_REC_USER;
+	} else {
+		sb_take_kstack(ctx, s, c);
+		call = sb_call_of_current();
 	}
-	n = bpf_get_stack(ctx, s->u, sizeof(s->u), BPF_F_USER_STACK);
-	s->nu = sb_frames(n, SB_UFRAMES, c, SB_LOST_TRUNCATED_U);
-	s->uinfo = s->nu ? 2 | (s->nu >= SB_UFRAMES ? 2 << 4 : 0) : 0;
-	s->kind = SB_ON_CPU;
-	s->flags = user ? SB_REC_USER : 0;
+	sb_take_ustack(ctx, s, c);
 	if (gap > cfg.sample_period_ns + cfg.sample_period_ns / 2)
 		s->flags |= SB_REC_LATE;
-	s->tid = id;
-	s->tgid = id >> 32;
 	t = sb_state_of(id);
 	if (t && t->tid == (__u32)id) {
 		if (t->reclaim_start_ns)
@@ -237,11 +221,12 @@ int sample(struct bpf_perf_event_data *ctx)
 		if ((t->flags & SB_TS_HOLDS_MMAP) && (d = sb_detail_peek(id)) && sb_escalated(d->hold_since_ns))
 			s->flags |= SB_REC_MMAP_LOCK;
 	}
-	call = p->call;
-	s->np = call ? 2 : 1;
 	p->gap_ns = gap;
+	p->call = call;
+	if (call)
+		s->np = 2;
 	sb_task_note((void *)bpf_get_current_task());
 	sb_emit(s);
-	follow_call(id, call, now);
+	follow_call(c, id, call, now);
 	return 0;
 }
