@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #define TMP_PREFIX ".tmp-"
@@ -15,6 +16,8 @@ static int make_dirs(const char *dir)
 	char path[256];
 
 	snprintf(path, sizeof(path), "%s", dir);
+	for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
+		path[n - 1] = '\0';
 	for (char *p = path + 1; *p; p++) {
 		if (*p != '/')
 			continue;
@@ -42,14 +45,20 @@ static int check_writable(const char *dir)
 	return 0;
 }
 
-/* Left behind by a storing process that was killed. */
+/* Left behind by a storing process that was killed. One that still writes for an earlier agent
+ * holds its lock. */
 static void sweep(const char *dir)
 {
 	DIR *d = opendir(dir);
 	struct dirent *e;
 
 	while (d && (e = readdir(d))) {
-		if (!strncmp(e->d_name, TMP_PREFIX, strlen(TMP_PREFIX)))
+		_cleanup_close_ int fd = -1;
+
+		if (strncmp(e->d_name, TMP_PREFIX, strlen(TMP_PREFIX)))
+			continue;
+		fd = openat(dirfd(d), e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
 			unlinkat(dirfd(d), e->d_name, 0);
 	}
 	if (d)
@@ -138,6 +147,7 @@ int spool_publish(const char *dir, const char *name, const void *data, size_t le
 	fd = openat(dfd, tmp, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0640);
 	if (fd < 0)
 		return -errno;
+	(void)!flock(fd, LOCK_EX | LOCK_NB); /* sweep() of the next agent leaves it alone */
 	r = write_all(fd, data, len);
 	if (r == 0)
 		r = sync_retry(fd);
@@ -203,7 +213,8 @@ static void survey(DIR *d, const char *keep, const char *newest_name, struct spo
 		struct spool_entry *best = NULL;
 		struct stat st;
 
-		if (!is_bundle(e->d_name) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
+		if (!is_bundle(e->d_name) ||
+		    fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
 			continue;
 		*total += (uint64_t)st.st_size;
 		if (newest && (!newest->name[0] || !older(&st.st_mtim, &newest->mtime)))
