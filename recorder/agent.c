@@ -48,6 +48,7 @@ struct agent {
 	struct series *series;
 	uint32_t escalate_always; /* enum sb_ktrigger_type bits whose programs stay attached */
 	bool pre_read; /* the freezer is done with the first bank */
+	time_t stamp;  /* in the name of the last bundle */
 };
 
 static void set_state(struct agent *a, enum agent_state s)
@@ -200,6 +201,18 @@ static void add_mark(struct agent *a, const char *kind, uint64_t ts_ns, const ch
 	snprintf(m->text, sizeof(m->text), "%s", text);
 }
 
+/* Names are to the second, and a bundle takes the place of one with its name: two captures of
+ * a second must not share it. A clock that was set back further than that is believed. */
+static time_t stamp_of(struct agent *a)
+{
+	time_t now = time(NULL);
+
+	if (now <= a->stamp && a->stamp - now < 60)
+		now = a->stamp + 1;
+	a->stamp = now;
+	return now;
+}
+
 /* The bank is sealed: hand it to the freezer. */
 static void begin_capture(struct agent *a, const struct capture_cause *cause, uint64_t post_ns,
 			  uint64_t sealed_ns)
@@ -215,7 +228,7 @@ static void begin_capture(struct agent *a, const struct capture_cause *cause, ui
 	o->sealed_ns = sealed_ns;
 	o->cause = *cause;
 	gethostname(host, sizeof(host) - 1);
-	spool_name(o->file, host, time(NULL), o->cause.name);
+	spool_name(o->file, host, stamp_of(a), o->cause.name);
 	if (a->probes.replaced)
 		add_mark(a, "agent-start", a->probes.control->started_ns,
 			 "an earlier recording did not fit this agent and was replaced");
