@@ -2,10 +2,22 @@
 #include "format/map64.h"
 
 #include <errno.h>
+#include <sys/random.h>
+
+/* Keys of a bundle are chosen by whoever made it: where they go depends on something that
+ * nobody can know beforehand, or chosen keys would make every look-up walk past all of them. */
+static uint64_t new_seed(void)
+{
+	uint64_t seed = 0;
+
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
+		seed = sb_mix64(sb_monotonic_ns() ^ (uint64_t)(uintptr_t)&seed);
+	return seed;
+}
 
 static struct map64_slot *find(const struct map64 *m, uint64_t key)
 {
-	size_t i = sb_mix64(key) & (m->cap - 1);
+	size_t i = sb_mix64(key ^ m->seed) & (m->cap - 1);
 
 	while (m->slot[i].key && m->slot[i].key != key)
 		i = (i + 1) & (m->cap - 1);
@@ -14,7 +26,8 @@ static struct map64_slot *find(const struct map64 *m, uint64_t key)
 
 static int grow(struct map64 *m)
 {
-	struct map64 bigger = { .cap = m->cap ? m->cap * 2 : 4096 };
+	struct map64 bigger = { .cap = m->cap ? m->cap * 2 : 4096,
+				.seed = m->cap ? m->seed : new_seed() };
 
 	bigger.slot = calloc(bigger.cap, sizeof(*bigger.slot));
 	if (!bigger.slot)
@@ -34,6 +47,8 @@ int map64_put(struct map64 *m, uint64_t key, uint64_t value)
 	struct map64_slot *s;
 	int r;
 
+	if (!key)
+		return -EINVAL;
 	if ((m->n + 1) * 2 > m->cap) {
 		r = grow(m);
 		if (r < 0)

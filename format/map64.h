@@ -11,9 +11,10 @@ struct map64_slot {
 struct map64 {
 	struct map64_slot *slot;
 	size_t n, cap; /* cap: a power of two */
+	uint64_t seed;
 };
 
-/* 0 or -ENOMEM. */
+/* 0, -ENOMEM, or -EINVAL for key 0. Takes the place of an earlier value of that key. */
 int map64_put(struct map64 *m, uint64_t key, uint64_t value);
 /* The value, or 0. */
 uint64_t map64_get(const struct map64 *m, uint64_t key);
