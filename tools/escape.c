@@ -1,29 +1,49 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "tools/escape.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
-/* Length of a valid UTF-8 sequence of a printable character at s, 0 if there is none
- * (RFC 3629; C1 controls U+0080-009F and overlong forms are refused). */
+/* Length of the UTF-8 sequence of more than one byte at s and its character (RFC 3629:
+ * overlong forms and surrogates are none); 0 if there is none. */
+static size_t utf8_decode(const unsigned char *s, uint32_t *ret)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	size_t n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : s[0] >= 0xc0 ? 2 : 0;
+	uint32_t c = n ? s[0] & (0x7fu >> n) : 0;
+
+	if (s[0] > 0xf4)
+		return 0;
+	for (size_t i = 1; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	if (c < least[n] || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff)
+		return 0;
+	*ret = c;
+	return n;
+}
+
+static bool harmless(uint32_t c)
+{
+	if (c < 0xa0) /* C1 controls: a terminal obeys them */
+		return false;
+	/* Marks, overrides and isolates turn text around; line and paragraph separators. */
+	if (c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) ||
+	    (c >= 0x2066 && c <= 0x2069))
+		return false;
+	return c != 0xfffe && c != 0xffff; /* XML has no such characters */
+}
+
+/* Length of the sequence at s if it may stand in an output as it is, else 0. */
 static size_t utf8_len(const unsigned char *s)
 {
-	if (s[0] >= 0xc2 && s[0] <= 0xdf && (s[1] & 0xc0) == 0x80)
-		return s[0] == 0xc2 && s[1] < 0xa0 ? 0 : 2;
-	if (s[0] >= 0xe0 && s[0] <= 0xef && (s[1] & 0xc0) == 0x80 && (s[2] & 0xc0) == 0x80) {
-		if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0))
-			return 0;
-		/* Bidirectional overrides turn text around on a terminal. */
-		if (s[0] == 0xe2 && s[1] == 0x80 && s[2] >= 0xa8 && s[2] <= 0xae)
-			return 0;
-		if (s[0] == 0xe2 && s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9)
-			return 0;
-		return 3;
-	}
-	if (s[0] >= 0xf0 && s[0] <= 0xf4 && (s[1] & 0xc0) == 0x80 && (s[2] & 0xc0) == 0x80 &&
-	    (s[3] & 0xc0) == 0x80 && !(s[0] == 0xf0 && s[1] < 0x90) && !(s[0] == 0xf4 && s[1] > 0x8f))
-		return 4;
-	return 0;
+	uint32_t c;
+	size_t n = utf8_decode(s, &c);
+
+	return n && harmless(c) ? n : 0;
 }
 
 static const char *special(enum escape_form form, unsigned char c)

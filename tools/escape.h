@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 enum escape_form {
-	ESCAPE_TERMINAL, /* control characters and broken UTF-8 as \xNN */
+	ESCAPE_TERMINAL, /* controls, what turns text around, broken UTF-8 as \xNN */
 	ESCAPE_FOLDED,	 /* the same, and ';' as ':' so that a frame stays one frame */
 	ESCAPE_XML,
 	ESCAPE_JSON, /* without the quotes */

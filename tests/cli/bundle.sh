@@ -64,6 +64,12 @@ for k in on-cpu off-cpu reclaim blocked; do
 done
 is "one script element, our own" "$(grep -c '<script' "$TEST_TMP/on-cpu.svg")" 1
 is "no escape reaches the terminal" "$({ "$STALLBOX" info "$H"; "$STALLBOX" events "$H"; "$STALLBOX" fold "$H"; } | grep -c $'\x1b')" 0
+# The same stacks with harmless names: as many frames, the same weights.
+"$BUILD/tests/helpers/make_bundle" "$TEST_TMP/harmless" events=500
+shape() { "$STALLBOX" fold --kind "$1" "$2" | awk -F';' '{n = split($0, w, " "); print NF, w[n]}' | sort; }
+for k in on-cpu off-cpu reclaim blocked; do
+	is "a ';' in a name makes no frame: $k" "$(shape $k "$H")" "$(shape $k "$TEST_TMP/harmless")"
+done
 is "JSON stays JSON" "$("$STALLBOX" events --json "$H" | jq -c . | wc -l)" 500
 
 # list: a good one, a damaged one, a foreign one.

@@ -72,7 +72,7 @@ static void symbols(struct bundle_writer *w, uint32_t binary, uint64_t base, con
 	char names[512][64];
 
 	for (int i = 0; i < 512; i++) {
-		snprintf(names[i], sizeof(names[i]), o.hostile && i % 7 == 0 ? "%s<script>%d;\033[31m" :
+		snprintf(names[i], sizeof(names[i]), o.hostile && i % 7 == 0 ? "%s<script>'\"%d;\033[31m\xef\xbf\xbf" :
 			 "%s_%d", prefix, i);
 		sym[i] = (struct bundle_symbol){ base + 0x100u * (unsigned int)i,
 						 base + 0x100u * (unsigned int)i, names[i], "" };
