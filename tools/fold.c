@@ -44,10 +44,11 @@ const char *fold_unit(const struct fold *f)
 static uint32_t comm_of(struct fold *f, uint32_t thread)
 {
 	uint32_t id = (uint32_t)map64_get(&f->comm_by_thread, (uint64_t)thread + 1);
+	const char *comm = bundle_thread(f->b, thread)->comm;
 
 	if (id)
 		return id;
-	id = names_text(&f->names, bundle_thread(f->b, thread)->comm, FRAME_COMM);
+	id = names_text(&f->names, *comm ? comm : "[unknown]", FRAME_COMM);
 	if (map64_put(&f->comm_by_thread, (uint64_t)thread + 1, id) < 0)
 		f->failed = true;
 	return id;
@@ -58,6 +59,8 @@ static int add(struct fold *f, uint32_t comm, uint32_t kstack, uint32_t ustack, 
 	uint64_t key = sb_mix64((uint64_t)kstack << 32 | ustack) ^ (uint64_t)comm * 0x9E3779B97F4A7C15ULL;
 	uint64_t at;
 
+	/* Made-up durations must not wrap around: the parts still add up to the whole. */
+	weight = SB_MIN(weight, UINT64_MAX - f->total);
 	key |= 1;
 	at = map64_get(&f->rows_by_key, key);
 	if (!at) {
@@ -82,6 +85,16 @@ static int add(struct fold *f, uint32_t comm, uint32_t kstack, uint32_t ustack, 
 	return 0;
 }
 
+/* Microseconds; a sampled wait counts for all that it stands for, as far as 64 bits go. */
+static uint64_t in_all(const struct bundle_event *e)
+{
+	uint64_t us = e->duration_ns / 1000 + (e->duration_ns % 1000 >= 500);
+
+	if (e->weight > 1 && __builtin_mul_overflow(us, e->weight, &us))
+		us = UINT64_MAX;
+	return us;
+}
+
 static int fold_event(const struct bundle_event *e, void *ctx)
 {
 	struct fold *f = ctx;
@@ -90,7 +103,7 @@ static int fold_event(const struct bundle_event *e, void *ctx)
 	if (e->kind != kinds[f->kind].event || !filter_event(f->filter, f->b, e))
 		return 0;
 	if (f->kind != FOLD_ON_CPU && !f->by_count)
-		weight = (e->duration_ns * (e->weight ? e->weight : 1) + 500) / 1000;
+		weight = in_all(e);
 	return add(f, comm_of(f, e->thread), e->kstack, e->ustack, weight);
 }
 

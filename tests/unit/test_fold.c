@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Known stacks and durations, written as a bundle, must fold to known rows. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "format/writer.h"
+#include "tools/escape.h"
+#include "tools/fold.h"
+
+#define KERNEL 0xffffffff81000000ULL
+#define TEXT 0x400000ULL
+#define TRIGGER_NS (100 * NSEC_PER_SEC)
+
+static char path[] = "/tmp/stallbox-test-fold.XXXXXX";
+
+/* ---- a bundle ---------------------------------------------------------------------- */
+
+static int to_file(void *ctx, const void *buf, size_t len)
+{
+	return fwrite(buf, 1, len, ctx) == len ? 0 : -EIO;
+}
+
+/* Kernel and user functions 0x100 apart; every second address of a function has an entry of
+ * its own, as frames of one function at two call sites have. */
+static const char *const kernel_names[] = { "schedule", "io_schedule", "vfs_read", "bpf_trace_run2",
+					    "bpf_prog_1234_sched_switch", "__traceiter_sched_switch" };
+static const char *const user_names[] = { "main", "work;er", "bpf_prog_of_mine", "x\ny" };
+
+#define SITES 2
+
+static void write_symbols(struct bundle_writer *w, uint32_t binary, uint64_t base,
+			  const char *const *names, size_t n)
+{
+	struct bundle_symbol s[32];
+
+	for (size_t i = 0; i < n * SITES; i++) {
+		uint64_t start = base + 0x100 * (i / SITES);
+
+		s[i] = (struct bundle_symbol){ start + 8 * (i % SITES), start, names[i / SITES], "" };
+	}
+	bundle_writer_symbols(w, binary, binary ? "symtab" : "kallsyms", s, n * SITES);
+}
+
+/* Leaf first, as digits of function numbers; a capital X is an address without a name. */
+static uint32_t put_stack(struct bundle_writer *w, uint32_t process, const char *text, int site)
+{
+	static uint64_t key;
+	uint64_t addr[32];
+	struct bundle_stack s = { addr, 0, process, process ? BUNDLE_UNWIND_FP : BUNDLE_UNWIND_KERNEL };
+
+	for (; *text; text++)
+		addr[s.n++] = (process ? TEXT : KERNEL) +
+			      (*text == 'X' ? 0x7f00 : 0x100ULL * (unsigned int)(*text - '0') + 8u * (unsigned int)site);
+	return bundle_writer_stack(w, ++key, &s);
+}
+
+struct made {
+	struct bundle_writer *w;
+	FILE *f;
+	uint64_t now;
+	uint32_t thread[4]; /* "db", "db" of another tid, "we;b", "" */
+};
+
+static void begin(struct made *m)
+{
+	static const char *const comms[] = { "db", "db", "we;b", "" };
+	struct bundle_header h = { .producer = "test", .hostname = "host",
+				   .trigger = { "t", "manual", "manual", "", "", TRIGGER_NS, 0, 0, 0 } };
+	struct bundle_mapping map = { TEXT, 0x10000, 0x1000, 1 };
+	struct bundle_process p = { .pid = 42, .comm = "db", .maps = &map, .n_maps = 1 };
+
+	m->f = fopen(path, "w");
+	assert_non_null(m->f);
+	assert_int_equal(bundle_writer_new(to_file, m->f, 1, &m->w), 0);
+	bundle_writer_header(m->w, &h);
+	assert_int_equal(bundle_writer_binary(m->w, "/usr/bin/db", "", 0, 0), 1);
+	p.id = bundle_writer_process(m->w, &p);
+	for (uint32_t i = 0; i < SB_ARRAY_SIZE(comms); i++) {
+		struct bundle_thread t = { 42 + i, p.id, comms[i], 0 };
+
+		m->thread[i] = bundle_writer_thread(m->w, &t);
+	}
+	m->now = NSEC_PER_SEC;
+}
+
+static void put_event(struct made *m, enum bundle_kind kind, int thread, uint32_t kstack,
+		      uint32_t ustack, uint64_t duration_ns)
+{
+	struct bundle_event e = { .kind = kind, .ts_ns = m->now++, .thread = m->thread[thread],
+				  .kstack = kstack, .ustack = ustack, .duration_ns = duration_ns };
+
+	assert_int_equal(bundle_writer_event(m->w, &e), 0);
+}
+
+static struct bundle *end(struct made *m)
+{
+	struct bundle_footer footer = { .symbolized = true };
+	struct bundle *b = NULL;
+
+	bundle_writer_flush(m->w);
+	write_symbols(m->w, 0, KERNEL, kernel_names, SB_ARRAY_SIZE(kernel_names));
+	write_symbols(m->w, 1, 0x1000, user_names, SB_ARRAY_SIZE(user_names));
+	assert_int_equal(bundle_writer_finish(m->w, &footer), 0);
+	bundle_writer_free(m->w);
+	assert_int_equal(fclose(m->f), 0);
+	assert_int_equal(bundle_open(path, &b, NULL), 0);
+	assert_true(bundle_damage(b)->complete);
+	return b;
+}
+
+/* ---- what came out ------------------------------------------------------------------ */
+
+/* "name;frame;...;leaf WEIGHT/COUNT" of row i. */
+static const char *line(struct fold *f, size_t i)
+{
+	static char text[4096];
+	uint32_t ids[FOLD_MAX_FRAMES], n = fold_frames(f, &f->row[i], ids, FOLD_MAX_FRAMES);
+	size_t at = 0;
+
+	for (uint32_t k = 0; k < n; k++) {
+		if (k)
+			text[at++] = ';';
+		at += escape_copy(text + at, 256, ESCAPE_FOLDED, names_get(&f->names, ids[k]));
+	}
+	snprintf(text + at, 64, " %llu/%llu", (unsigned long long)f->row[i].weight,
+		 (unsigned long long)f->row[i].count);
+	return text;
+}
+
+static void expect(struct bundle *b, const struct filter *filter, enum fold_kind kind, bool by_count,
+		   const char *const *lines)
+{
+	uint64_t weight = 0, count = 0;
+	struct fold f;
+	size_t n = 0;
+
+	assert_int_equal(fold_bundle(&f, b, filter, kind, by_count), 0);
+	assert_int_equal(fold_merge(&f), 0);
+	fold_sort(&f);
+	for (; lines[n]; n++) {
+		assert_true(n < f.n);
+		assert_string_equal(line(&f, n), lines[n]);
+		weight += f.row[n].weight;
+		count += f.row[n].count;
+	}
+	assert_int_equal(f.n, n);
+	assert_true(f.total == weight);
+	assert_true(f.events == count);
+	fold_done(&f);
+}
+
+static struct filter everything(const struct bundle *b)
+{
+	struct filter f = FILTER_INIT;
+
+	filter_start(&f, b);
+	return f;
+}
+
+/* ---- tests -------------------------------------------------------------------------- */
+
+static void test_kinds(void **state)
+{
+	static const char *const on_cpu[] = { "db;main;vfs_read 3/3", "db;vfs_read 1/1", NULL };
+	static const char *const off_cpu[] = { "db;main;vfs_read;schedule 3002/3", "we:b;io_schedule 2000/1", NULL };
+	static const char *const off_cpu_count[] = { "db;main;vfs_read;schedule 3/3", "we:b;io_schedule 1/1", NULL };
+	static const char *const reclaim[] = { "db;vfs_read 7000000/2", NULL };
+	struct made m;
+	struct bundle *b;
+	struct filter all;
+	uint32_t k_sched, k_read, u_main, k_io;
+
+	(void)state;
+	begin(&m);
+	k_sched = put_stack(m.w, 0, "02", 0); /* schedule called by vfs_read */
+	k_read = put_stack(m.w, 0, "2", 0);
+	k_io = put_stack(m.w, 0, "1", 0);
+	u_main = put_stack(m.w, 1, "0", 0);
+	for (int i = 0; i < 3; i++)
+		put_event(&m, BUNDLE_ON_CPU, i % 2, k_read, u_main, 10101010);
+	put_event(&m, BUNDLE_ON_CPU, 0, k_read, 0, 10101010);
+	/* Each one is rounded to microseconds: 1000 + 1001 + 1001. */
+	put_event(&m, BUNDLE_OFF_CPU, 0, k_sched, u_main, 1000499);
+	put_event(&m, BUNDLE_OFF_CPU, 0, k_sched, u_main, 1000500);
+	put_event(&m, BUNDLE_OFF_CPU, 1, k_sched, u_main, 1000999);
+	put_event(&m, BUNDLE_OFF_CPU, 2, k_io, 0, 2000000);
+	put_event(&m, BUNDLE_RECLAIM, 0, k_read, 0, 3 * NSEC_PER_SEC);
+	put_event(&m, BUNDLE_RECLAIM, 1, k_read, 0, 4 * NSEC_PER_SEC);
+	b = end(&m);
+	all = everything(b);
+	expect(b, &all, FOLD_ON_CPU, false, on_cpu);
+	expect(b, &all, FOLD_OFF_CPU, false, off_cpu);
+	expect(b, &all, FOLD_OFF_CPU, true, off_cpu_count);
+	expect(b, &all, FOLD_RECLAIM, false, reclaim);
+	all.comm = "we;b";
+	expect(b, &all, FOLD_OFF_CPU, false, off_cpu + 1);
+	expect(b, &all, FOLD_ON_CPU, false, (const char *const[]){ NULL });
+	bundle_close(b);
+}
+
+static void test_blocked(void **state)
+{
+	static const char *const blocked[] = { "db;main;vfs_read;schedule 2/2", "we:b;schedule 1/1", NULL };
+	struct bundle_shot_thread shot[5] = {};
+	struct made m;
+	struct bundle *b;
+	struct filter all;
+
+	(void)state;
+	begin(&m);
+	shot[0] = (struct bundle_shot_thread){ .thread = m.thread[0], .kstack = put_stack(m.w, 0, "02", 0),
+					       .ustack = put_stack(m.w, 1, "0", 0) };
+	shot[1] = shot[2] = shot[3] = shot[0];
+	shot[1].thread = m.thread[1];
+	shot[2].flags = BUNDLE_SHOT_RUNNING; /* on a CPU: not blocked, its stack is none */
+	shot[3].thread = m.thread[2];
+	shot[3].kstack = put_stack(m.w, 0, "0", 0);
+	shot[3].ustack = 0;
+	bundle_writer_stackshot(m.w, 1, 2, shot, 4, 4, 0);
+	b = end(&m);
+	all = everything(b);
+	expect(b, &all, FOLD_BLOCKED, false, blocked);
+	bundle_close(b);
+}
+
+/* Frames that read alike are one, wherever in the function they stand and whoever ran them. */
+static void test_merge(void **state)
+{
+	static const char *const lines[] = { "db;main;vfs_read 5/5", NULL };
+	struct made m;
+	struct bundle *b;
+	struct filter all;
+
+	(void)state;
+	begin(&m);
+	for (int i = 0; i < 4; i++)
+		put_event(&m, BUNDLE_ON_CPU, i % 2, put_stack(m.w, 0, "2", i % 2), put_stack(m.w, 1, "0", i / 2), 1);
+	put_event(&m, BUNDLE_ON_CPU, 0, put_stack(m.w, 0, "32", 0), put_stack(m.w, 1, "0", 0), 1);
+	b = end(&m);
+	all = everything(b);
+	expect(b, &all, FOLD_ON_CPU, false, lines);
+	bundle_close(b);
+}
+
+/* The recorder's own frames go from the leaf of a kernel stack, and from nowhere else. */
+static void test_own_frames(void **state)
+{
+	static const char *const lines[] = { "db;bpf_prog_of_mine;vfs_read;bpf_trace_run2;schedule 4/4",
+					     "db;bpf_prog_of_mine 3/3", "db 2/2", NULL };
+	struct made m;
+	struct bundle *b;
+	struct filter all;
+	uint32_t k, own, u;
+
+	(void)state;
+	begin(&m);
+	k = put_stack(m.w, 0, "435032", 0);
+	own = put_stack(m.w, 0, "435", 0);
+	u = put_stack(m.w, 1, "2", 0);
+	for (int i = 0; i < 4; i++)
+		put_event(&m, BUNDLE_ON_CPU, 0, k, u, 1);
+	for (int i = 0; i < 3; i++)
+		put_event(&m, BUNDLE_ON_CPU, 0, own, u, 1);
+	put_event(&m, BUNDLE_ON_CPU, 0, own, 0, 1);
+	put_event(&m, BUNDLE_ON_CPU, 0, 0, 0, 1); /* no stack at all */
+	b = end(&m);
+	all = everything(b);
+	expect(b, &all, FOLD_ON_CPU, false, lines);
+	bundle_close(b);
+}
+
+/* A frame is one frame, whatever its name; every thread has a name to stand under. */
+static void test_names(void **state)
+{
+	static const char *const lines[] = { "we:b;main;work:er;x\\x0ay 3/3", "[unknown];db+0x8f00;0xffffffff81007f00 2/2",
+					     NULL };
+	struct made m;
+	struct bundle *b;
+	struct filter all;
+
+	(void)state;
+	begin(&m);
+	for (int i = 0; i < 3; i++)
+		put_event(&m, BUNDLE_ON_CPU, 2, 0, put_stack(m.w, 1, "310", 0), 1);
+	for (int i = 0; i < 2; i++)
+		put_event(&m, BUNDLE_ON_CPU, 3, put_stack(m.w, 0, "X", 0), put_stack(m.w, 1, "X", 0), 1);
+	b = end(&m);
+	all = everything(b);
+	expect(b, &all, FOLD_ON_CPU, false, lines);
+	bundle_close(b);
+}
+
+/* Durations that no clock gave: no sum wraps around, and the parts still make up the whole. */
+static void test_hostile_durations(void **state)
+{
+	struct made m;
+	struct bundle *b;
+	struct filter all;
+	struct fold f;
+	uint64_t sum = 0;
+
+	(void)state;
+	begin(&m);
+	for (int i = 0; i < 1200; i++)
+		put_event(&m, BUNDLE_OFF_CPU, i % 3, put_stack(m.w, 0, i % 2 ? "0" : "2", 0), 0,
+			  UINT64_MAX - 1000 * (uint64_t)(1 + i % 5));
+	b = end(&m);
+	all = everything(b);
+	assert_int_equal(fold_bundle(&f, b, &all, FOLD_OFF_CPU, false), 0);
+	assert_int_equal(f.events, 1200);
+	assert_true(f.total == UINT64_MAX);
+	for (size_t i = 0; i < f.n; i++) {
+		assert_true(f.row[i].weight <= f.total - sum);
+		sum += f.row[i].weight;
+	}
+	assert_true(sum == f.total);
+	fold_done(&f);
+	bundle_close(b);
+}
+
+static void test_kind_names(void **state)
+{
+	static const char *const names[] = { "on-cpu", "off-cpu", "reclaim", "blocked" };
+
+	(void)state;
+	for (int i = 0; i < FOLD_KINDS; i++) {
+		enum fold_kind k = FOLD_KINDS;
+
+		assert_int_equal(fold_parse_kind(names[i], &k), 0);
+		assert_int_equal(k, i);
+		assert_string_equal(fold_kind_name(k), names[i]);
+		assert_int_equal(fold_parse_kind("", &k), -EINVAL);
+		assert_int_equal(fold_parse_kind("on-cpu ", &k), -EINVAL);
+	}
+}
+
+static int set_up(void **state)
+{
+	int fd = mkstemp(path);
+
+	(void)state;
+	if (fd < 0)
+		return -1;
+	close(fd);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	return unlink(path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_blocked),
+		cmocka_unit_test(test_merge),
+		cmocka_unit_test(test_own_frames),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_hostile_durations),
+		cmocka_unit_test(test_kind_names),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
