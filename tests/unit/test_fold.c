@@ -325,7 +325,8 @@ static void test_hostile_durations(void **state)
 
 static void test_kind_names(void **state)
 {
-	static const char *const names[] = { "on-cpu", "off-cpu", "reclaim", "blocked" };
+	static const char *const names[FOLD_KINDS] = { "on-cpu", "off-cpu", "reclaim", "blocked",
+							"lock-wait", "wakeup", "lock-hold" };
 
 	(void)state;
 	for (int i = 0; i < FOLD_KINDS; i++) {
