@@ -115,23 +115,26 @@ static bool better_name(const char *names, const struct symbol_entry *a,
 	return strcmp(x, y) < 0;
 }
 
-/* Folds the symbols at one address, [from, to), into one: best name, largest known size. */
+/* Folds the symbols at one address, [from, to), into one: best name, largest known size. An edge
+ * has no size and takes none away. */
 static struct symbol_entry merge_group(const struct symbol_builder *b, size_t from, size_t to)
 {
 	struct symbol_entry best = b->entries[from];
-	bool sized = !(best.flags & SYMBOL_OPEN), stop = best.flags & SYMBOL_STOP;
-	uint32_t len = best.len;
+	bool sized = false, stop = false;
+	uint32_t len = 0;
 
-	for (size_t i = from + 1; i < to; i++) {
+	for (size_t i = from; i < to; i++) {
 		const struct symbol_entry *e = &b->entries[i];
 		bool e_sized = !(e->flags & SYMBOL_OPEN);
 
+		stop |= (e->flags & SYMBOL_STOP) != 0;
+		if (e->flags & SYMBOL_EDGE)
+			continue;
 		if (better_name(b->names, e, &best))
 			best = *e;
 		if (e_sized > sized || (e_sized == sized && e->len > len))
 			len = e->len;
 		sized |= e_sized;
-		stop |= (e->flags & SYMBOL_STOP) != 0;
 	}
 	best.len = len;
 	best.flags = (best.flags & SYMBOL_EDGE) | (sized ? 0 : SYMBOL_OPEN) |
