@@ -9,9 +9,10 @@
 #define LINE_MAX_BYTES 1024
 #define READ_BYTES (64 << 10)
 
-/* kallsyms has no sizes: a function ends where the next symbol starts. Nothing tells the end
- * of the last one before a hole (end of a module, of a BPF program), so it gets this much. */
-#define LAST_MAX_BYTES (64u << 10)
+/* kallsyms has no sizes: a function ends where the next symbol starts, and nothing tells where
+ * the last one before a hole ends (of the text, of a module, of a BPF program). The largest
+ * function of Linux 6.18 has 20 KiB. */
+#define FUNCTION_MAX_BYTES (64u << 10)
 
 struct kallsyms {
 	struct symbol_builder b;
@@ -141,7 +142,8 @@ static int intern_module(struct kallsyms *k, const struct kallsyms_line *l, uint
 
 static int add_text(struct kallsyms *k, const struct kallsyms_line *l)
 {
-	struct symbol_entry e = { .start = l->addr, .len = UINT32_MAX, .flags = SYMBOL_OPEN };
+	struct symbol_entry e = { .start = l->addr, .len = FUNCTION_MAX_BYTES,
+				  .flags = SYMBOL_OPEN };
 	int r;
 
 	r = intern_module(k, l, &e.module);
@@ -203,11 +205,22 @@ static int add_lines(struct kallsyms *k, const char *buf, size_t len, bool last,
 	return 0;
 }
 
+/* Drops what is left of a line that did not fit into the buffer; false while it goes on. */
+static bool drop_tail(char *buf, size_t *have)
+{
+	char *nl = memchr(buf, '\n', *have);
+	size_t n = nl ? (size_t)(nl - buf) + 1 : *have;
+
+	*have -= n;
+	memmove(buf, buf + n, *have);
+	return nl != NULL;
+}
+
 static int read_all_lines(struct kallsyms *k, int fd)
 {
 	_cleanup_free_ char *buf = malloc(READ_BYTES);
+	bool last = false, in_tail = false;
 	size_t have = 0, used;
-	bool last = false;
 
 	if (!buf)
 		return -ENOMEM;
@@ -222,22 +235,19 @@ static int read_all_lines(struct kallsyms *k, int fd)
 		}
 		last = n == 0;
 		have += (size_t)n;
+		if (in_tail)
+			in_tail = !drop_tail(buf, &have);
 		r = add_lines(k, buf, have, last, &used);
 		if (r < 0)
 			return r;
 		have -= used;
 		memmove(buf, buf + used, have);
-		/* A "line" that fills the buffer is no line: forget its beginning. */
-		if (have == READ_BYTES)
+		if (have == READ_BYTES) { /* no line is that long */
 			have = 0;
+			in_tail = true;
+		}
 	}
 	return 0;
-}
-
-/* Where the next symbol belongs to somebody else, there is a hole of unknown size. */
-static void limit_last(struct symbol_builder *b)
-{
-	(void)b;
 }
 
 int symbols_load_kallsyms(const char *path, struct symbols **ret, uint64_t *ret_text_start)
@@ -258,7 +268,6 @@ int symbols_load_kallsyms(const char *path, struct symbols **ret, uint64_t *ret_
 		return r;
 	if (k.line_cnt > 0 && k.any_addr == 0)
 		return -EPERM;
-	limit_last(&k.b);
 	r = symbol_builder_finish(&k.b, ret);
 	if (r < 0)
 		return r;
