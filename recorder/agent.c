@@ -776,9 +776,6 @@ static int start(struct agent *a)
 		log_hint("create the directory, free space on it, or choose another with --spool");
 		return r;
 	}
-	r = control_open(&a->control, a->o->socket);
-	if (r < 0)
-		return log_errno(r, "cannot listen on '%s'", a->o->socket);
 	if (a->o->realtime)
 		become_realtime();
 	r = probes_open(&a->o->probes, &a->probes, error, sizeof(error));
@@ -798,6 +795,7 @@ static int start(struct agent *a)
 	a->capture_config = (struct capture_config){
 		.probes = &a->probes,
 		.series = a->series,
+		.control_fd = &a->control.fd,
 		.spool = a->o->spool,
 		.config = a->o->config,
 		.n_config = a->o->n_config,
@@ -807,6 +805,10 @@ static int start(struct agent *a)
 	r = capture_start(&a->capture_config, &a->capture);
 	if (r < 0)
 		return log_errno(r, "cannot start the freezer process");
+	/* After the processes: one that outlives us must not answer in our name. */
+	r = control_open(&a->control, a->o->socket);
+	if (r < 0)
+		return log_errno(r, "cannot listen on '%s'", a->o->socket);
 	r = open_sources(a);
 	if (r < 0)
 		return r;

@@ -485,6 +485,8 @@ int capture_start(const struct capture_config *c, struct capture_process *ret)
 		sigset_t none;
 
 		close(pair[0]);
+		if (*c->control_fd >= 0)
+			close(*c->control_fd);
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		_exit(freezer_main(c, pair[1]));

@@ -74,6 +74,7 @@ struct capture_report {
 struct capture_config {
 	const struct probes *probes;
 	const struct series *series; /* NULL: none */
+	const int *control_fd; /* the agent's socket, closed in a freezer that is started later */
 	struct spool spool;
 	const struct bundle_kv *config; /* what the header lists */
 	size_t n_config;
