@@ -16,11 +16,30 @@
 #define MAX_FILE_BYTES (8ULL << 30)
 /* .symtab of the largest debug builds is about 200 MiB. */
 #define MAX_SECTION_BYTES (512ULL << 20)
+/* Longer ones are cut; mangled C++ names of a few KiB exist. */
+#define MAX_NAME_BYTES 4095
 
 static void elf_endp(Elf **e)
 {
 	if (*e)
 		elf_end(*e);
+}
+
+/* More sections than e_shnum can say have their number in the first section header, and libelf
+ * takes memory for as many: only object files have that many. */
+static bool counts_elsewhere(int fd)
+{
+	union {
+		unsigned char ident[EI_NIDENT];
+		Elf32_Ehdr e32;
+		Elf64_Ehdr e64;
+	} h = {};
+
+	if (pread(fd, &h, sizeof(h), 0) < (ssize_t)sizeof(h.e32))
+		return false;
+	if (h.ident[EI_CLASS] == ELFCLASS32)
+		return !h.e32.e_shnum && h.e32.e_shoff;
+	return !h.e64.e_shnum && h.e64.e_shoff;
 }
 
 static int open_elf(int fd, Elf **ret)
@@ -30,7 +49,7 @@ static int open_elf(int fd, Elf **ret)
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > MAX_FILE_BYTES)
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > MAX_FILE_BYTES || counts_elsewhere(fd))
 		return -ENOEXEC;
 	if (elf_version(EV_CURRENT) == EV_NONE)
 		return -ENOSYS;
@@ -79,61 +98,99 @@ static uint64_t to_offset(const struct segments *seg, uint64_t vaddr)
 	return UINT64_MAX;
 }
 
-static Elf_Scn *find_section(Elf *e, uint32_t type, const char *name, GElf_Shdr *ret)
+static Elf_Scn *find_section(Elf *e, uint32_t type, GElf_Shdr *ret)
 {
 	Elf_Scn *scn = NULL;
-	size_t names;
 
-	if (elf_getshdrstrndx(e, &names) < 0)
-		return NULL;
 	while ((scn = elf_nextscn(e, scn))) {
-		const char *s;
-
-		if (!gelf_getshdr(scn, ret) || (type && ret->sh_type != type))
-			continue;
-		if (!name)
-			return scn;
-		s = elf_strptr(e, names, ret->sh_name);
-		if (s && !strcmp(s, name))
+		if (gelf_getshdr(scn, ret) && ret->sh_type == type)
 			return scn;
 	}
 	return NULL;
 }
 
+/* The bytes of a section as they are in the file: libelf would unpack a compressed one to
+ * whatever size it claims. */
+static Elf_Data *plain_data(Elf_Scn *scn)
+{
+	GElf_Shdr sh;
+
+	if (!scn || !gelf_getshdr(scn, &sh) || (sh.sh_flags & SHF_COMPRESSED) ||
+	    sh.sh_size > MAX_SECTION_BYTES)
+		return NULL;
+	return elf_getdata(scn, NULL);
+}
+
+/* A name of the string table and its length; NULL when it has none or no end. Not
+ * elf_strptr(), which looks for the end of each name from the end of the table. */
+static const char *name_at(const Elf_Data *names, uint64_t at, size_t *ret_len)
+{
+	const char *s = names->d_buf;
+	size_t room;
+
+	if (!s || at >= names->d_size || !s[at])
+		return NULL;
+	room = names->d_size - at;
+	*ret_len = strnlen(s + at, SB_MIN(room, (size_t)MAX_NAME_BYTES));
+	return *ret_len < room ? s + at : NULL;
+}
+
+/* A function without a size, as assemblers leave it, ends with its section if nothing else
+ * begins before. .dynsym does not say what else there is. */
+static uint64_t room_in_section(Elf *e, const GElf_Shdr *table, const GElf_Sym *sym)
+{
+	Elf_Scn *scn = sym->st_shndx < SHN_LORESERVE ? elf_getscn(e, sym->st_shndx) : NULL;
+	GElf_Shdr sh;
+
+	if (table->sh_type != SHT_SYMTAB || !scn || !gelf_getshdr(scn, &sh) || sym->st_value < sh.sh_addr ||
+	    sym->st_value - sh.sh_addr >= sh.sh_size)
+		return 0;
+	return sh.sh_size - (sym->st_value - sh.sh_addr);
+}
+
+static bool is_function(const GElf_Sym *sym)
+{
+	int type = GELF_ST_TYPE(sym->st_info);
+
+	return (type == STT_FUNC || type == STT_GNU_IFUNC) && sym->st_shndx != SHN_UNDEF;
+}
+
+static int add_symbol(const GElf_Sym *sym, uint64_t size, const Elf_Data *names,
+		      const struct segments *seg, struct symbol_builder *b)
+{
+	struct symbol_entry entry = { .start = to_offset(seg, sym->st_value) };
+	size_t len;
+	const char *name = name_at(names, sym->st_name, &len);
+	int r;
+
+	if (!name || entry.start == UINT64_MAX)
+		return 0;
+	entry.len = (uint32_t)SB_MIN(size, (uint64_t)UINT32_MAX);
+	entry.flags = sym->st_size ? 0 : SYMBOL_OPEN;
+	entry.rank = symbol_rank_underscores(name) +
+		     (GELF_ST_BIND(sym->st_info) == STB_GLOBAL ? 4 : 0);
+	r = symbol_builder_name(b, name, len, &entry.name);
+	return r < 0 ? r : symbol_builder_add(b, &entry);
+}
+
 static int add_symbols(Elf *e, Elf_Scn *scn, const GElf_Shdr *sh, const struct segments *seg,
 		       struct symbol_builder *b)
 {
-	Elf_Data *d;
+	Elf_Data *d = plain_data(scn), *names = plain_data(elf_getscn(e, sh->sh_link));
 	size_t n;
 
-	if (!sh->sh_entsize || sh->sh_size > MAX_SECTION_BYTES)
-		return -ENODATA;
-	d = elf_getdata(scn, NULL);
-	if (!d)
+	if (!sh->sh_entsize || !d || !names)
 		return -ENODATA;
 	n = sh->sh_size / sh->sh_entsize;
 	for (size_t i = 0; i < n && i < INT_MAX; i++) {
-		struct symbol_entry entry = {};
-		const char *name;
 		GElf_Sym sym;
 		int r;
 
 		if (!gelf_getsym(d, (int)i, &sym))
 			break;
-		if ((GELF_ST_TYPE(sym.st_info) != STT_FUNC &&
-		     GELF_ST_TYPE(sym.st_info) != STT_GNU_IFUNC) || sym.st_shndx == SHN_UNDEF)
+		if (!is_function(&sym))
 			continue;
-		name = elf_strptr(e, sh->sh_link, sym.st_name);
-		entry.start = to_offset(seg, sym.st_value);
-		if (!name || !*name || entry.start == UINT64_MAX)
-			continue;
-		entry.len = (uint32_t)SB_MIN(sym.st_size, (uint64_t)UINT32_MAX);
-		entry.flags = sym.st_size ? 0 : SYMBOL_OPEN;
-		entry.rank = symbol_rank_underscores(name) +
-			     (GELF_ST_BIND(sym.st_info) == STB_GLOBAL ? 4 : 0);
-		r = symbol_builder_name(b, name, strlen(name), &entry.name);
-		if (r == 0)
-			r = symbol_builder_add(b, &entry);
+		r = add_symbol(&sym, sym.st_size ? sym.st_size : room_in_section(e, sh, &sym), names, seg, b);
 		if (r < 0)
 			return r;
 	}
@@ -144,7 +201,7 @@ static int load_table(Elf *e, const struct segments *seg, uint32_t type, struct 
 {
 	struct symbol_builder b = {};
 	GElf_Shdr sh;
-	Elf_Scn *scn = find_section(e, type, NULL, &sh);
+	Elf_Scn *scn = find_section(e, type, &sh);
 	int r = scn ? add_symbols(e, scn, &sh, seg, &b) : -ENODATA;
 
 	if (r == 0)

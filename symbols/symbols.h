@@ -27,7 +27,7 @@ struct symbol {
 int symbols_load_kallsyms(const char *path, struct symbols **ret, uint64_t *ret_text_start);
 
 /* Function symbols of an ELF file open at fd (not closed), .symtab, else .dynsym, keyed
- * by file offset. Follows .gnu_debuglink below /usr/lib/debug when debug_root is not NULL.
+ * by file offset. Takes detached symbols from debug_root/.build-id when that is not NULL.
  * ret_source: "symtab" or "dynsym". -ENOEXEC: not ELF; -ENODATA: no symbols. */
 int symbols_load_elf(int fd, const char *debug_root, struct symbols **ret, const char **ret_source);
 
