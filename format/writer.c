@@ -387,7 +387,7 @@ uint32_t bundle_writer_binary(struct bundle_writer *w, const char *path, const v
 	Stallbox__V1__Binary m = STALLBOX__V1__BINARY__INIT, *list[1] = { &m };
 	Stallbox__V1__BinaryTable t = STALLBOX__V1__BINARY_TABLE__INIT;
 	Stallbox__V1__Chunk c = CHUNK_OF(binaries, BINARIES, &t);
-	uint32_t id = (uint32_t)map64_get(&w->binaries, key);
+	uint32_t id = build_id_len ? (uint32_t)map64_get(&w->binaries, key) : 0;
 	uint8_t copy[64];
 
 	if (id || w->error)

@@ -44,6 +44,7 @@ uint32_t bundle_writer_thread(struct bundle_writer *w, const struct bundle_threa
 uint32_t bundle_writer_stack(struct bundle_writer *w, uint64_t key, const struct bundle_stack *s);
 /* The id of a stack already written, or 0. */
 uint32_t bundle_writer_find_stack(const struct bundle_writer *w, uint64_t key);
+/* Equal paths and build-ids are one binary; without a build-id each call makes another one. */
 uint32_t bundle_writer_binary(struct bundle_writer *w, const char *path, const void *build_id,
 			      size_t build_id_len, uint32_t kind);
 

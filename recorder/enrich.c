@@ -46,6 +46,8 @@ static bool name_kernel(struct freeze *f)
 
 struct binary {
 	char path[256];
+	uint64_t dev, ino;
+	bool deleted;
 	uint32_t id;
 	int fd; /* of the first process that maps it; -1: not readable */
 	struct map64 offsets; /* file offsets in use, + 1 */
@@ -58,14 +60,21 @@ struct user_pass {
 	struct process_map *maps; /* scratch */
 };
 
+/* Containers have different files of one path, and an upgrade leaves a deleted one behind. */
+static bool same_file(const struct binary *b, const struct process_map *m)
+{
+	return b->ino == m->ino && b->dev == m->dev && b->deleted == m->deleted && !strcmp(b->path, m->path);
+}
+
 static struct binary *binary_of(struct user_pass *u, uint32_t pid, const struct process_map *m)
 {
+	char path[sizeof(m->path) + 16];
 	uint8_t build_id[32];
 	struct binary *b;
 	int len = 0;
 
 	for (size_t i = 0; i < u->n; i++) {
-		if (!strcmp(u->binary[i].path, m->path))
+		if (same_file(&u->binary[i], m))
 			return &u->binary[i];
 	}
 	if (u->n == u->cap) {
@@ -78,12 +87,15 @@ static struct binary *binary_of(struct user_pass *u, uint32_t pid, const struct 
 		u->cap = cap;
 	}
 	b = &u->binary[u->n++];
-	memset(b, 0, sizeof(*b));
-	snprintf(b->path, sizeof(b->path), "%s", m->path);
-	b->fd = m->path[0] == '/' ? process_open_file(pid, m->path) : -1;
+	*b = (struct binary){ .dev = m->dev, .ino = m->ino, .deleted = m->deleted, .fd = -1 };
+	memcpy(b->path, m->path, sizeof(b->path));
+	/* What a deleted one's path leads to now is another file. */
+	if (m->path[0] == '/' && !m->deleted)
+		b->fd = process_open_file(pid, m->path);
 	if (b->fd >= 0)
 		len = elf_build_id(b->fd, build_id, sizeof(build_id));
-	b->id = bundle_writer_binary(u->f->w, m->path, build_id, len > 0 ? (size_t)len : 0,
+	snprintf(path, sizeof(path), "%s%s", m->path, m->deleted ? " (deleted)" : "");
+	b->id = bundle_writer_binary(u->f->w, path, build_id, len > 0 ? (size_t)len : 0,
 				     !strcmp(m->path, "[vdso]") ? 1 : 0);
 	return b;
 }

@@ -13,15 +13,17 @@
 
 #include "symbols/symbols.h"
 
-/* "\012" back to a newline, as seq_file wrote it. */
+/* Longer than a line with any path that fits. */
+#define LINE_MAX_BYTES 2048
+
+/* "\012" back to a newline: the kernel writes nothing else in octal. */
 static void unescape(char *s)
 {
 	char *to = s;
 
 	for (; *s; s++) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
-		    s[3] >= '0' && s[3] <= '7') {
-			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+		if (!strncmp(s, "\\012", 4)) {
+			*to++ = '\n';
 			s += 3;
 		} else {
 			*to++ = *s;
@@ -30,37 +32,71 @@ static void unescape(char *s)
 	*to = '\0';
 }
 
+/* The name of a mapping, without the newline; path is what is left of its line. */
+static void take_path(char *path, struct process_map *m)
+{
+	static const char deleted[] = " (deleted)";
+	size_t n = strlen(path), d = strlen(deleted);
+
+	if (n > d && !strcmp(path + n - d, deleted)) {
+		m->deleted = true;
+		path[n - d] = '\0';
+	}
+	unescape(path);
+	n = strlen(path);
+	/* Cut, it would be the name of another file. */
+	memcpy(m->path, "[path too long]", sizeof("[path too long]"));
+	if (n < sizeof(m->path))
+		memcpy(m->path, path, n + 1);
+	if (!n)
+		strcpy(m->path, "[anon]");
+}
+
 /* One line of /proc/PID/maps, proc(5); false when it is not an executable mapping. */
 static bool parse_line(char *line, struct process_map *m)
 {
-	static const char deleted[] = " (deleted)";
-	unsigned long long start, end, pgoff;
+	unsigned long long start, end, pgoff, ino;
+	unsigned int major, minor;
 	char perms[5];
 	int at = 0;
-	size_t n;
 
-	if (sscanf(line, "%llx-%llx %4s %llx %*s %*s %n", &start, &end, perms, &pgoff, &at) < 4 ||
-	    perms[2] != 'x' || end <= start)
+	if (sscanf(line, "%llx-%llx %4s %llx %x:%x %llu%n", &start, &end, perms, &pgoff, &major, &minor, &ino,
+		   &at) < 7 || strlen(perms) != 4 || perms[2] != 'x' || end <= start)
 		return false;
-	memset(m, 0, sizeof(*m));
-	m->start = start;
-	m->len = end - start;
-	m->pgoff = pgoff;
+	*m = (struct process_map){ .start = start, .len = end - start, .pgoff = pgoff,
+				   .dev = (uint64_t)major << 32 | minor, .ino = ino };
+	line += at;
 	line[strcspn(line, "\n")] = '\0';
-	n = at ? strlen(line + at) : 0;
-	if (n > sizeof(deleted) && !strcmp(line + at + n - strlen(deleted), deleted)) {
-		m->deleted = true;
-		line[(size_t)at + n - strlen(deleted)] = '\0';
-	}
-	snprintf(m->path, sizeof(m->path), "%s", n ? line + at : "[anon]");
-	unescape(m->path);
+	take_path(line + strspn(line, " "), m);
 	return true;
+}
+
+static void skip_line(FILE *f)
+{
+	int c;
+
+	do
+		c = getc(f);
+	while (c != EOF && c != '\n');
+}
+
+bool process_maps_next(FILE *f, struct process_map *ret)
+{
+	char line[LINE_MAX_BYTES];
+
+	while (fgets(line, sizeof(line), f)) {
+		if (!strchr(line, '\n'))
+			skip_line(f);
+		if (parse_line(line, ret))
+			return true;
+	}
+	return false;
 }
 
 /* The child's part. Exit code: an errno. */
 static int send_maps(uint32_t pid, int out_fd, size_t max)
 {
-	char path[64], line[5000];
+	char path[64];
 	struct process_map m;
 	FILE *f;
 
@@ -68,9 +104,7 @@ static int send_maps(uint32_t pid, int out_fd, size_t max)
 	f = fopen(path, "re");
 	if (!f)
 		return errno;
-	while (max && fgets(line, sizeof(line), f)) {
-		if (!parse_line(line, &m))
-			continue;
+	while (max && process_maps_next(f, &m)) {
 		if (write(out_fd, &m, sizeof(m)) != sizeof(m))
 			return EIO;
 		max--;

@@ -10,6 +10,8 @@
 #ifndef SB_SYMBOLS_SYMBOLS_H
 #define SB_SYMBOLS_SYMBOLS_H
 
+#include <stdio.h>
+
 #include "format/base.h"
 
 #define SYMBOLS_MAX_ENTRIES 4000000u
@@ -47,9 +49,14 @@ static inline void symbols_freep(struct symbols **s)
 /* One executable mapping of a process. */
 struct process_map {
 	uint64_t start, len, pgoff;
-	char path[256]; /* as the process sees it; "[vdso]", "[anon]" */
+	uint64_t dev, ino; /* the file, whatever its name is now; dev: major << 32 | minor */
+	char path[256];	   /* as the process sees it; "[vdso]", "[anon]", "[path too long]" */
 	bool deleted;
 };
+
+/* The next executable mapping of a text as /proc/PID/maps has it; false at its end. Lines that
+ * are none are passed over. */
+bool process_maps_next(FILE *f, struct process_map *ret);
 
 /*
  * Reads the executable mappings of a process through a sacrificial child, because
