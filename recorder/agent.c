@@ -537,6 +537,7 @@ static void request_freeze(struct agent *a, struct control_client *c, const char
 static void serve(struct agent *a, struct control_client *c)
 {
 	static char text[32768];
+	const char *reason;
 	int r = control_read(c);
 
 	if (r == 0)
@@ -547,17 +548,22 @@ static void serve(struct agent *a, struct control_client *c)
 	}
 	a->v.env_now_ns = sb_monotonic_ns();
 	a->v.cooldown_end_ns = a->cooldown_end_ns;
-	if (!strcmp(c->line, "status")) {
+	switch (control_parse(c->line, &reason)) {
+	case CONTROL_STATUS:
 		status_text(&a->v, a->o, &a->probes, text, sizeof(text));
 		control_answer(c, text);
-	} else if (!strcmp(c->line, "status-json")) {
+		break;
+	case CONTROL_STATUS_JSON:
 		status_json(&a->v, a->o, &a->probes, text, sizeof(text));
 		control_answer(c, text);
-	} else if (!strncmp(c->line, "freeze-wait", 11) && (!c->line[11] || c->line[11] == ' ')) {
-		request_freeze(a, c, c->line[11] ? c->line + 12 : "", true);
-	} else if (!strncmp(c->line, "freeze", 6) && (!c->line[6] || c->line[6] == ' ')) {
-		request_freeze(a, c, c->line[6] ? c->line + 7 : "", false);
-	} else {
+		break;
+	case CONTROL_FREEZE:
+		request_freeze(a, c, reason, false);
+		break;
+	case CONTROL_FREEZE_WAIT:
+		request_freeze(a, c, reason, true);
+		break;
+	default:
 		control_answer(c, "error 2 unknown request, expected status, status-json, freeze "
 				  "or freeze-wait\n");
 	}

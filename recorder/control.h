@@ -15,6 +15,11 @@
 #define CONTROL_CLIENTS 8
 #define CONTROL_LINE 512
 
+enum control_verb { CONTROL_UNKNOWN, CONTROL_STATUS, CONTROL_STATUS_JSON, CONTROL_FREEZE, CONTROL_FREEZE_WAIT };
+
+/* What a request line asks for; *ret_reason: the rest of a freeze's line, else "". */
+enum control_verb control_parse(const char *line, const char **ret_reason);
+
 struct control_client {
 	int fd; /* -1: free */
 	size_t len;
@@ -30,12 +35,13 @@ struct control {
 	struct control_client client[CONTROL_CLIENTS];
 };
 
-/* -EADDRINUSE: an agent answers there already. */
+/* -EADDRINUSE: an agent answers there already. -EEXIST: the path is no socket. */
 int control_open(struct control *c, const char *path);
 void control_close(struct control *c);
 /* Takes one connection; the slot or NULL. */
 struct control_client *control_accept(struct control *c, uint64_t now_ns);
-/* 1: a whole line is in client->line, 0: not yet, negative: close it. */
+/* 1: a whole line is in client->line, 0: not yet, negative: close it. What a waiting client
+ * sends is dropped. */
 int control_read(struct control_client *c);
 /* Answers and closes; never blocks: what a client does not take is dropped. */
 void control_answer(struct control_client *c, const char *text);
