@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 4u
+#define SB_LAYOUT_VERSION 5u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -68,6 +68,7 @@ struct sb_scan {
 	__u32 count, tid; /* tid: of the oldest */
 	__u64 oldest_ns;
 };
+enum sb_scanner { SB_SCAN_SAMPLER = 0, SB_SCAN_TIMER = 1, SB_SCANNERS = 2 };
 
 /* Per CPU; an element of the mmapable map `cpus`, a whole number of pages. */
 struct sb_cpu {
@@ -84,12 +85,12 @@ struct sb_cpu {
 	__u64 pad0[3];
 	__u64 recorded[16]; /* by enum sb_kind, SB_KIND_SLOTS */
 	__u64 lost[SB_LOST_COUNT];
-	struct sb_scan scan; /* a late CPU and the next one may scan at the same time */
+	struct sb_scan scan[SB_SCANNERS]; /* a late CPU and the next one may scan at the same time */
 	__u64 system_ns; /* sampled time in the kernel */
 	__u64 spin_lock;	   /* contended spinning lock being waited for, and since when */
 	__u64 spin_since_ns;
 	__u32 spin_flags, spin_count;
-	__u64 pad1[10];
+	__u64 pad1[8];
 	struct sb_bank bank[SB_BANKS];
 	__u64 pad2[432];
 };

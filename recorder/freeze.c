@@ -397,6 +397,7 @@ static int write_record(const struct sb_rec *r, void *ctx)
 		}
 	}
 	fill_by_kind(f, r, &e);
+	f->newest_ns = SB_MAX(f->newest_ns, e.ts_ns);
 	return bundle_writer_event(f->w, &e);
 }
 
