@@ -51,6 +51,7 @@ enum sb_lost {
 	SB_LOST_SPAN_UNSTARTED = 6, /* reclaim end without a begin (or evicted) */
 	SB_LOST_TRUNCATED_K = 7,  /* kernel stacks cut at SB_KFRAMES */
 	SB_LOST_TRUNCATED_U = 8,  /* user stacks cut at SB_UFRAMES */
+	SB_LOST_SHORT_SPANS = 10, /* short reclaim spans that weights stand for */
 	SB_LOST_BUDGET = 9, /* wakeups, short lock waits, block I/O beyond the per-CPU budget */
 	SB_LOST_COUNT = 16,
 };
@@ -82,7 +83,8 @@ struct sb_cpu {
 	__u64 ust_captured;
 	__u64 was_idle; /* since the last tick: the gap before the next one says nothing */
 	__u64 other_window, other_tokens; /* token bucket: wakeups, lock waits under 10 ms, block I/O */
-	__u64 pad0[3];
+	__u64 reclaim_window, reclaim_tokens; /* token bucket: short reclaim spans */
+	__u64 reclaim_skipped; /* short spans since the last one recorded */
 	__u64 recorded[16]; /* by enum sb_kind, SB_KIND_SLOTS */
 	__u64 lost[SB_LOST_COUNT];
 	struct sb_scan scan[SB_SCANNERS]; /* a late CPU and the next one may scan at the same time */
@@ -161,7 +163,7 @@ struct sb_config {
 	__u64 lock_threshold_ns;   /* waits for and holds of locks */
 	__u64 waker_threshold_ns;  /* D-state waits whose waker is recorded */
 	__u64 syscall_threshold_ns;
-	__u64 softirq_threshold_ns;
+	__u64 irq_threshold_ns;	   /* softirq delays and handlers, hardirq handlers */
 	__u64 io_threshold_ns;
 	__u64 sample_period_ns;
 	__u32 cpus;	      /* possible CPUs */
@@ -169,6 +171,8 @@ struct sb_config {
 	__u32 ust_budget;     /* user stacks at switch-out per CPU and 1.05 ms */
 	__u32 short_budget;   /* blocks under 10 ms per CPU and 8.4 ms */
 	__u32 other_budget;   /* wakeups, short lock waits, block I/O per CPU and 8.4 ms */
+	__u32 reclaim_budget; /* reclaim spans under offcpu_threshold_ns per CPU and 1.07 s */
+	__u32 pad;
 	__u32 cgroup_v1_memory; /* 1: the cgroup of a task is that of the v1 memory controller */
 };
 

@@ -69,6 +69,8 @@ static const struct {
 	{ "softirq_raised", "softirq_raise", "softirq delays", false },
 	{ "softirq_entered", "softirq_entry", "softirq delays", false },
 	{ "softirq_exited", "softirq_exit", "softirq delays", false },
+	{ "hardirq_entered", "irq_handler_entry", "long hardirqs", false },
+	{ "hardirq_exited", "irq_handler_exit", "long hardirqs", false },
 	{ "process_fork", "sched_process_fork", "births of threads", false },
 	{ "process_exec", "sched_process_exec", "exec times", false },
 	{ "process_exit", "sched_process_exit", "exit times", false },
@@ -108,6 +110,8 @@ static const struct {
 	{ "softirq_raised", 1u << SB_KTRIG_SOFTIRQ_DELAY },
 	{ "softirq_entered", 1u << SB_KTRIG_SOFTIRQ_DELAY },
 	{ "softirq_exited", 1u << SB_KTRIG_SOFTIRQ_DELAY },
+	{ "hardirq_entered", 0 },
+	{ "hardirq_exited", 0 },
 };
 
 static bool is_escalated(const char *program)
@@ -861,7 +865,7 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 		.lock_threshold_ns = o->offcpu_threshold_ns,
 		.waker_threshold_ns = 10 * NSEC_PER_MSEC,
 		.syscall_threshold_ns = 100 * NSEC_PER_MSEC,
-		.softirq_threshold_ns = 5 * NSEC_PER_MSEC,
+		.irq_threshold_ns = o->irq_threshold_ns,
 		.io_threshold_ns = 10 * NSEC_PER_MSEC,
 		.sample_period_ns = NSEC_PER_SEC / o->sample_hz,
 		.cpus = (uint32_t)cpus,
@@ -869,6 +873,7 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 		.ust_budget = 8,
 		.short_budget = 16,
 		.other_budget = 32,
+		.reclaim_budget = 1024,
 		.cgroup_v1_memory = cgroup_v1_memory(),
 	};
 	elf = v3 ? stallbox_v3__elf_bytes(&elf_len) : stallbox_v2__elf_bytes(&elf_len);

@@ -159,7 +159,7 @@ int cmd_events(int argc, char **argv)
 	snprintf(words, sizeof(words), "%s", kind ? kind : "");
 	if (add_kinds(&l, words, &kind) < 0)
 		return opt_usage(&command, "unknown kind '%s', expected on-cpu, off-cpu, reclaim, lock-wait, wakeup, "
-				 "lock-hold, syscall, softirq, block-io, oom or slab", kind);
+				 "lock-hold, syscall, softirq, block-io, oom, slab or hardirq", kind);
 	r = open_operand(&command, argc, argv, first, &b);
 	if (r >= 0)
 		return r;

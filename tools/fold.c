@@ -98,7 +98,7 @@ static uint64_t in_all(const struct bundle_event *e)
 static int fold_event(const struct bundle_event *e, void *ctx)
 {
 	struct fold *f = ctx;
-	uint64_t weight = 1;
+	uint64_t weight = e->weight > 1 ? e->weight : 1;
 
 	if (e->kind != kinds[f->kind].event || !filter_event(f->filter, f->b, e))
 		return 0;

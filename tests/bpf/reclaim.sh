@@ -17,11 +17,19 @@ events=(mm_vmscan_memcg_reclaim_begin mm_vmscan_memcg_reclaim_end mm_vmscan_dire
 	mm_vmscan_direct_reclaim_end mm_vmscan_lru_shrink_inactive mm_vmscan_lru_isolate mm_vmscan_throttled
 	mm_shrink_slab_end)
 echo 65536 >"$LOG/buffer_size_kb"
-for e in "${events[@]}"; do
-	[ -d "$LOG/events/vmscan/$e" ] || continue # one that this kernel lacks
-	echo 'comm == "reclaim_count"' >"$LOG/events/vmscan/$e/filter"
-	echo 1 >"$LOG/events/vmscan/$e/enable"
-done
+log_events() { # COMM EVENT...
+	local comm=$1 e
+	shift
+	echo 0 >"$LOG/events/vmscan/enable"
+	echo >"$LOG/trace"
+	for e in "$@"; do
+		[ -d "$LOG/events/vmscan/$e" ] || continue # one that this kernel lacks
+		echo "comm == \"$comm\"" >"$LOG/events/vmscan/$e/filter"
+		echo 1 >"$LOG/events/vmscan/$e/enable"
+	done
+	echo 1 >"$LOG/tracing_on"
+}
+log_events reclaim_count "${events[@]}"
 start_agent --post 1s --trigger 'kernel:reclaim>60s' || { fail "agent starts"; finish; }
 "$WORKLOADS/reclaim_count" 96 32 "$DISK" >"$TEST_TMP/count.out" 2>&1
 rc=$?
@@ -31,7 +39,8 @@ if [ $rc = 77 ]; then
 	finish
 fi
 ok "a freeze gives a bundle" freeze
-is "tracefs lost nothing" "$(cat "$LOG"/per_cpu/cpu*/stats | awk '/^overrun:|^dropped events:/ {n += $NF} END {print n + 0}')" 0
+log_lost() { cat "$LOG"/per_cpu/cpu*/stats | awk '/^overrun:|^dropped events:/ {n += $NF} END {print n + 0}'; }
+is "tracefs lost nothing" "$(log_lost)" 0
 # A line a span: reclaimed scanned taken activated ref_keep dirty writeback slab_freed throttled_us priority
 awk '
 function value(name) { return match($0, "[ ]" name "=[-0-9]+") ? substr($0, RSTART + length(name) + 2, RLENGTH - length(name) - 2) + 0 : 0 }
@@ -56,4 +65,22 @@ is "as many spans as tracefs logged" "$(wc -l <"$TEST_TMP/ours")" "$(wc -l <"$TE
 is "each with exactly its counts" "$(diff "$TEST_TMP/ours" "$TEST_TMP/log" | head -n 5)" ""
 is "all of them memcg reclaim" "$(jq -r .reclaim "$TEST_TMP/spans.json" | sort -u)" memcg
 ok "the collapsed reclaim stacks name the charge" bash -c "'$STALLBOX' fold --kind reclaim --comm reclaim_count '$BUNDLE' | grep -qE 'try_(to_free_mem_cgroup_pages|charge)'"
+stop_agent
+
+# A storm: short spans are sampled, and what is left out is counted.
+storm=(--limit 256 --file-threads 64 --anon-threads 16)
+[ -z "${STALLBOX_IN_VM:-}" ] || storm=(--limit 512 --file-threads 32 --anon-threads 8 --file-percent 85 --anon-percent 40)
+MEMORY=64M start_agent --post 1s --trigger 'kernel:reclaim>60s' || { fail "agent starts"; finish; }
+log_events reclaim_storm mm_vmscan_memcg_reclaim_end mm_vmscan_direct_reclaim_end
+"$WORKLOADS/reclaim_storm" "${storm[@]}" --seconds 3 --dir "$DISK" >"$TEST_TMP/storm" 2>&1
+echo 0 >"$LOG/tracing_on"
+ok "a storm is frozen" freeze
+is "tracefs lost nothing of it" "$(log_lost)" 0
+produced=$(grep -c '_reclaim_end:' "$LOG/trace")
+events --kind reclaim --comm reclaim_storm --no-stacks "$BUNDLE" | jq -s '[length, (map(.weight) | add)] | .[]' >"$TEST_TMP/storm.n"
+{ read -r recorded; read -r stands_for; } <"$TEST_TMP/storm.n"
+lost=$("$STALLBOX" info --json "$BUNDLE" | jq '[.losses[] | select(.kind == "reclaim") | .count] | add // 0')
+echo "# $produced spans, $recorded recorded, which stand for $stands_for, $lost not recorded"
+is "recorded and lost are what happened" $((recorded + lost)) "$produced"
+between "the weights of those recorded stand for the others" "$stands_for" "$recorded" "$produced"
 finish

@@ -189,6 +189,8 @@ static void one_of_each(struct bundle_writer *w, const uint32_t *t)
 		{ .kind = BUNDLE_OOM, .peer = t[3] },
 		{ .kind = BUNDLE_SLAB, .duration_ns = 7000000, .slab_freed = 12, .nr_scanned = 34,
 		  .name = bundle_writer_string(w, "sb-ext4:vda1") },
+		{ .kind = BUNDLE_HARDIRQ, .duration_ns = 6000000, .detail = 27,
+		  .name = bundle_writer_string(w, "virtio0-input") },
 	};
 
 	for (size_t i = 0; i < SB_ARRAY_SIZE(e); i++) {
