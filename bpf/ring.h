@@ -214,8 +214,9 @@ struct sb_task_detail {
 	/* the system call its samples were in */
 	__u64 call, call_since_ns;
 	__u32 call_samples, call_told;
+	__u64 call_nvcsw; /* of the task at the first of them */
 	/* escalated: the system call it is in, the mmap_lock it holds */
-	__u64 syscall_since_ns, syscall_cpu_ns, pad3;
+	__u64 syscall_since_ns, syscall_cpu_ns;
 	__u32 syscall_nr, hold_flags;
 	__u64 hold_since_ns, hold_lock, hold_cpu_ns;
 	__u32 hold_nvcsw, hold_nivcsw;

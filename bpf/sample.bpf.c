@@ -94,20 +94,24 @@ static __always_inline void scan_all(__u64 now)
 		judge_window(now);
 }
 
-/* Samples of one thread in one call site, one after the other: a system call that keeps the
+/* Samples of one thread in one call site, one after the other and no sleep between: a system call that keeps the
  * CPU, found without a hook in every call. Told once, when it passes the threshold. */
 static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, __u64 now)
 {
 	struct sb_task_detail *d;
 	struct sb_syscall *p;
 	struct sb_scratch *s;
-	__u64 duration, before;
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u64 duration, before, nvcsw;
 
 	d = call ? sb_detail_of(id) : sb_detail_peek(id);
 	if (!d)
 		return;
-	if (d->call != call || !call) {
+	/* Whoever slept may have left the call and come back. */
+	nvcsw = BPF_CORE_READ(task, nvcsw);
+	if (d->call != call || !call || d->call_nvcsw != nvcsw) {
 		d->call = call;
+		d->call_nvcsw = nvcsw;
 		d->call_since_ns = now;
 		d->call_samples = 0;
 		d->call_told = 0;
@@ -117,7 +121,7 @@ static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, 
 	duration = now - d->call_since_ns;
 	before = duration - cfg.sample_period_ns;
 	if (control.watch & (1u << SB_KTRIG_SYSCALL))
-		sb_fire_crossed(SB_KTRIG_SYSCALL, before, duration, bpf_get_current_task());
+		sb_fire_crossed(SB_KTRIG_SYSCALL, before, duration, (__u64)task);
 	if (d->call_told || duration < cfg.syscall_threshold_ns)
 		return;
 	d->call_told = 1;
@@ -125,7 +129,7 @@ static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, 
 	if (!s)
 		return;
 	p = (void *)s->payload;
-	sb_syscall_fill(p, SB_CALL_NR(call) - 1, (void *)bpf_get_current_task());
+	sb_syscall_fill(p, SB_CALL_NR(call) - 1, task);
 	p->duration_ns = duration;
 	p->cpu_ns = d->call_samples * cfg.sample_period_ns;
 	p->flags = SB_SYSCALL_OPEN | SB_SYSCALL_SAMPLED;

@@ -28,6 +28,8 @@ static const struct setting {
 	  NSEC_PER_SEC, "shorter off-CPU blocks are not recorded (default 1ms)" },
 	{ "Recorder", "IrqThreshold", "irq-threshold", "TIME", T_DURATION, AT(irq_threshold_ns), 1,
 	  NSEC_PER_SEC, "escalated: shorter softirq delays, softirqs and hardirqs are not recorded (default 5ms)" },
+	{ "Recorder", "SyscallThreshold", "syscall-threshold", "TIME", T_DURATION, AT(syscall_threshold_ns), 1000000,
+	  60 * NSEC_PER_SEC, "shorter system calls are not recorded (default 100ms)" },
 	{ "Recorder", "Frequency", "frequency", "HZ", T_NUMBER, AT(frequency), 1, 999,
 	  "on-CPU samples per second and CPU (default 99)" },
 	{ "Recorder", "PostWindow", "post", "TIME", T_DURATION, AT(post_ns), 0, 600 * NSEC_PER_SEC,
@@ -292,6 +294,7 @@ static void set_defaults(struct options *o)
 	o->spool.max_use_bytes = 1ULL << 30;
 	o->threshold_ns = NSEC_PER_MSEC;
 	o->irq_threshold_ns = 5 * NSEC_PER_MSEC;
+	o->syscall_threshold_ns = 100 * NSEC_PER_MSEC;
 	o->frequency = 99;
 	/* Long enough to see a stall end; the events after it are seldom the cause. */
 	o->post_ns = 15 * NSEC_PER_SEC;
@@ -442,6 +445,7 @@ int options_read(struct options *o, int argc, char **argv)
 		.memory_bytes = o->memory_bytes,
 		.offcpu_threshold_ns = o->threshold_ns,
 		.irq_threshold_ns = o->irq_threshold_ns,
+		.syscall_threshold_ns = o->syscall_threshold_ns,
 		.sample_hz = (uint32_t)o->frequency,
 		.bpffs = o->bpffs,
 		.pin = o->pin,

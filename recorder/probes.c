@@ -864,7 +864,7 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 		.offcpu_threshold_ns = o->offcpu_threshold_ns,
 		.lock_threshold_ns = o->offcpu_threshold_ns,
 		.waker_threshold_ns = 10 * NSEC_PER_MSEC,
-		.syscall_threshold_ns = 100 * NSEC_PER_MSEC,
+		.syscall_threshold_ns = o->syscall_threshold_ns,
 		.irq_threshold_ns = o->irq_threshold_ns,
 		.io_threshold_ns = 10 * NSEC_PER_MSEC,
 		.sample_period_ns = NSEC_PER_SEC / o->sample_hz,
