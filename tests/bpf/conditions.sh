@@ -59,8 +59,11 @@ condition wait 'kernel:mmap-lock-wait>60ms:comm=mmap_hold' 'kernel:mmap-lock-wai
 	"$WORKLOADS/mmap_hold" munlock 3 $((mib * 2)) && to_the_ms wait
 END_IT=yes condition reclaim 'kernel:reclaim>300ms' 'kernel:reclaim>100s' 'memcg reclaim spans' \
 	"$WORKLOADS/reclaim_storm" "${storm[@]}" --seconds 25 --dir "$DISK" && to_the_ms reclaim
-condition runq 'kernel:runq>15ms:comm=spinner' 'kernel:runq>100s:comm=spinner' 'no such evidence' \
-	taskset -c 0 "$WORKLOADS/spinner" 2 24
+if condition runq 'kernel:runq>15ms:comm=spinner' 'kernel:runq>100s:comm=spinner' 'no such evidence' \
+	taskset -c 0 "$WORKLOADS/spinner" 2 24; then
+	between "runq: the run queue of that CPU at the freeze" \
+		"$("$STALLBOX" info --json "$BUNDLE" | jq '.run_queues[] | select(.cpu == 0) | .waiting')" 15 60
+fi
 condition system 'kernel:system>30%:for=500ms' 'kernel:system>99%:for=100s' 'no such evidence' \
 	"$WORKLOADS/syshog" 6 $(($(nproc) * 4))
 END_IT=yes condition yield 'kernel:reclaim-yield<95%' 'kernel:reclaim-yield<1%:for=300s' 'pages scanned by reclaim' \

@@ -15,6 +15,8 @@ is "the one who has waited longest comes first" "$(jq -c '.[0].waiters[0] | [.ti
 is "a reader that waits itself is not the holder: the one in a page fault is" \
 	"$(jq -c '.[1].chain[0] | [.found, .tid]' "$TEST_TMP/blame")" '["stack",1007]'
 is "a mutex names its owner" "$(jq -c '.[2].chain[0] | [.found, .tid, .running]' "$TEST_TMP/blame")" '["owner",1010,true]'
+is "who runs and who waits for that CPU" "$("$STALLBOX" info --json "$B" | jq -c .run_queues)" '[{"cpu":2,"waiting":1,"tid":1010,"comm":"worker0"}]'
+like "in words" "$("$STALLBOX" info "$B")" 'run queues  CPU 2: 1 waiting behind worker0 1010'
 text=$("$STALLBOX" blame --stacks "$B")
 like "in words" "$text" 'mmap_lock 0x1000 of .*: 5 waiting, the first for 6.000 s'
 like "with the chain" "$text" 'held by worker0 1000/1000 \(owner\), blocked for 5.000 s, in mmap .*which waits for: worker1 1000/1001 \(holds the VMA that it waits for, in a page fault\), runnable but not running for 1.000 s, reclaiming for 6.000 s \(scanned 100000, reclaimed 3 pages\)'

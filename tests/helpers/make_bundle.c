@@ -144,7 +144,7 @@ static void lock_shot(struct bundle_writer *w, const uint32_t *t)
 		{ .thread = t[0], .state = 2, .since_ns = TRIGGER_NS - 5 * second, .mm = 1, .mmap_lock = 0x1000,
 		  .mmap_owner = t[0], .mmap_owner_flags = BUNDLE_OWNER_KNOWN, .mmap_count = 1, .syscall = 10,
 		  .kstack = stack_of(w, VMA_START_WRITE, MMAP_PGOFF) },
-		{ .thread = t[1], .flags = BUNDLE_SHOT_RUNNABLE, .since_ns = TRIGGER_NS - second, .mm = 1,
+		{ .thread = t[1], .flags = BUNDLE_SHOT_RUNNABLE, .cpu = 2, .since_ns = TRIGGER_NS - second, .mm = 1,
 		  .mmap_lock = 0x1000, .mmap_owner = t[0], .mmap_owner_flags = BUNDLE_OWNER_KNOWN,
 		  .kstack = stack_of(w, SHRINK, MM_FAULT), .reclaim_since_ns = TRIGGER_NS - 6 * second,
 		  .nr_scanned = 100000, .nr_reclaimed = 3 },
