@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* mmap_lock held for writing by one large operation, while others of the process need it. */
-#include "tests/workloads/workload.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
-#include <sys/mman.h>
+#include "tests/workloads/convoy.h"
 
 static const char usage[] =
 	"usage: mmap_hold fork|munlock|mprotect|populate TIMES MIB [THREADS]\n"
@@ -24,49 +20,6 @@ static const char usage[] =
 	"examples:\n"
 	"  mmap_hold fork 5 2048\n"
 	"  mmap_hold munlock 1 4096 16\n";
-
-struct worker {
-	pthread_t thread;
-	_Atomic uint64_t begin_ns; /* of the fault or mapping under way; 0 none */
-	/* The longest one that ended since main looked, and what it overlapped. */
-	_Atomic uint64_t longest_begin_ns, longest_end_ns;
-	pid_t tid;
-};
-
-static atomic_bool stop;
-static struct worker *worker;
-static unsigned int threads = 32;
-
-static WL_NOINLINE void touch(volatile char *p)
-{
-	*p = 1;
-}
-
-static void *fault(void *arg)
-{
-	struct worker *w = arg;
-
-	w->tid = wl_gettid();
-	while (!atomic_load(&stop)) {
-		uint64_t begin = now_ns(), end;
-		char *p;
-
-		atomic_store(&w->begin_ns, begin);
-		p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (p != MAP_FAILED) {
-			touch(p);
-			munmap(p, 4096);
-		}
-		end = now_ns();
-		atomic_store(&w->begin_ns, 0);
-		if (end - begin > atomic_load(&w->longest_end_ns) - atomic_load(&w->longest_begin_ns)) {
-			atomic_store(&w->longest_begin_ns, begin);
-			atomic_store(&w->longest_end_ns, end);
-		}
-		usleep(2000);
-	}
-	return NULL;
-}
 
 static WL_NOINLINE void operate(const char *mode, char *area, size_t bytes)
 {
@@ -89,35 +42,9 @@ static WL_NOINLINE void operate(const char *mode, char *area, size_t bytes)
 	}
 }
 
-static uint64_t overlap(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
-{
-	uint64_t from = a > c ? a : c, to = b < d ? b : d;
-
-	return to > from ? to - from : 0;
-}
-
-static void report(uint64_t begin, uint64_t end)
-{
-	uint64_t longest = 0;
-	unsigned int n = 0;
-
-	for (unsigned int i = 0; i < threads; i++) {
-		uint64_t b = atomic_load(&worker[i].longest_begin_ns), e = atomic_load(&worker[i].longest_end_ns);
-
-		if (overlap(b, e, begin, end) >= (end - begin) / 2) {
-			n++;
-			if (e - b > longest)
-				longest = e - b;
-		}
-	}
-	printf("tid=%d begin_ns=%llu end_ns=%llu waiters=%u longest_wait_ns=%llu\n", wl_gettid(),
-	       (unsigned long long)begin, (unsigned long long)end, n, (unsigned long long)longest);
-	fflush(stdout);
-}
-
 int main(int argc, char **argv)
 {
-	unsigned int times, mib;
+	unsigned int times, mib, threads = 32;
 	size_t bytes;
 	char *area;
 
@@ -136,13 +63,7 @@ int main(int argc, char **argv)
 	madvise(area, bytes, MADV_NOHUGEPAGE);
 	if (strcmp(argv[1], "populate"))
 		memset(area, 1, bytes);
-	worker = calloc(threads, sizeof(*worker));
-	if (!worker)
-		die("cannot allocate %u threads", threads);
-	for (unsigned int i = 0; i < threads; i++) {
-		if ((errno = pthread_create(&worker[i].thread, NULL, fault, &worker[i])))
-			die("cannot start thread %u", i);
-	}
+	convoy_start(threads);
 	for (unsigned int i = 0; i < times; i++) {
 		uint64_t begin, end;
 
@@ -151,19 +72,15 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[1], "mprotect"))
 			mprotect(area, bytes, PROT_READ | PROT_WRITE);
 		usleep(100000);
-		for (unsigned int k = 0; k < threads; k++) {
-			atomic_store(&worker[k].longest_begin_ns, 0);
-			atomic_store(&worker[k].longest_end_ns, 0);
-		}
+		convoy_reset();
 		begin = now_ns();
 		operate(argv[1], area, bytes);
 		end = now_ns();
 		usleep(50000); /* the queue drains */
-		report(begin, end);
+		printf("tid=%d ", wl_gettid());
+		convoy_report(begin, end);
 	}
-	atomic_store(&stop, true);
-	for (unsigned int i = 0; i < threads; i++)
-		pthread_join(worker[i].thread, NULL);
+	convoy_stop();
 	printf("pid=%d tid=%d times=%u\n", getpid(), wl_gettid(), times);
 	linger();
 	return 0;
