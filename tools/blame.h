@@ -14,7 +14,7 @@
 enum blame_how {
 	BLAME_NOBODY,	/* not found: "reader, unknown" or an owner that the lock does not name */
 	BLAME_OWNER,	/* the owner field names a writer, or the owner of a mutex */
-	BLAME_STACK,	/* its kernel stack is inside an operation that holds this lock */
+	BLAME_STACK,	/* its kernel stack is inside an operation that holds this lock; no proof */
 	BLAME_READER,	/* the owner field names the last reader, and the lock is held by readers */
 };
 
@@ -23,6 +23,11 @@ struct blame_hop {
 	uint32_t thread_id; /* of the bundle */
 	enum blame_how how;
 	const char *why; /* how a next hop was found, one phrase; NULL at the first */
+	/* What BLAME_STACK rests on. A page fault may have let go of the lock while it waits for
+	 * its page, and its stack does not tell: fewer readers than candidates is a guess. */
+	uint32_t candidates; /* threads whose stacks allow it */
+	uint32_t readers;    /* that the lock counted when this thread was looked at; 0 unknown */
+	bool last_reader;    /* the owner field names it too */
 };
 
 struct blame_lock {

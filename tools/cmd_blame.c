@@ -40,6 +40,25 @@ static void put_who(const struct blame *r, uint32_t id)
 	printf(" %u/%u", bundle_process(r->b, t->process)->pid, t->tid);
 }
 
+/* How the holder is known, and how well. */
+static void put_how(const struct blame_hop *hop)
+{
+	printf(" (%s", hop->why ? hop->why : how_text(hop->how));
+	if (hop->how == BLAME_STACK) {
+		if (hop->why)
+			printf("; by its stack");
+		if (hop->candidates > 1)
+			printf(", not proven: one of %u that it could be", hop->candidates);
+		else
+			printf(", not proven: the only one of its process that it could be");
+		if (hop->readers)
+			printf("; the lock has %u reader%s", hop->readers, hop->readers > 1 ? "s" : "");
+		if (hop->last_reader)
+			printf("; it was the last reader to come");
+	}
+	putchar(')');
+}
+
 static void put_state(const struct blame *r, const struct bundle_shot_thread *t)
 {
 	const struct bundle_header *h = bundle_header(r->b);
@@ -109,7 +128,7 @@ static void print_lock(const struct blame *r, const struct blame_lock *l, bool s
 			continue;
 		}
 		put_who(r, hop->thread_id);
-		printf(" (%s)", hop->why ? hop->why : how_text(hop->how));
+		put_how(hop);
 		if (hop->thread != UINT32_MAX)
 			put_state(r, &r->shot[hop->thread]);
 		else
@@ -191,7 +210,11 @@ static void json_lock(const struct blame *r, const struct blame_lock *l)
 	for (size_t i = 0; i < l->n_chain; i++) {
 		const struct blame_hop *hop = &l->chain[i];
 
-		printf("%s{\"found\":\"%s\"", i ? "," : "", how_key(hop->how));
+		printf("%s{\"found\":\"%s\",\"proven\":%s", i ? "," : "", how_key(hop->how),
+		       hop->how == BLAME_OWNER ? "true" : "false");
+		if (hop->how == BLAME_STACK)
+			printf(",\"candidates\":%u,\"readers\":%u,\"last_reader\":%s", hop->candidates,
+			       hop->readers, hop->last_reader ? "true" : "false");
 		if (hop->how != BLAME_NOBODY) {
 			putchar(',');
 			json_who(r, hop->thread_id);

@@ -112,8 +112,8 @@ static void events(struct bundle_writer *w, const uint32_t *threads, const uint3
 
 static const char *const lock_names[] = { "rwsem_down_read_slowpath", "lock_mm_and_find_vma", "vm_mmap_pgoff",
 					  "__vma_start_write", "handle_mm_fault", "shrink_lruvec",
-					  "__mutex_lock" };
-enum { DOWN_READ, FIND_VMA, MMAP_PGOFF, VMA_START_WRITE, MM_FAULT, SHRINK, MUTEX };
+					  "__mutex_lock", "filemap_fault" };
+enum { DOWN_READ, FIND_VMA, MMAP_PGOFF, VMA_START_WRITE, MM_FAULT, SHRINK, MUTEX, FILEMAP_FAULT };
 #define LOCK_TEXT (KERNEL_TEXT + 0x100000)
 
 static uint32_t stack_of(struct bundle_writer *w, int leaf, int caller)
@@ -136,11 +136,41 @@ static void lock_symbols(struct bundle_writer *w)
 /* mm 1: thread 0 owns mmap_lock for writing and waits for a VMA that thread 1 holds in a page
  * fault, runnable and reclaiming; threads 2 to 6 wait for mmap_lock. mm 2: readers hold it, the
  * field names thread 8, which waits itself; thread 7 is in a page fault. Thread 9 waits for
- * a mutex of thread 10. */
+ * a mutex of thread 10. mm 3 and 4: see reader_shot(). */
+#define N_SHOT 18
+
+/* mm 3: one reader. Threads 11 and 12 are in page faults and reclaim: 11 has been there longer,
+ * but may have let go of the lock to read its page; 12 cannot. mm 4: one reader, 14 and 15 both wait for
+ * their pages, and the field names 15, the last to come. 13, 16 and 17 wait for the locks. */
+static void reader_shot(struct bundle_writer *w, const uint32_t *t, struct bundle_shot_thread *shot)
+{
+	uint64_t second = NSEC_PER_SEC;
+	uint32_t page = stack_of(w, FILEMAP_FAULT, MM_FAULT), queue = stack_of(w, DOWN_READ, MMAP_PGOFF);
+
+	for (unsigned int i = 11; i < N_SHOT; i++) {
+		shot[i] = (struct bundle_shot_thread){
+			.thread = t[i], .state = 2, .mm = i < 14 ? 3 : 4, .since_ns = TRIGGER_NS - (20 - i) * second,
+			.mmap_lock = i < 14 ? 0x4000 : 0x5000, .mmap_count = 1 << 8 | 2, .mmap_owner = t[i < 14 ? 13 : 15],
+			.mmap_owner_flags = BUNDLE_OWNER_KNOWN | BUNDLE_OWNER_READER, .kstack = page,
+		};
+		if (i == 13 || i > 15) {
+			shot[i].lock = shot[i].mmap_lock;
+			shot[i].lock_since_ns = shot[i].since_ns;
+			shot[i].lock_flags = BUNDLE_LOCK_WRITE | BUNDLE_LOCK_MMAP;
+			shot[i].kstack = queue;
+		}
+	}
+	shot[11].reclaim_since_ns = TRIGGER_NS - 8 * second;
+	shot[12].flags = BUNDLE_SHOT_RUNNABLE;
+	shot[12].state = 0;
+	shot[12].kstack = stack_of(w, SHRINK, MM_FAULT);
+	shot[12].reclaim_since_ns = TRIGGER_NS - second;
+}
+
 static void lock_shot(struct bundle_writer *w, const uint32_t *t)
 {
 	uint64_t second = NSEC_PER_SEC;
-	struct bundle_shot_thread shot[11] = {
+	struct bundle_shot_thread shot[N_SHOT] = {
 		{ .thread = t[0], .state = 2, .since_ns = TRIGGER_NS - 5 * second, .mm = 1, .mmap_lock = 0x1000,
 		  .mmap_owner = t[0], .mmap_owner_flags = BUNDLE_OWNER_KNOWN, .mmap_count = 1, .syscall = 10,
 		  .kstack = stack_of(w, VMA_START_WRITE, MMAP_PGOFF) },
@@ -169,7 +199,8 @@ static void lock_shot(struct bundle_writer *w, const uint32_t *t)
 					       .lock_owner = t[10], .lock_owner_flags = BUNDLE_OWNER_KNOWN,
 					       .kstack = stack_of(w, MUTEX, MUTEX) };
 	shot[10] = (struct bundle_shot_thread){ .thread = t[10], .flags = BUNDLE_SHOT_RUNNING, .cpu = 2 };
-	bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, 11, 11, 0);
+	reader_shot(w, t, shot);
+	bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, N_SHOT, N_SHOT, 0);
 }
 
 static void one_of_each(struct bundle_writer *w, const uint32_t *t)
