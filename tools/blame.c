@@ -309,37 +309,53 @@ static struct blame_hop holder_of(struct blame *r, const struct blame_lock *l)
 	return hop;
 }
 
+/* The holder of a VMA's lock. What waits for it is a writer of mmap_lock; the lock is an rwsem
+ * up to 6.14, and names its last reader. */
+static bool vma_hop(struct blame *r, const struct bundle_shot_thread *t, struct blame_hop *ret)
+{
+	struct reader_hunt hunt = { .mm = t->mm, .mmap_lock = t->mmap_lock, .vma = true,
+				    .first_wait_ns = waiting_since(t),
+				    .last_reader = t->lock && t->lock != t->mmap_lock ? t->lock_owner : 0 };
+
+	if (!find_reader(r, &hunt, ret) || ret->thread_id == t->thread)
+		return false;
+	ret->why = "holds the VMA that it waits for, in a page fault";
+	return true;
+}
+
+static bool lock_hop(struct blame *r, uint64_t lock, struct blame_hop *ret)
+{
+	for (size_t i = 0; i < r->n_locks; i++) {
+		if (r->lock[i].addr != lock)
+			continue;
+		*ret = holder_of(r, &r->lock[i]);
+		ret->why = "holds what it waits for";
+		return ret->how != BLAME_NOBODY;
+	}
+	return false;
+}
+
 /* Whom the last of the chain waits for; false at its end. */
 static bool next_hop(struct blame *r, const struct blame_lock *l, const struct blame_hop *last,
 		     struct blame_hop *ret)
 {
 	const struct bundle_shot_thread *t = last->thread == UINT32_MAX ? NULL : &r->shot[last->thread];
-	uint64_t lock = t ? wanted(r, t) : 0;
+	struct blame_hop other = { .how = BLAME_NOBODY };
+	uint64_t lock;
 
 	if (!t || running(t))
 		return false;
-	if (lock && lock != l->addr) {
-		for (size_t i = 0; i < r->n_locks; i++) {
-			if (r->lock[i].addr == lock) {
-				*ret = holder_of(r, &r->lock[i]);
-				ret->why = "holds what it waits for";
-				if (ret->how == BLAME_OWNER)
-					return true;
-			}
-		}
-	}
-	if (t->mm && HAS(r, t, waits_for_vma)) {
-		/* The VMA's lock is an rwsem up to 6.14, and names its last reader. */
-		struct reader_hunt hunt = { .mm = t->mm, .mmap_lock = t->mmap_lock, .vma = true,
-					    .first_wait_ns = waiting_since(t),
-					    .last_reader = lock != t->mmap_lock ? t->lock_owner : 0 };
-
-		if (find_reader(r, &hunt, ret) && ret->thread != last->thread) {
-			ret->why = "holds the VMA that it waits for, in a page fault";
-			return true;
-		}
-	}
-	return false;
+	lock = wanted(r, t);
+	if (lock != l->addr)
+		lock_hop(r, lock, &other);
+	/* The wait for a VMA is often inlined into what changes the mapping; then it shows as an
+	 * rwsem that somebody in a page fault of this address space has read last. */
+	if (other.how != BLAME_OWNER && t->mm &&
+	    ((HAS(r, t, waits_for_vma) && vma_hop(r, t, ret)) ||
+	     (other.how == BLAME_READER && t->mm == l->mm && per_vma_locks(r) && vma_hop(r, t, ret) && ret->last_reader)))
+		return true;
+	*ret = other;
+	return other.how != BLAME_NOBODY;
 }
 
 static void follow(struct blame *r, struct blame_lock *l)

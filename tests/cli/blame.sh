@@ -26,6 +26,11 @@ like "with the chain" "$text" 'held by worker0 1000/1000 \(owner\), blocked for 
 like "a guess is called one" "$text" 'held by worker0 1000/1015 \(holder by its stack, not proven: one of 2 that it could be; the lock has 1 reader; it was the last reader to come\), blocked for 5.000 s'
 like "and the stacks" "$text" '__vma_start_write_\[k\].*vm_mmap_pgoff_\[k\]'
 
+"$BUILD/tests/helpers/make_bundle" "$TEST_TMP/inlined" events=10 locks=2 || { fail "make_bundle"; finish; }
+is "the lock of a VMA that shows as an rwsem leads to the page fault that holds it" \
+	"$("$STALLBOX" blame --json "$TEST_TMP/inlined" | jq -c '.[0].chain | map([.tid, .found, .last_reader])')" \
+	'[[1000,"owner",null],[1001,"stack",true]]'
+
 text=$("$STALLBOX" events --no-stacks --kind lock-wait,wakeup,lock-hold,syscall,softirq,block-io,oom,slab "$B" | sed 's/.*cpu 0 *//')
 is "every kind is told in words" "$(wc -l <<<"$text")" 8
 like "a wait with its owner" "$text" 'lock-wait worker0 1000/1000 5.000 ms for mutex 0x3000 owner worker1 1000/1001'

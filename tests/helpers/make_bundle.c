@@ -2,7 +2,7 @@
 /* Writes a synthetic bundle with known contents: make_bundle OUT [key=value]...
  * events, cpus, stacks, threads, seed; hostile=1 puts markup and escapes into names, and a trigger value
  * that is not a number; locks=1 a stackshot in which threads wait for locks, and one event of
- * each further kind. */
+ * each further kind; locks=2 the same on a kernel whose wait for a VMA is an rwsem and inlined. */
 #include <math.h>
 #include <stdio.h>
 
@@ -36,7 +36,7 @@ static void header(struct bundle_writer *w)
 	struct bundle_kv missing = { "lock contention", "no such tracepoint" };
 	struct bundle_header h = {
 		.producer = "make_bundle", .hostname = o.hostile ? "<b>evil</b>" : "golden",
-		.machine_id_hash = "0", .boot_id = "0", .kernel_release = "6.1.0", .kernel_version = "#1",
+		.machine_id_hash = "0", .boot_id = "0", .kernel_release = o.locks > 1 ? "6.12.0" : "6.1.0", .kernel_version = "#1",
 		.arch = "x86_64", .page_size = 4096, .cpus_possible = 4, .cpu_online = online,
 		.n_cpu_online = 4, .mem_total_bytes = 1ULL << 34, .clocks = &clock, .n_clocks = 1,
 		.config = &config, .n_config = 1, .missing = &missing, .n_missing = 1,
@@ -199,6 +199,14 @@ static void lock_shot(struct bundle_writer *w, const uint32_t *t)
 					       .lock_owner = t[10], .lock_owner_flags = BUNDLE_OWNER_KNOWN,
 					       .kstack = stack_of(w, MUTEX, MUTEX) };
 	shot[10] = (struct bundle_shot_thread){ .thread = t[10], .flags = BUNDLE_SHOT_RUNNING, .cpu = 2 };
+	if (o.locks > 1) {
+		shot[0].kstack = stack_of(w, MMAP_PGOFF, MMAP_PGOFF);
+		shot[0].lock = 0x9000;
+		shot[0].lock_since_ns = shot[0].since_ns;
+		shot[0].lock_flags = BUNDLE_LOCK_WRITE;
+		shot[0].lock_owner = t[1];
+		shot[0].lock_owner_flags = BUNDLE_OWNER_KNOWN | BUNDLE_OWNER_READER;
+	}
 	reader_shot(w, t, shot);
 	bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, N_SHOT, N_SHOT, 0);
 }

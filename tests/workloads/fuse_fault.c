@@ -224,14 +224,29 @@ static void *holder(void *arg)
 	return NULL;
 }
 
+/* Does the holder stand in its fault? On its way there it may wait for the lock for a moment. */
+static bool holder_is_stuck(void)
+{
+	for (unsigned int looks = 0; looks < 5; looks++) {
+		pid_t tid = atomic_load(&o.holder_tid);
+		char state = tid ? thread_state(tid) : 0;
+
+		if (state != 'S' && state != 'D')
+			return false;
+		sleep_ms(10);
+	}
+	return true;
+}
+
 /* Changes the mapping of the file, as soon as the server keeps the fault waiting. */
 static void *writer(void *arg)
 {
 	atomic_store(&o.writer_tid, wl_gettid());
-	if (wait_until_set(&shared->begin_ns)) {
-		sleep_ms(20); /* the fault is on its way into its wait: let it get there */
-		mprotect(arg, PAGE, PROT_READ);
-	}
+	if (!wait_until_set(&shared->begin_ns))
+		return NULL;
+	while (!holder_is_stuck() && !atomic_load(&shared->end_ns))
+		sleep_ms(1);
+	mprotect(arg, PAGE, PROT_READ);
 	return NULL;
 }
 
@@ -246,6 +261,7 @@ static void one_fault(unsigned int i)
 	atomic_store(&shared->begin_ns, 0);
 	atomic_store(&shared->end_ns, 0);
 	atomic_store(&shared->reads, 0);
+	atomic_store(&o.holder_tid, 0);
 	if (o.write)
 		*(volatile char *)(o.map + at) = 1;
 	usleep(100000);
