@@ -15,6 +15,10 @@ static const char *const holds_for_writing[] = {
 static const char *const in_fault[] = { "handle_mm_fault", "__handle_mm_fault" };
 /* These hold mmap_lock for reading, on every kernel. */
 static const char *const holds_for_reading[] = { "populate_vma_page_range", "__get_user_pages", "do_madvise" };
+/* A writer that has taken the mapping apart goes on as a reader while it frees the pages. */
+static const char *const unmapping[] = { "unmap_region", "unmap_vmas", "free_pgtables", "tlb_finish_mmu",
+					 "do_mas_align_munmap", "do_vmi_align_munmap", "vms_complete_munmap_vmas",
+					 "__do_munmap" };
 /* Where a page fault lets go of its lock when the page has to be read, at its first try. */
 static const char *const may_let_go[] = { "filemap_fault", "__folio_lock_or_retry", "__lock_page_or_retry",
 					  "shmem_fault", "handle_userfault" };
@@ -123,8 +127,10 @@ static int add_waiter(struct blame *r, uint32_t i, uint64_t addr)
 	l->waiter[l->n_waiters++] = i;
 	l->flags |= r->shot[i].lock_flags;
 	for (size_t k = 0; k < r->n_shot && !l->mm; k++) {
-		if (r->shot[k].mmap_lock == addr)
+		if (r->shot[k].mmap_lock == addr) {
 			l->mm = r->shot[k].mm;
+			l->of = r->shot[k].thread;
+		}
 	}
 	return 0;
 }
@@ -146,8 +152,10 @@ static uint64_t waiting_since(const struct bundle_shot_thread *t)
 	return t->lock_since_ns ? t->lock_since_ns : t->since_ns;
 }
 
-/* rw_semaphore.count (kernel/locking/rwsem.c): bit 0 a writer, readers from bit 8 on. */
+/* rw_semaphore.count (kernel/locking/rwsem.c): bit 0 a writer, bit 1 waiters, readers from
+ * bit 8 on. */
 #define RWSEM_WRITER 1
+#define RWSEM_WAITERS 2
 #define RWSEM_READERS_SHIFT 8
 
 static uint32_t readers_of(const struct bundle_shot_thread *t)
@@ -155,6 +163,13 @@ static uint32_t readers_of(const struct bundle_shot_thread *t)
 	if (t->mmap_count <= 0 || (t->mmap_count & RWSEM_WRITER))
 		return 0;
 	return (uint32_t)(t->mmap_count >> RWSEM_READERS_SHIFT);
+}
+
+/* Waiters, and neither a reader nor a writer when this thread was looked at. */
+static bool mmap_lock_free(const struct bundle_shot_thread *t)
+{
+	return t->mmap_count > 0 && (t->mmap_count & RWSEM_WAITERS) && !(t->mmap_count & RWSEM_WRITER) &&
+	       !readers_of(t);
 }
 
 /* Who holds a lock for reading, or the lock of a VMA, by the stacks. */
@@ -181,12 +196,13 @@ static bool per_vma_locks(const struct blame *r)
 static unsigned int reader_score(struct blame *r, const struct reader_hunt *h, uint32_t i)
 {
 	const struct bundle_shot_thread *t = &r->shot[i];
-	bool fault = HAS(r, t, in_fault), other = !h->vma && HAS(r, t, holds_for_reading), sure;
+	bool fault = HAS(r, t, in_fault), sure;
+	bool other = !h->vma && (HAS(r, t, holds_for_reading) || HAS(r, t, unmapping));
 	uint32_t kstack, ustack;
 	uint64_t sampled;
 	unsigned int score = 1;
 
-	if (t->mm != h->mm || !(fault || other) || waits(r, i, h->mmap_lock))
+	if (t->mm != h->mm || !(fault || other) || waits(r, i, h->mmap_lock) || (!h->vma && mmap_lock_free(t)))
 		return 0;
 	blame_stacks(r, i, &kstack, &ustack, &sampled);
 	/* A sample of an earlier slice of a running thread: it may be elsewhere by now. */
@@ -269,7 +285,8 @@ static void owner_field(const struct blame *r, const struct blame_lock *l, uint3
 			return;
 		}
 	}
-	for (size_t k = 0; k < l->n_waiters; k++) {
+	/* Of mmap_lock the field itself was read: what the waiters remember is older. */
+	for (size_t k = 0; !l->mm && k < l->n_waiters; k++) {
 		const struct bundle_shot_thread *t = &r->shot[l->waiter[k]];
 
 		if (t->lock_owner && t->lock_since_ns >= newest) {
@@ -278,6 +295,21 @@ static void owner_field(const struct blame *r, const struct blame_lock *l, uint3
 			*ret_flags = t->lock_owner_flags;
 		}
 	}
+}
+
+/* Whoever lets go wakes the first of the queue; readers have the lock from then on, a writer takes
+ * it when it runs. Until it runs it counts as a waiter, and everybody else waits for it. */
+static int find_woken(const struct blame *r, const struct blame_lock *l, struct blame_hop *ret)
+{
+	for (size_t k = 0; k < l->n_waiters; k++) {
+		const struct bundle_shot_thread *t = &r->shot[l->waiter[k]];
+
+		if (!running(t))
+			continue;
+		*ret = (struct blame_hop){ .thread = l->waiter[k], .thread_id = t->thread, .how = BLAME_WOKEN };
+		return 1;
+	}
+	return 0;
 }
 
 static struct blame_hop holder_of(struct blame *r, const struct blame_lock *l)
@@ -297,12 +329,13 @@ static struct blame_hop holder_of(struct blame *r, const struct blame_lock *l)
 					    .last_reader = flags ? hop.thread_id : 0 };
 		struct blame_hop found;
 
-		if (find_writer(r, l, &found) || find_reader(r, &hunt, &found))
+		if (find_writer(r, l, &found) || find_reader(r, &hunt, &found) || find_woken(r, l, &found))
 			return found;
 	}
 	hop.thread = find_thread(r, hop.thread_id);
 	/* The last reader may be gone already; waiting for the same lock it cannot hold it. */
-	if (flags && (hop.thread == UINT32_MAX || !waits(r, hop.thread, l->addr)))
+	if (flags && (hop.thread == UINT32_MAX ||
+		      (!waits(r, hop.thread, l->addr) && !(l->mm && mmap_lock_free(&r->shot[hop.thread])))))
 		hop.how = BLAME_READER;
 	else
 		hop.thread_id = 0;

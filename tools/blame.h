@@ -16,6 +16,7 @@ enum blame_how {
 	BLAME_OWNER,	/* the owner field names a writer, or the owner of a mutex */
 	BLAME_STACK,	/* its kernel stack is inside an operation that holds this lock; no proof */
 	BLAME_READER,	/* the owner field names the last reader, and the lock is held by readers */
+	BLAME_WOKEN,	/* it has been let go; this waiter was woken to take it, and has not run yet */
 };
 
 struct blame_hop {
@@ -34,6 +35,7 @@ struct blame_lock {
 	uint64_t addr;
 	uint32_t flags; /* of one waiter */
 	uint32_t mm;	/* whose mmap_lock it is; 0: another lock */
+	uint32_t of;	/* a thread of that mm, of the bundle: khugepaged and ps wait for other mms' locks */
 	uint32_t *waiter; /* indexes into the stackshot, longest wait first */
 	size_t n_waiters;
 	struct blame_hop chain[BLAME_CHAIN]; /* the holder, whom it waits for, ... */

@@ -278,8 +278,9 @@ static void show_json(const struct bundle *b)
 		printf("%s\"%s\":%llu", k > BUNDLE_ON_CPU ? "," : "", bundle_kind_name((enum bundle_kind)k),
 		       (unsigned long long)bundle_n_events(b, (enum bundle_kind)k));
 	n = bundle_stackshot(b, &t, &begin, &end, &seen, &truncated);
-	printf("},\"stackshot_threads\":%zu,\"losses_since_ns\":%llu,\"losses\":[", n,
-	       (unsigned long long)bundle_losses_since_ns(b));
+	printf("},\"stackshot_begin_ns\":%llu,\"stackshot_end_ns\":%llu,\"stackshot_threads\":%zu,"
+	       "\"losses_since_ns\":%llu,\"losses\":[",
+	       (unsigned long long)begin, (unsigned long long)end, n, (unsigned long long)bundle_losses_since_ns(b));
 	n = bundle_losses(b, &l);
 	for (size_t i = 0; i < n; i++) {
 		printf("%s{", i ? "," : "");

@@ -112,8 +112,8 @@ static void events(struct bundle_writer *w, const uint32_t *threads, const uint3
 
 static const char *const lock_names[] = { "rwsem_down_read_slowpath", "lock_mm_and_find_vma", "vm_mmap_pgoff",
 					  "__vma_start_write", "handle_mm_fault", "shrink_lruvec",
-					  "__mutex_lock", "filemap_fault" };
-enum { DOWN_READ, FIND_VMA, MMAP_PGOFF, VMA_START_WRITE, MM_FAULT, SHRINK, MUTEX, FILEMAP_FAULT };
+					  "__mutex_lock", "filemap_fault", "unmap_region" };
+enum { DOWN_READ, FIND_VMA, MMAP_PGOFF, VMA_START_WRITE, MM_FAULT, SHRINK, MUTEX, FILEMAP_FAULT, UNMAP_REGION };
 #define LOCK_TEXT (KERNEL_TEXT + 0x100000)
 
 static uint32_t stack_of(struct bundle_writer *w, int leaf, int caller)
@@ -137,17 +137,18 @@ static void lock_symbols(struct bundle_writer *w)
  * fault, runnable and reclaiming; threads 2 to 6 wait for mmap_lock. mm 2: readers hold it, the
  * field names thread 8, which waits itself; thread 7 is in a page fault. Thread 9 waits for
  * a mutex of thread 10. mm 3 and 4: see reader_shot(). */
-#define N_SHOT 18
+#define N_SHOT 20
 
 /* mm 3: one reader. Threads 11 and 12 are in page faults and reclaim: 11 has been there longer,
  * but may have let go of the lock to read its page; 12 cannot. mm 4: one reader, 14 and 15 both wait for
- * their pages, and the field names 15, the last to come. 13, 16 and 17 wait for the locks. */
+ * their pages, and the field names 15, the last to come. 13, 16 and 17 wait for the locks.
+ * mm 5: nobody has the lock; 18 was woken to take it, 19 was the last reader. */
 static void reader_shot(struct bundle_writer *w, const uint32_t *t, struct bundle_shot_thread *shot)
 {
 	uint64_t second = NSEC_PER_SEC;
 	uint32_t page = stack_of(w, FILEMAP_FAULT, MM_FAULT), queue = stack_of(w, DOWN_READ, MMAP_PGOFF);
 
-	for (unsigned int i = 11; i < N_SHOT; i++) {
+	for (unsigned int i = 11; i < 18; i++) {
 		shot[i] = (struct bundle_shot_thread){
 			.thread = t[i], .state = 2, .mm = i < 14 ? 3 : 4, .since_ns = TRIGGER_NS - (20 - i) * second,
 			.mmap_lock = i < 14 ? 0x4000 : 0x5000, .mmap_count = 1 << 8 | 2, .mmap_owner = t[i < 14 ? 13 : 15],
@@ -160,6 +161,16 @@ static void reader_shot(struct bundle_writer *w, const uint32_t *t, struct bundl
 			shot[i].kstack = queue;
 		}
 	}
+	for (unsigned int i = 18; i < N_SHOT; i++)
+		shot[i] = (struct bundle_shot_thread){
+			.thread = t[i], .mm = 5, .since_ns = TRIGGER_NS - second, .mmap_lock = 0x6000, .mmap_count = 2,
+			.flags = BUNDLE_SHOT_RUNNABLE, .mmap_owner = t[19],
+			.mmap_owner_flags = BUNDLE_OWNER_KNOWN | BUNDLE_OWNER_READER, .kstack = page,
+		};
+	shot[18].lock = 0x6000;
+	shot[18].lock_since_ns = TRIGGER_NS - second;
+	shot[18].lock_flags = BUNDLE_LOCK_WRITE | BUNDLE_LOCK_MMAP;
+	shot[18].kstack = queue;
 	shot[11].reclaim_since_ns = TRIGGER_NS - 8 * second;
 	shot[12].flags = BUNDLE_SHOT_RUNNABLE;
 	shot[12].state = 0;
@@ -208,6 +219,8 @@ static void lock_shot(struct bundle_writer *w, const uint32_t *t)
 		shot[0].lock_owner_flags = BUNDLE_OWNER_KNOWN | BUNDLE_OWNER_READER;
 	}
 	reader_shot(w, t, shot);
+	if (o.locks > 1) /* no page fault, but a writer that went on as a reader */
+		shot[14].kstack = stack_of(w, UNMAP_REGION, UNMAP_REGION);
 	bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, N_SHOT, N_SHOT, 0);
 }
 
