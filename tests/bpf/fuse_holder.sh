@@ -8,15 +8,16 @@
 RUNS=${RUNS:-3}
 start_agent --post 0s --cooldown 1500ms --trigger 'kernel:mmap-lock-wait>200ms:comm=fuse_fault:name=fuse' ||
 	{ fail "agent starts"; finish; }
+stall=stall_once seconds=1.5
 if grep -q 'waits for locks' "$AGENT_LOG"; then
-	skip "blame names a page fault that does not return" "no lock tracepoints on this kernel"
-	finish
+	# Linux 5.10: no lock tracepoints, nothing fires. What the stacks say must do.
+	stall=stall_by_hand seconds=6
 fi
 
 for mode in read write; do
 	named=0 queued=0
 	for ((i = 0; i < RUNS; i++)); do
-		stall_once "$WORKLOADS/fuse_fault" "$mode" 1 1.5
+		$stall "$WORKLOADS/fuse_fault" "$mode" 1 $seconds
 		rc=$?
 		if [ $rc = 77 ]; then
 			skip "blame names a page fault that does not return" "$(cat "$TEST_TMP/stall.err")"
@@ -27,8 +28,8 @@ for mode in read write; do
 		echo "# $mode: $LINE; $(jq -c '[.waiters | length] + [.chain[] | .found, .proven, .tid]' <<<"$chain")"
 		[ "$(jq '.chain[-1].tid' <<<"$chain")" = "$(field "$LINE" tid)" ] && named=$((named + 1))
 		[ "$(jq '.waiters | length' <<<"$chain")" -ge 16 ] && queued=$((queued + 1))
-		[ $i = 0 ] && "$STALLBOX" blame --stacks "$BUNDLE" | sed 's/^/# /' | head -n 60
-		mv "$BUNDLE" "$TEST_TMP/last.$mode"
+		[ "$(jq '.chain[-1].tid' <<<"$chain")" = "$(field "$LINE" tid)" ] || "$STALLBOX" blame --stacks "$BUNDLE" | sed 's/^/# /'
+		forget_bundles
 	done
 	is "$mode: the chain ends with the thread in the page fault" "$named" "$RUNS"
 	is "$mode: most of the 32 threads are in the queue" "$queued" "$RUNS"

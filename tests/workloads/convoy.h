@@ -20,8 +20,11 @@ struct convoy_worker {
 static struct {
 	struct convoy_worker *worker;
 	unsigned int threads;
+	/* Between two mappings of one thread. 2 ms keep the lock busy; so many threads on few slow
+	 * CPUs then wait for each other even where nobody stalls them. */
+	unsigned int pause_us;
 	atomic_bool stop;
-} convoy;
+} convoy = { .pause_us = 2000 };
 
 WL_UNUSED static WL_NOINLINE void convoy_touch(volatile char *p)
 {
@@ -46,7 +49,7 @@ WL_UNUSED static void *convoy_thread(void *arg)
 			atomic_store(&w->begin_ns, begin);
 			atomic_store(&w->end_ns, end);
 		}
-		usleep(2000);
+		usleep(convoy.pause_us);
 	}
 	return NULL;
 }

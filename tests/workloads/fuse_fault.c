@@ -14,11 +14,11 @@
 #include "tests/workloads/convoy.h"
 
 static const char usage[] =
-	"usage: fuse_fault read|write TIMES SECONDS [THREADS]\n"
+	"usage: fuse_fault read|write TIMES SECONDS [THREADS [GAP_MS]]\n"
 	"\n"
 	"One thread faults on a page of a file whose server answers SECONDS later, TIMES times,\n"
-	"100 ms apart; THREADS (default 32) map and fault pages of their own all the time, and\n"
-	"queue, as does one writer that changes the mapping of the file itself.\n"
+	"GAP_MS (default 100) apart; THREADS (default 32) map and fault pages of their own all the\n"
+	"time, and queue, as does one writer that changes the mapping of the file itself.\n"
 	"  read   the first READ of the page fails, the second gets no answer: a fault lets go\n"
 	"         of mmap_lock for its first try alone, so the second is made with it held for\n"
 	"         reading, on every kernel\n"
@@ -48,6 +48,7 @@ static struct shared {
 static struct {
 	bool write; /* mode */
 	uint64_t hold_ns;
+	unsigned int gap_ms;
 	uint64_t bytes;
 	int fd;	 /* the file */
 	char *map;
@@ -262,14 +263,13 @@ static void one_fault(unsigned int i)
 	atomic_store(&shared->end_ns, 0);
 	atomic_store(&shared->reads, 0);
 	atomic_store(&o.holder_tid, 0);
-	if (o.write)
-		*(volatile char *)(o.map + at) = 1;
-	usleep(100000);
+	sleep_ms(o.gap_ms);
 	convoy_reset();
 	atomic_store(&shared->page, at);
 	if (pthread_create(&w, NULL, writer, before))
 		die("cannot start the writer");
 	if (o.write) {
+		*(volatile char *)(o.map + at) = 1; /* not earlier: the kernel may write it back any time */
 		if (sync_file_range(o.fd, (off_t)at, PAGE, SYNC_FILE_RANGE_WRITE) < 0)
 			die("cannot write back page %llu", (unsigned long long)at / PAGE);
 		if (!wait_until_set(&shared->begin_ns))
@@ -292,7 +292,7 @@ int main(int argc, char **argv)
 	char dir[] = "/tmp/fuse_fault.XXXXXX";
 	unsigned int times, threads = 32;
 
-	check_args(argc, argv, 3, 4, usage);
+	check_args(argc, argv, 3, 5, usage);
 	if (strcmp(argv[1], "read") && strcmp(argv[1], "write"))
 		bad_usage("mode '%s' is neither read nor write", argv[1]);
 	o.write = !strcmp(argv[1], "write");
@@ -300,6 +300,7 @@ int main(int argc, char **argv)
 	o.hold_ns = parse_seconds("SECONDS", argv[3], 3600);
 	if (argc > 4)
 		threads = (unsigned int)parse_number("THREADS", argv[4], 1, WL_MAX_THREADS);
+	o.gap_ms = argc > 5 ? (unsigned int)parse_number("GAP_MS", argv[5], 1, 60000) : 100;
 	o.bytes = ((uint64_t)times * 2 + 4) * PAGE;
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
@@ -307,6 +308,7 @@ int main(int argc, char **argv)
 	if (!mkdtemp(dir))
 		die("cannot make a directory '%s'", dir);
 	mount_file(dir);
+	convoy.pause_us = 20000;
 	convoy_start(threads);
 	for (unsigned int i = 0; i < times; i++)
 		one_fault(i);
