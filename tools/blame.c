@@ -19,6 +19,8 @@ static const char *const holds_for_reading[] = { "populate_vma_page_range", "__g
 static const char *const unmapping[] = { "unmap_region", "unmap_vmas", "free_pgtables", "tlb_finish_mmu",
 					 "do_mas_align_munmap", "do_vmi_align_munmap", "vms_complete_munmap_vmas",
 					 "__do_munmap" };
+/* Took mmap_lock for a page fault, and lost the CPU before the fault itself began. */
+static const char *const before_fault[] = { "lock_mm_and_find_vma", "mmap_read_lock_maybe_expand" };
 /* Where a page fault lets go of its lock when the page has to be read, at its first try. */
 static const char *const may_let_go[] = { "filemap_fault", "__folio_lock_or_retry", "__lock_page_or_retry",
 					  "shmem_fault", "handle_userfault" };
@@ -179,6 +181,7 @@ struct reader_hunt {
 	uint64_t first_wait_ns; /* the holder was there before its first waiter */
 	uint32_t last_reader; /* thread that the owner field names, 0: none */
 	bool vma; /* hunts the holder of a VMA's lock, not of mmap_lock */
+	bool before; /* who may just have taken mmap_lock: the last resort */
 };
 
 /* Kernels that take the lock of the VMA in page faults instead (0bff0aaea03e, x86 in 6.4). */
@@ -198,15 +201,16 @@ static unsigned int reader_score(struct blame *r, const struct reader_hunt *h, u
 	const struct bundle_shot_thread *t = &r->shot[i];
 	bool fault = HAS(r, t, in_fault), sure;
 	bool other = !h->vma && (HAS(r, t, holds_for_reading) || HAS(r, t, unmapping));
+	bool before = h->before && running(t) && HAS(r, t, before_fault);
 	uint32_t kstack, ustack;
 	uint64_t sampled;
 	unsigned int score = 1;
 
-	if (t->mm != h->mm || !(fault || other) || waits(r, i, h->mmap_lock) || (!h->vma && mmap_lock_free(t)))
+	if (t->mm != h->mm || !(fault || other || before) || waits(r, i, h->mmap_lock) || (!h->vma && mmap_lock_free(t)))
 		return 0;
 	blame_stacks(r, i, &kstack, &ustack, &sampled);
 	/* A sample of an earlier slice of a running thread: it may be elsewhere by now. */
-	sure = !(sampled && sampled < t->since_ns) && !HAS(r, t, may_let_go) &&
+	sure = !(sampled && sampled < t->since_ns) && !HAS(r, t, may_let_go) && !before &&
 	       (h->vma || other || !per_vma_locks(r));
 	if (sure)
 		score += 16;
@@ -230,7 +234,9 @@ static int find_reader(struct blame *r, const struct reader_hunt *h, struct blam
 		unsigned int score = reader_score(r, h, i);
 
 		candidates += score != 0;
-		if (score > best_score || (score && score == best_score && r->shot[i].since_ns < r->shot[best].since_ns)) {
+		/* There the longest; who has just taken it lost the CPU just before the queue began. */
+		if (score > best_score || (score && score == best_score &&
+		     (r->shot[i].since_ns < r->shot[best].since_ns) != (h->before && r->shot[i].since_ns <= h->first_wait_ns))) {
 			best = i;
 			best_score = score;
 		}
@@ -330,6 +336,9 @@ static struct blame_hop holder_of(struct blame *r, const struct blame_lock *l)
 		struct blame_hop found;
 
 		if (find_writer(r, l, &found) || find_reader(r, &hunt, &found) || find_woken(r, l, &found))
+			return found;
+		hunt.before = true;
+		if (find_reader(r, &hunt, &found))
 			return found;
 	}
 	hop.thread = find_thread(r, hop.thread_id);

@@ -35,6 +35,8 @@ is "the lock of a VMA that shows as an rwsem leads to the page fault that holds 
 	'[[1000,"owner",null],[1001,"stack",true]]'
 is "a writer that goes on as a reader while it unmaps holds it, whoever was the last reader" \
 	"$("$STALLBOX" blame --json "$TEST_TMP/inlined" | jq -c '.[] | select(.addr == 20480) | .chain[0] | [.tid, .found, .candidates]')" '[1014,"stack",2]'
+is "one that took it and lost the CPU before its fault began holds it" \
+	"$("$STALLBOX" blame --json "$TEST_TMP/inlined" | jq -c '.[] | select(.addr == 24576) | .chain[0] | [.tid, .found, .runnable]')" '[1019,"stack",true]'
 
 text=$("$STALLBOX" events --no-stacks --kind lock-wait,wakeup,lock-hold,syscall,softirq,block-io,oom,slab "$B" | sed 's/.*cpu 0 *//')
 is "every kind is told in words" "$(wc -l <<<"$text")" 8

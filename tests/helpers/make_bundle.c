@@ -219,8 +219,15 @@ static void lock_shot(struct bundle_writer *w, const uint32_t *t)
 		shot[0].lock_owner_flags = BUNDLE_OWNER_KNOWN | BUNDLE_OWNER_READER;
 	}
 	reader_shot(w, t, shot);
-	if (o.locks > 1) /* no page fault, but a writer that went on as a reader */
+	if (o.locks > 1) {
+		/* No page fault, but a writer that went on as a reader; and a reader that lost the CPU
+		 * when it had just taken the lock. */
 		shot[14].kstack = stack_of(w, UNMAP_REGION, UNMAP_REGION);
+		shot[19].kstack = stack_of(w, FIND_VMA, FIND_VMA);
+		shot[18].mmap_count = shot[19].mmap_count = 1 << 8 | 2;
+		shot[18].flags = 0;
+		shot[18].state = 2;
+	}
 	bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, N_SHOT, N_SHOT, 0);
 }
 
