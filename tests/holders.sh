@@ -6,13 +6,14 @@ field() { grep -oE "\b$2=[0-9]+" <<<"$1" | cut -d= -f2; }
 fired_ns() { "$STALLBOX" info --json "$1" 2>/dev/null | jq .trigger.fired_ns; }
 
 # bundle_between FROM_NS TO_NS: the complete bundle whose trigger fired in that time, in $BUNDLE.
+# With UNFINISHED set also one that never got its names, for want of a CPU.
 declare -A FIRED
 bundle_between() {
 	local b at
 	for b in $(bundles); do
 		[ -n "${FIRED[$b]:-}" ] || FIRED[$b]=$(fired_ns "$b")
 		at=${FIRED[$b]}
-		if [ -n "$at" ] && [ "$at" -ge "$1" ] && [ "$at" -le "$2" ] && complete "$b"; then
+		if [ -n "$at" ] && [ "$at" -ge "$1" ] && [ "$at" -le "$2" ] && { [ -n "${UNFINISHED:-}" ] || complete "$b"; }; then
 			BUNDLE=$b
 			return 0
 		fi
@@ -94,7 +95,7 @@ accused() {
 	fi
 	events --kind lock-wait --comm "$2" --no-stacks "$1" |
 		jq -s -r --argjson at "$(jq .trigger.fired_ns <<<"$info")" '
-			map(select(.lock == "mmap_lock" and .ts_ns <= $at + 20000000)) | max_by(.ts_ns) |
+			map(select(.lock == "mmap_lock" and (.ts_ns - $at | fabs) <= 20000000)) | max_by(.duration_ns) |
 			"\(.owner_tid // 0) ended \(.ts_ns - .duration_ns) \(.ts_ns)"'
 }
 

@@ -210,12 +210,21 @@ static bool wait_until_set(const _Atomic uint64_t *v)
 	return true;
 }
 
+/* To write: dirties the page and has it written back, and touches it again. The kernel may be
+ * faster and write it back in the middle of the first touch; then that one waits. */
 static WL_NOINLINE void fault_on(volatile char *p)
 {
-	if (o.write)
-		*p = 2;
-	else
+	if (!o.write) {
 		(void)*p;
+		return;
+	}
+	while (!atomic_load(&shared->begin_ns)) {
+		*p = 1;
+		if (sync_file_range(o.fd, (char *)p - o.map, PAGE, SYNC_FILE_RANGE_WRITE) < 0)
+			die("cannot write back a page");
+		sleep_ms(1);
+	}
+	*p = 2;
 }
 
 static void *holder(void *arg)
@@ -268,13 +277,6 @@ static void one_fault(unsigned int i)
 	atomic_store(&shared->page, at);
 	if (pthread_create(&w, NULL, writer, before))
 		die("cannot start the writer");
-	if (o.write) {
-		*(volatile char *)(o.map + at) = 1; /* not earlier: the kernel may write it back any time */
-		if (sync_file_range(o.fd, (off_t)at, PAGE, SYNC_FILE_RANGE_WRITE) < 0)
-			die("cannot write back page %llu", (unsigned long long)at / PAGE);
-		if (!wait_until_set(&shared->begin_ns))
-			die("the server was not asked to write");
-	}
 	if (pthread_create(&h, NULL, holder, o.map + at))
 		die("cannot start the holder");
 	if (!wait_until_set(&shared->end_ns))
