@@ -65,13 +65,13 @@ watch_holds() {
 	: >"$TEST_TMP/holds"
 	command -v bpftrace >/dev/null || return 1
 	bpftrace -B line -e '
-tracepoint:mmap_lock:mmap_lock_acquire_returned /(comm == "'"$1"'" || comm == "khugepaged") && args->success && !@b[tid]/ { @b[tid] = nsecs; }
+tracepoint:mmap_lock:mmap_lock_acquire_returned /(comm == "'"$1"'" || comm == "khugepaged") && args->success && !@b[tid]/ { @b[tid] = nsecs; @w[tid] = args->write; }
 tracepoint:mmap_lock:mmap_lock_released /@b[tid]/ {
-	if (nsecs - @b[tid] > 1000000) { printf("hold tid=%d begin_ns=%llu end_ns=%llu\n", tid, @b[tid], nsecs); }
-	delete(@b[tid]);
+	if (nsecs - @b[tid] > 1000000) { printf("hold tid=%d begin_ns=%llu end_ns=%llu write=%d\n", tid, @b[tid], nsecs, @w[tid]); }
+	delete(@b[tid]); delete(@w[tid]);
 }
 BEGIN { printf("ready\n"); }
-END { clear(@b); }' >"$TEST_TMP/holds" 2>"$TEST_TMP/bpftrace.err" &
+END { clear(@b); clear(@w); }' >"$TEST_TMP/holds" 2>"$TEST_TMP/bpftrace.err" &
 	WATCH=$!
 	TEST_PIDS+=("$WATCH")
 	wait_for 90 grep -q ready "$TEST_TMP/holds"
@@ -83,14 +83,16 @@ unwatch_holds() {
 	WATCH=
 }
 
-# accused BUNDLE COMM: "TID FOUND FROM_NS TO_NS": the end of the chain at the stackshot. Where the
-# wait that fired had ended by then: the owner that its record names, and when it waited.
+# accused BUNDLE COMM: "TID FOUND FROM_NS TO_NS [MODE]": the end of the chain at the stackshot. Where the
+# wait that fired had ended by then: the owner that its record names, and when it waited. MODE: as what
+# it waits itself, if it does.
 accused() {
 	local info chain
 	info=$("$STALLBOX" info --json "$1")
 	chain=$(chain_of "$1" "$2")
 	if [ -n "$chain" ] && [ "$chain" != null ]; then
-		jq -r --argjson i "$info" '.chain[-1] | "\(.tid // 0) \(.found) \($i.stackshot_begin_ns) \($i.stackshot_end_ns)"' <<<"$chain"
+		jq -r --argjson i "$info" '.waiters as $w | .chain[-1] | .tid as $t |
+			"\(.tid // 0) \(.found) \($i.stackshot_begin_ns) \($i.stackshot_end_ns) \([$w[] | select(.tid == $t) | .mode][0] // "-")"' <<<"$chain"
 		return
 	fi
 	events --kind lock-wait --comm "$2" --no-stacks "$1" |
@@ -101,15 +103,17 @@ accused() {
 
 # judge_held BUNDLE OUTPUT COMM: one line, its first word "named" or "missed". Named is who held
 # mmap_lock then by the tracepoints; who was next, if nobody held it throughout the stackshot and for
-# more than 20 ms (the tracepoints see a reader that was given the lock only when it runs). Without a witness: who was
+# more than 20 ms. A reader is given the lock when it is woken, beside other readers, which the
+# tracepoints see only when it runs: a writer alone gives it the lie. Without a witness: who was
 # in an access to one page all the time by its own clock (OUTPUT of reclaim_storm --writers).
 judge_held() {
-	local tid found from to
-	read -r tid found from to < <(accused "$1" "$3")
-	awk -v tid="${tid:-0}" -v found="${found:-none}" -v from="${from:-0}" -v to="${to:-0}" -v witness="$(grep -c ^hold "$TEST_TMP/holds")" '
+	local tid found from to mode
+	read -r tid found from to mode < <(accused "$1" "$3")
+	awk -v mode="${mode:--}" -v tid="${tid:-0}" -v found="${found:-none}" -v from="${from:-0}" -v to="${to:-0}" -v witness="$(grep -c ^hold "$TEST_TMP/holds")" '
 		{ split($2, t, "="); split($3, b, "="); split($4, e, "=") }
 		b[2] > to || e[2] < from { next }
-		$1 == "hold" { holders++; if (t[2] == tid) held = 1; if (b[2] <= from && e[2] >= to && e[2] - b[2] > 20000000) throughout++ }
+		$1 == "hold" { holders++; if (t[2] == tid) held = 1
+			if (b[2] <= from && e[2] >= to && e[2] - b[2] > 20000000 && (mode != "read" || $5 == "write=1")) throughout++ }
 		$1 == "fault" && t[2] == tid { fault = e[2] - b[2] }
 		$1 == "wait" { waiters++; if (e[2] - b[2] > longest) longest = e[2] - b[2] }
 		END {
