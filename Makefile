@@ -172,6 +172,7 @@ $(B)/tests/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h)
 .PHONY: deps deps-test
 deps:
 	$(Q)tests/install-deps build
+	$(Q)tests/install-deps browser
 deps-test:
 	$(Q)tests/install-deps test
 
@@ -185,13 +186,13 @@ demo:
 test:
 	$(Q)tests/install-deps test
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all tests-bin
-	$(Q)tests/run unit cli golden fuzz bpf vm
+	$(Q)tests/run unit cli golden fuzz browser bpf vm
 
 tests-bin: all $(UNIT) $(WORK) $(HELPERS) $(REPLAY)
 
-# Without root: unit, command line, golden bundles, fuzz corpora.
+# Without root: unit, command line, golden bundles, fuzz corpora, pictures in a browser.
 check: tests-bin
-	$(Q)tests/run unit cli golden fuzz
+	$(Q)tests/run unit cli golden fuzz browser
 # The recorder on this kernel.
 check-root: tests-bin
 	$(Q)tests/run bpf
@@ -233,7 +234,7 @@ lint: check-layers check-headers
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers recorder tools
 	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/demo tests/install-deps tests/lib.sh tests/bench/run tests/bench/history \
-		$(wildcard tests/cli/*.sh tests/bpf/*.sh tests/vm/*)
+		$(wildcard tests/cli/*.sh tests/browser/*.sh tests/bpf/*.sh tests/vm/*)
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(RECORDER_SRC) $(TOOLS_SRC) \
 		$(wildcard */*.h) $(BPF_SRC) $(UNIT_SRC) $(WORK_SRC)
