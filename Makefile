@@ -203,6 +203,7 @@ check-vm: tests-bin
 bench: tests-bin
 	$(Q)tests/bench/run
 	$(Q)tests/bench/history
+	$(Q)tests/bench/fold
 
 $(B)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(TESTLIBS)
 	$(say) LINK $@
@@ -233,7 +234,7 @@ lint: check-layers check-headers
 		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=internalAstError:tools/flame.c \
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers recorder tools
-	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/demo tests/install-deps tests/lib.sh tests/bench/run tests/bench/history \
+	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/demo tests/install-deps tests/lib.sh tests/bench/run tests/bench/history tests/bench/fold \
 		$(wildcard tests/cli/*.sh tests/browser/*.sh tests/bpf/*.sh tests/vm/*)
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(RECORDER_SRC) $(TOOLS_SRC) \
