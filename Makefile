@@ -114,6 +114,14 @@ $(B)/tools/%.inc: tools/%
 	$(Q)sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $< > $@
 $(B)/tools/flame.o: $(B)/tools/flame.css.inc $(B)/tools/flame.js.inc
 
+# The rules of the verdict, one file each.
+RULES := $(sort $(wildcard tools/rules/*.rule))
+$(B)/tools/rules.inc: $(RULES)
+	$(say) TEXT $@
+	$(Q)mkdir -p $(@D)
+	$(Q)for f in $(RULES); do echo "{ \"$$f\","; sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $$f; echo '},'; done > $@.tmp && mv $@.tmp $@
+$(B)/tools/rule.o: $(B)/tools/rules.inc
+
 # Names of system calls, from the kernel's headers.
 UNISTD_x86_64  := asm/unistd_64.h
 UNISTD_generic := asm-generic/unistd.h

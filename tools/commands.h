@@ -16,6 +16,7 @@ int cmd_diff(int argc, char **argv);
 int cmd_order(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_hist(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 int cmd_blame(int argc, char **argv);
 int cmd_series(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
