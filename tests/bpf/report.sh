@@ -26,6 +26,7 @@ names() {
 	like "$1: it names the culprit" "$(cause "$2")" "$3"
 }
 one() { [ "$(bundle_count)" -ge 1 ] && complete "$(newest_bundle)"; }
+keep_bundle() { [ -z "${STALLBOX_ARTIFACTS:-}" ] || cp "$BUNDLE" "$STALLBOX_ARTIFACTS/$1.stall.pb.zst"; }
 # incident NAME TRIGGER COMMAND...: until the trigger has fired and its bundle, $BUNDLE, is complete
 incident() {
 	local name=$1 trigger=$2
@@ -40,7 +41,7 @@ incident() {
 	kill "$pid" 2>/dev/null
 	wait "$pid" 2>/dev/null
 	stop_agent
-	[ -n "$BUNDLE" ]
+	[ -n "$BUNDLE" ] && keep_bundle "$name"
 }
 
 # ---- memory: threads in a small cgroup take pages from each other
@@ -102,6 +103,7 @@ else
 	ok "storage: a freeze gives a bundle" freeze storage
 	fsfreeze -u "$mnt"
 	wait "${writers[@]}"
+	keep_bundle storage
 	names storage storage-dstate '7 of them are named dd'
 	is "storage: the table shows them" "$("$STALLBOX" top --by comm --json "$BUNDLE" | jq -c 'select(.group == "dd") | .freeze | [.D, (.longest_d_ns > 2e9)]')" '[7,true]'
 	stop_agent
@@ -120,6 +122,7 @@ ok "runq: for a while" wait_for 20 passed 4
 ok "runq: a freeze gives a bundle" freeze runq
 kill "$spinner" 2>/dev/null
 wait "$spinner" 2>/dev/null
+keep_bundle runq
 names runq runq-saturation 'spinner [0-9]+'
 like "runq: before and after are compared" "$("$STALLBOX" diff --folded "$BUNDLE" | grep -c '^spinner;')" '^[1-9]'
 finish
