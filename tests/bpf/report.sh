@@ -123,6 +123,6 @@ ok "runq: a freeze gives a bundle" freeze runq
 kill "$spinner" 2>/dev/null
 wait "$spinner" 2>/dev/null
 keep_bundle runq
-names runq runq-saturation 'spinner [0-9]+'
+names runq runq-saturation 'spinner\[[0-9]+\]'
 like "runq: before and after are compared" "$("$STALLBOX" diff --folded "$BUNDLE" | grep -c '^spinner;')" '^[1-9]'
 finish
