@@ -448,7 +448,7 @@ static void softirq_facts(struct pass *p, struct facts *f)
 	top = tally_top(&vectors);
 	if (top)
 		facts_text(f, "softirq.vector", softirq_name((uint32_t)top->key));
-	top = tally_top(&by_call);
+	top = tally_most(&by_call);
 	if (top) {
 		const struct call *c = &p->call[top->note];
 

@@ -70,12 +70,8 @@ static uint64_t age(const struct shot *s, size_t i)
 static void top_where(struct facts *f, const struct facts_input *in, const struct tally *t, const char *where_key,
 		      const char *count_key)
 {
-	const struct tally_item *best = NULL;
+	const struct tally_item *best = tally_most(t);
 
-	for (size_t i = 0; i < t->n; i++) {
-		if (!best || t->item[i].count > best->count)
-			best = &t->item[i];
-	}
 	if (!best)
 		return;
 	facts_text(f, where_key, facts_where(in, (uint32_t)best->note));

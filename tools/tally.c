@@ -72,6 +72,19 @@ const struct tally_item *tally_top(const struct tally *t)
 	return best;
 }
 
+const struct tally_item *tally_most(const struct tally *t)
+{
+	const struct tally_item *best = NULL;
+
+	for (size_t i = 0; i < t->n; i++) {
+		const struct tally_item *x = &t->item[i];
+
+		if (!best || x->count > best->count || (x->count == best->count && x->ns > best->ns))
+			best = x;
+	}
+	return best;
+}
+
 void tally_done(struct tally *t)
 {
 	map64_done(&t->by_key);

@@ -25,6 +25,8 @@ struct tally_item *tally_add(struct tally *t, uint64_t key, uint64_t count, uint
 int tally_member(struct tally *t, uint64_t key, uint64_t member);
 /* By time, or by count where no time was given; NULL: empty. */
 const struct tally_item *tally_top(const struct tally *t);
+/* By count, then time. */
+const struct tally_item *tally_most(const struct tally *t);
 void tally_done(struct tally *t);
 
 #endif
