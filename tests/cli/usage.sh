@@ -33,6 +33,8 @@ code "an unknown condition" 2 "$STALLBOX" events --while locked "$TEST_TMP/text"
 like "says what there is" "$OUT" "--while 'locked': expected mmap-lock-held, reclaim or softirq"
 code "an unknown state" 2 "$STALLBOX" events --state X "$TEST_TMP/text"
 code "an empty window" 2 "$STALLBOX" events --since 1s --until -1s "$TEST_TMP/text"
+code "a short form of an option that takes no value" 2 "$STALLBOX" flame -r "$TEST_TMP/text"
+like "is none" "$OUT" "unknown option '-r'"
 code "no agent" 3 "$STALLBOX" status --socket "$TEST_TMP/no.sock"
 like "with a hint" "$OUT" 'no agent answers.*hint: start it'
 "$BUILD/tests/helpers/make_bundle" "$TEST_TMP/b"
