@@ -217,14 +217,19 @@ static void mmap_lock_facts(struct facts *f, const struct blame *r, const struct
 	static const char *const how[] = { "nobody is named", "the lock's owner field", "its kernel stack",
 					   "the owner field, as the last of its readers" };
 	const struct blame_hop *first = &l->chain[0], *last = &l->chain[l->n_chain - 1];
-	const struct bundle_shot_thread *w = &r->shot[l->waiter[0]], *end;
+	const struct bundle_shot_thread *w = &r->shot[l->waiter[0]], *whose = w, *end;
 	uint64_t since = w->lock_since_ns ? w->lock_since_ns : w->since_ns;
 	char text[400];
 
 	facts_set(f, "mmap.freeze_waiters", FACT_COUNT, (double)l->n_waiters);
 	facts_set(f, "mmap.freeze_longest", FACT_SECONDS, since && since < r->begin_ns ? (double)(r->begin_ns - since) / 1e9 : 0);
 	facts_text(f, "mmap.freeze_mode", w->mmap_count & 1 ? "writing" : "reading");
-	name_process(f, &(struct facts_input){ .b = r->b }, "mmap.freeze_process", w->thread);
+	/* The first in the queue may be khugepaged or a reader of /proc: whose lock it is says its address space. */
+	for (size_t i = 0; i < r->n_shot && whose == w; i++) {
+		if (r->shot[i].mm == l->mm && !(r->shot[i].flags & BUNDLE_SHOT_KTHREAD))
+			whose = &r->shot[i];
+	}
+	name_process(f, &(struct facts_input){ .b = r->b }, "mmap.freeze_process", whose->thread);
 	hop_name(r, first, text, sizeof(text));
 	facts_text(f, "mmap.holder", first->how == BLAME_NOBODY ? "" : text);
 	facts_text(f, "mmap.holder_known_by", how[first->how]);

@@ -15,8 +15,10 @@ while read -r scene scale want; do
 	is "$scene at $scale %" "$(rules "$S/$scene.$scale")" "$want"
 done <<'SCENES'
 reclaim 100 reclaim-livelock
+reclaim-open 100 reclaim-livelock
+reclaim-open 10 calm
 reclaim-healthy 100 calm
-mmap 100 mmap-lock-stall
+mmap 100 mmap-lock-stall reclaim-livelock
 mmap-brief 100 calm
 softirq 100 softirq-delay
 softirq 20 unidentified
@@ -48,7 +50,8 @@ like "reclaim: who, where, how full" "$text" 'most of them of clickhouse-serv\[2
 like "with the yield" "$text" '0.038 % of the scanned pages were reclaimed \(3172 of 8320000\)'
 like "and how sure" "$text" '1\. Memory reclaim .*almost certainly; [89][0-9] of 100'
 text=$(said "$S/mmap.100")
-like "mmap_lock: the queue, the holder, the end of the chain" "$text" '20 threads of java\[7000\] waited for its mmap_lock, the first for 2.5 s.*held for writing by java\[7000\] tid 7000 .*the chain ends at java\[7000\] tid 7001 \(runnable but not running\): shrink_lruvec'
+like "mmap_lock: the queue, the holder, the end of the chain" "$text" '20 threads waited for the mmap_lock of java\[7000\], the first for 2.5 s.*held for writing by java\[7000\] tid 7000 .*the chain ends at java\[7000\] tid 7001 \(runnable but not running\): shrink_lruvec'
+like "reclaim that has not ended" "$(said "$S/reclaim-open.100")" 'Memory reclaim holds threads up: .*\(possibly; [0-9]+ of 100\) At the freeze 1 threads had not come back from it, the oldest for 700 ms \(java\[7000\]\)'
 like "softirq: the call and its file" "$(said "$S/softirq.100")" 'cadvisor\[2300\] tid 2344 spends up to 82 ms on the CPU in one read\(\) of memory.stat'
 like "throttle: how much" "$(said "$S/throttle.100")" '/kubepods/pod1/web was kept from running for 0.8 s in every second'
 like "storage: where" "$(said "$S/storage.100")" '10 threads were in D state in storage code at the freeze, one for 6.0 s; 10 of them are named postgres, 10 stand in jbd2_log_wait_commit.*12 slow block requests, 12 of them on device 254:0'

@@ -141,6 +141,21 @@ static void tell_reclaim_healthy(struct scene *s)
 	}
 }
 
+/* One thread has been in reclaim for 700 ms and no span has ended in the time recorded. */
+static void tell_reclaim_open(struct scene *s)
+{
+	uint32_t t[1], k;
+	struct bundle_shot_thread *x;
+
+	ordinary_series(s, 4, 3, 1, 2);
+	crowd(s, 7000, "java", "/app", 1, t);
+	k = stack(s, 0, "shrink_lruvec;do_try_to_free_pages;handle_mm_fault;exc_page_fault");
+	x = shot(s, t[0], 0, 20, k);
+	x->flags = BUNDLE_SHOT_RUNNABLE;
+	x->reclaim_since_ns = TRIGGER_NS - scaled(700) * MS;
+	x->nr_scanned = 900;
+}
+
 /* ---- mmap_lock --------------------------------------------------------------------------------------- */
 
 /* Thread 0 holds mmap_lock for writing and waits for a VMA that thread 1 holds in a page fault, in reclaim; n others
@@ -367,6 +382,7 @@ static const struct scene_entry {
 	{ "softirq", tell_softirq, { "probe", "probe", "probe:tcp://127.0.0.1:80", "ms", "no answer in 500 ms", 0, 501, 500, 0 } },
 	{ "softirq-alone", tell_softirq_alone, MANUAL },
 	{ "reclaim", tell_reclaim, { "reclaim-age", "kernel", "kernel:reclaim>500ms", "ms", "tid 2395806 in reclaim", 0, 512, 500, 0 } },
+	{ "reclaim-open", tell_reclaim_open, MANUAL },
 	{ "reclaim-healthy", tell_reclaim_healthy, MANUAL },
 	{ "mmap", tell_mmap, { "probe", "probe", "probe:cmdline:7000", "ms", "no answer in 500 ms", 0, 501, 500, 0 } },
 	{ "mmap-brief", tell_mmap_brief, MANUAL },
