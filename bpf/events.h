@@ -25,6 +25,7 @@ enum sb_kind {
 	SB_BLOCK_IO = 9,
 	SB_OOM = 10,
 	SB_SLAB = 11,
+	SB_HARDIRQ = 12,
 	SB_KIND_COUNT,
 };
 #define SB_KIND_SLOTS 16u /* counters by kind; a power of two */
@@ -74,8 +75,9 @@ struct sb_reclaim {
 	__u64 duration_ns;
 	__u32 nr_reclaimed, nr_scanned; /* pages */
 	__u32 gfp;
-	__u16 kind; /* enum sb_reclaim_kind */
-	__u16 order;
+	__u8 kind; /* enum sb_reclaim_kind */
+	__u8 order;
+	__u16 weight; /* short spans are sampled in a storm: this one stands for so many */
 	__u64 cgroup_id; /* of the reclaiming task */
 	/* From here on sums over the span; pages. */
 	__u32 nr_taken, nr_activate;
@@ -163,6 +165,11 @@ struct sb_softirq {
 	__u64 duration_ns; /* of the handler */
 	__u64 delay_ns;	   /* from raise to entry */
 	__u32 vector, pad;
+};
+struct sb_hardirq {
+	__u64 duration_ns; /* of one handler */
+	__u32 irq, pad;
+	char name[16]; /* as in /proc/interrupts, cut */
 };
 struct sb_block_io {
 	__u64 duration_ns;

@@ -123,6 +123,10 @@ struct shrinker {
 	void *scan_objects;
 } SB_CO_RE;
 
+struct irqaction {
+	const char *name;
+} SB_CO_RE;
+
 struct gendisk {
 	int major, first_minor;
 } SB_CO_RE;

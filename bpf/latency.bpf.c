@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0
 /*
  * Where time goes in the kernel besides reclaim and locks: block I/O (always), and system
- * calls and softirqs exactly, which cost too much for steady state (+112 ns a system call,
+ * calls, softirqs and hardirqs exactly, which cost too much for steady state (+112 ns a system call,
  * measured) and are attached from a trigger to the end of the post window. In steady state
  * the sampler finds long calls (follow_call()) and run-queue delay shows a late ksoftirqd.
  */
@@ -150,28 +150,29 @@ int syscall_exit(__u64 *ctx)
 
 #define SOFTIRQS 10 /* include/linux/interrupt.h: NR_SOFTIRQS */
 
-struct sb_softirq_cpu {
+struct sb_irq_cpu {
 	__u64 raised_ns[16], entered_ns, delay_ns;
+	__u64 hardirq_ns; /* when the current hardirq handler began */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct sb_softirq_cpu);
-} softirqs SEC(".maps");
+	__type(value, struct sb_irq_cpu);
+} irqs SEC(".maps");
 
-static __always_inline struct sb_softirq_cpu *softirq_cpu(void)
+static __always_inline struct sb_irq_cpu *irq_cpu(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&softirqs, &zero);
+	return bpf_map_lookup_elem(&irqs, &zero);
 }
 
 /* (vec) */
 SEC("tp_btf/softirq_raise")
 int softirq_raised(__u64 *ctx)
 {
-	struct sb_softirq_cpu *q = softirq_cpu();
+	struct sb_irq_cpu *q = irq_cpu();
 	__u32 vec = ctx[0] & 15;
 
 	if (q && !sb_escalated(q->raised_ns[vec]))
@@ -182,7 +183,7 @@ int softirq_raised(__u64 *ctx)
 SEC("tp_btf/softirq_entry")
 int softirq_entered(__u64 *ctx)
 {
-	struct sb_softirq_cpu *q = softirq_cpu();
+	struct sb_irq_cpu *q = irq_cpu();
 	__u32 vec = ctx[0] & 15;
 	__u64 now = bpf_ktime_get_ns();
 
@@ -198,7 +199,7 @@ SEC("tp_btf/softirq_exit")
 int softirq_exited(__u64 *ctx)
 {
 	__u64 id = bpf_get_current_pid_tgid(), duration;
-	struct sb_softirq_cpu *q = softirq_cpu();
+	struct sb_irq_cpu *q = irq_cpu();
 	struct sb_cpu *c = sb_this_cpu();
 	struct sb_softirq *p;
 	struct sb_scratch *s;
@@ -207,7 +208,7 @@ int softirq_exited(__u64 *ctx)
 		return 0;
 	duration = bpf_ktime_get_ns() - q->entered_ns;
 	q->entered_ns = 0;
-	if (duration < cfg.softirq_threshold_ns && q->delay_ns < cfg.softirq_threshold_ns)
+	if (duration < cfg.irq_threshold_ns && q->delay_ns < cfg.irq_threshold_ns)
 		return 0;
 	s = sb_begin(SB_SCRATCH_SOFTIRQ, SB_SOFTIRQ, id, sizeof(*p) / 8, c);
 	if (!s)
@@ -221,5 +222,49 @@ int softirq_exited(__u64 *ctx)
 	sb_task_note((void *)bpf_get_current_task());
 	sb_emit(s);
 	sb_fire_crossed(SB_KTRIG_SOFTIRQ_DELAY, 0, q->delay_ns, bpf_get_current_task());
+	return 0;
+}
+
+/* (irq, action); handlers do not nest on a CPU. */
+SEC("tp_btf/irq_handler_entry")
+int hardirq_entered(__u64 *ctx)
+{
+	struct sb_irq_cpu *q = irq_cpu();
+
+	if (q)
+		q->hardirq_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* (irq, action, ret) */
+SEC("tp_btf/irq_handler_exit")
+int hardirq_exited(__u64 *ctx)
+{
+	struct irqaction *action = (void *)ctx[1];
+	__u64 id = bpf_get_current_pid_tgid(), duration;
+	struct sb_irq_cpu *q = irq_cpu();
+	struct sb_cpu *c = sb_this_cpu();
+	struct sb_hardirq *p;
+	struct sb_scratch *s;
+
+	if (!q || !c || !sb_escalated(q->hardirq_ns))
+		return 0;
+	duration = bpf_ktime_get_ns() - q->hardirq_ns;
+	q->hardirq_ns = 0;
+	if (duration < cfg.irq_threshold_ns)
+		return 0;
+	s = sb_begin(SB_SCRATCH_HARDIRQ, SB_HARDIRQ, id, sizeof(*p) / 8, c);
+	if (!s)
+		return 0;
+	sb_take_kstack(ctx, s, c);
+	p = (void *)s->payload;
+	p->duration_ns = duration;
+	p->irq = ctx[0];
+	p->pad = 0;
+	__builtin_memset(p->name, 0, sizeof(p->name));
+	bpf_probe_read_kernel_str(p->name, sizeof(p->name), BPF_CORE_READ(action, name));
+	if (id)
+		sb_task_note((void *)bpf_get_current_task());
+	sb_emit(s);
 	return 0;
 }

@@ -58,8 +58,8 @@ int contention_begin(__u64 *ctx)
 	if (!t)
 		return 0;
 	sb_state_take(t, tid);
-	if (t->lock == (__u64)lock)
-		return 0; /* a mutex: spun first, sleeps now; the wait goes on */
+	if (t->lock == (__u64)lock && (flags & SB_LCB_MUTEX))
+		return 0; /* spun first, sleeps now; the wait goes on */
 	mm = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), mm);
 	if (mm && lock == (void *)mm + bpf_core_field_offset(mm->mmap_lock))
 		flags |= SB_LOCK_MMAP;

@@ -83,6 +83,26 @@ static __always_inline void fill(struct sb_reclaim *p, const struct sb_task_stat
 	p->throttle_reason = d->throttle_reason;
 }
 
+/* Long spans are all recorded. Short ones are sampled beyond the budget, and the next that
+ * is recorded stands for those left out before it. 0: this one is left out. */
+static __always_inline __u32 weight_of(struct sb_cpu *c, __u64 duration)
+{
+	__u64 weight;
+
+	if (duration >= cfg.offcpu_threshold_ns)
+		return 1;
+	if (c->reclaim_skipped < 0xfffe && /* what a weight can tell */
+	    !sb_take_token(&c->reclaim_window, &c->reclaim_tokens, bpf_ktime_get_ns() >> 30,
+			   cfg.reclaim_budget)) {
+		c->reclaim_skipped++;
+		c->lost[SB_LOST_SHORT_SPANS]++;
+		return 0;
+	}
+	weight = c->reclaim_skipped + 1;
+	c->reclaim_skipped = 0;
+	return weight;
+}
+
 static __always_inline int span_end(void *ctx, __u64 nr_reclaimed, bool have_reclaimed,
 				    __u32 scratch_id)
 {
@@ -94,6 +114,7 @@ static __always_inline int span_end(void *ctx, __u64 nr_reclaimed, bool have_rec
 	struct sb_cpu *c = sb_this_cpu();
 	struct sb_reclaim *p;
 	struct sb_scratch *s;
+	__u32 weight;
 
 	if (!t || !c)
 		return 0;
@@ -107,21 +128,27 @@ static __always_inline int span_end(void *ctx, __u64 nr_reclaimed, bool have_rec
 		t->flags &= ~SB_TS_RECLAIM_INFLIGHT;
 		sb_inflight_del(tid, SB_INFLIGHT_RECLAIM);
 	}
+	if (!have_reclaimed)
+		nr_reclaimed = d->nr_reclaimed;
+	if ((t->flags & SB_TS_HOLDS_MMAP) && sb_escalated(d->hold_since_ns)) {
+		d->hold_reclaims++;
+		d->hold_scanned += d->nr_scanned;
+		d->hold_reclaimed += nr_reclaimed;
+	}
+	weight = weight_of(c, duration);
+	if (!weight)
+		return 0;
 	s = sb_begin(scratch_id, SB_RECLAIM, id, sizeof(*p) / 8, c);
 	if (!s)
 		return 0;
 	sb_take_kstack(ctx, s, c);
 	p = (void *)s->payload;
 	p->duration_ns = duration;
-	p->nr_reclaimed = have_reclaimed ? nr_reclaimed : d->nr_reclaimed;
+	p->weight = weight;
+	p->nr_reclaimed = nr_reclaimed;
 	p->flags = mmap_lock_held(task);
 	p->cgroup_id = sb_cgroup_of(task);
 	fill(p, t, d);
-	if ((t->flags & SB_TS_HOLDS_MMAP) && sb_escalated(d->hold_since_ns)) {
-		d->hold_reclaims++;
-		d->hold_scanned += d->nr_scanned;
-		d->hold_reclaimed += p->nr_reclaimed;
-	}
 	sb_task_note(task);
 	sb_emit(s);
 	if (t->reclaim_match)

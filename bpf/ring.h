@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 4u
+#define SB_LAYOUT_VERSION 5u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -51,6 +51,7 @@ enum sb_lost {
 	SB_LOST_SPAN_UNSTARTED = 6, /* reclaim end without a begin (or evicted) */
 	SB_LOST_TRUNCATED_K = 7,  /* kernel stacks cut at SB_KFRAMES */
 	SB_LOST_TRUNCATED_U = 8,  /* user stacks cut at SB_UFRAMES */
+	SB_LOST_SHORT_SPANS = 10, /* short reclaim spans that weights stand for */
 	SB_LOST_BUDGET = 9, /* wakeups, short lock waits, block I/O beyond the per-CPU budget */
 	SB_LOST_COUNT = 16,
 };
@@ -68,6 +69,7 @@ struct sb_scan {
 	__u32 count, tid; /* tid: of the oldest */
 	__u64 oldest_ns;
 };
+enum sb_scanner { SB_SCAN_SAMPLER = 0, SB_SCAN_TIMER = 1, SB_SCANNERS = 2 };
 
 /* Per CPU; an element of the mmapable map `cpus`, a whole number of pages. */
 struct sb_cpu {
@@ -81,15 +83,16 @@ struct sb_cpu {
 	__u64 ust_captured;
 	__u64 was_idle; /* since the last tick: the gap before the next one says nothing */
 	__u64 other_window, other_tokens; /* token bucket: wakeups, lock waits under 10 ms, block I/O */
-	__u64 pad0[3];
+	__u64 reclaim_window, reclaim_tokens; /* token bucket: short reclaim spans */
+	__u64 reclaim_skipped; /* short spans since the last one recorded */
 	__u64 recorded[16]; /* by enum sb_kind, SB_KIND_SLOTS */
 	__u64 lost[SB_LOST_COUNT];
-	struct sb_scan scan; /* a late CPU and the next one may scan at the same time */
+	struct sb_scan scan[SB_SCANNERS]; /* a late CPU and the next one may scan at the same time */
 	__u64 system_ns; /* sampled time in the kernel */
 	__u64 spin_lock;	   /* contended spinning lock being waited for, and since when */
 	__u64 spin_since_ns;
 	__u32 spin_flags, spin_count;
-	__u64 pad1[10];
+	__u64 pad1[8];
 	struct sb_bank bank[SB_BANKS];
 	__u64 pad2[432];
 };
@@ -160,7 +163,7 @@ struct sb_config {
 	__u64 lock_threshold_ns;   /* waits for and holds of locks */
 	__u64 waker_threshold_ns;  /* D-state waits whose waker is recorded */
 	__u64 syscall_threshold_ns;
-	__u64 softirq_threshold_ns;
+	__u64 irq_threshold_ns;	   /* softirq delays and handlers, hardirq handlers */
 	__u64 io_threshold_ns;
 	__u64 sample_period_ns;
 	__u32 cpus;	      /* possible CPUs */
@@ -168,6 +171,8 @@ struct sb_config {
 	__u32 ust_budget;     /* user stacks at switch-out per CPU and 1.05 ms */
 	__u32 short_budget;   /* blocks under 10 ms per CPU and 8.4 ms */
 	__u32 other_budget;   /* wakeups, short lock waits, block I/O per CPU and 8.4 ms */
+	__u32 reclaim_budget; /* reclaim spans under offcpu_threshold_ns per CPU and 1.07 s */
+	__u32 pad;
 	__u32 cgroup_v1_memory; /* 1: the cgroup of a task is that of the v1 memory controller */
 };
 
@@ -209,8 +214,9 @@ struct sb_task_detail {
 	/* the system call its samples were in */
 	__u64 call, call_since_ns;
 	__u32 call_samples, call_told;
+	__u64 call_nvcsw; /* of the task at the first of them */
 	/* escalated: the system call it is in, the mmap_lock it holds */
-	__u64 syscall_since_ns, syscall_cpu_ns, pad3;
+	__u64 syscall_since_ns, syscall_cpu_ns;
 	__u32 syscall_nr, hold_flags;
 	__u64 hold_since_ns, hold_lock, hold_cpu_ns;
 	__u32 hold_nvcsw, hold_nivcsw;

@@ -5,49 +5,14 @@
  * nothing, but keep the triggers' clock going when nothing else runs.
  */
 #include "bpf/lock.bpf.h"
+#include "bpf/scan.bpf.h"
 #include <linux/bpf_perf_event.h>
 
 /* The wait table is scanned this often by whichever CPU comes first. */
 #define SCAN_PERIOD_NS 10000000ULL
 
-/* Fires trigger `index` if enough of what it watches has been in flight for too long.
- * A global function: the verifier checks it once by itself, instead of a thousand slots
- * again for every trigger and caller. */
-int scan_inflight(__u32 index)
-{
-	volatile struct sb_ktrigger *trigger = &control.trigger[index & (SB_KTRIGGERS - 1)];
-	struct sb_inflight_table *table = sb_inflight_table(
-		trigger->type == SB_KTRIG_MMAP_LOCK_WAIT ? SB_INFLIGHT_LOCK : SB_INFLIGHT_BLOCKED);
-	__u64 now = bpf_ktime_get_ns(), threshold = trigger->threshold_ns;
-	__u32 bit = 1u << (index & (SB_KTRIGGERS - 1));
-	struct sb_cpu *c = sb_this_cpu();
-	volatile struct sb_scan *found;
-
-	if (!table || !c)
-		return 0;
-	found = &c->scan;
-	found->count = 0;
-	found->oldest_ns = 0;
-	for (__u32 i = 0; i < SB_INFLIGHT; i++) {
-		struct sb_inflight *slot = &table->slot[i];
-		__u64 since = slot->since_ns;
-
-		if (!since || !(slot->match & bit) || (__s64)(now - since) < (__s64)threshold)
-			continue;
-		found->count++;
-		if (now - since > found->oldest_ns) {
-			found->oldest_ns = now - since;
-			found->tid = slot->key >> 8;
-		}
-	}
-	if (!found->count || found->count < trigger->count)
-		return 0;
-	return sb_fire(index, trigger->type == SB_KTRIG_BLOCKED ? found->count : found->oldest_ns,
-		       found->tid);
-}
-
 /* Whoever began to wait behind another waiter met that one as the owner; the holder that
- * matters is the one that is still there. Global functions, as scan_inflight(). */
+ * matters is the one that is still there. Global functions, as sb_scan_inflight(). */
 int refresh_owner(__u32 tid)
 {
 	struct sb_task_state *t = sb_state_of(tid);
@@ -122,27 +87,31 @@ static __always_inline void scan_all(__u64 now)
 		__u32 type = control.trigger[i].type;
 
 		if (type >= SB_KTRIG_RECLAIM && type <= SB_KTRIG_MMAP_LOCK_WAIT)
-			scan_inflight(i);
+			sb_scan_inflight(i, SB_SCAN_SAMPLER);
 	}
 	if ((control.watch & (1u << SB_KTRIG_RECLAIM_YIELD | 1u << SB_KTRIG_SYSTEM)) &&
 	    now - control.window_ns >= WINDOW_NS)
 		judge_window(now);
 }
 
-/* Samples of one thread in one call site, one after the other: a system call that keeps the
+/* Samples of one thread in one call site, one after the other and no sleep between: a system call that keeps the
  * CPU, found without a hook in every call. Told once, when it passes the threshold. */
 static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, __u64 now)
 {
 	struct sb_task_detail *d;
 	struct sb_syscall *p;
 	struct sb_scratch *s;
-	__u64 duration, before;
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u64 duration, before, nvcsw;
 
 	d = call ? sb_detail_of(id) : sb_detail_peek(id);
 	if (!d)
 		return;
-	if (d->call != call || !call) {
+	/* Whoever slept may have left the call and come back. */
+	nvcsw = BPF_CORE_READ(task, nvcsw);
+	if (d->call != call || !call || d->call_nvcsw != nvcsw) {
 		d->call = call;
+		d->call_nvcsw = nvcsw;
 		d->call_since_ns = now;
 		d->call_samples = 0;
 		d->call_told = 0;
@@ -152,7 +121,7 @@ static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, 
 	duration = now - d->call_since_ns;
 	before = duration - cfg.sample_period_ns;
 	if (control.watch & (1u << SB_KTRIG_SYSCALL))
-		sb_fire_crossed(SB_KTRIG_SYSCALL, before, duration, bpf_get_current_task());
+		sb_fire_crossed(SB_KTRIG_SYSCALL, before, duration, (__u64)task);
 	if (d->call_told || duration < cfg.syscall_threshold_ns)
 		return;
 	d->call_told = 1;
@@ -160,7 +129,7 @@ static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, 
 	if (!s)
 		return;
 	p = (void *)s->payload;
-	sb_syscall_fill(p, SB_CALL_NR(call) - 1, (void *)bpf_get_current_task());
+	sb_syscall_fill(p, SB_CALL_NR(call) - 1, task);
 	p->duration_ns = duration;
 	p->cpu_ns = d->call_samples * cfg.sample_period_ns;
 	p->flags = SB_SYSCALL_OPEN | SB_SYSCALL_SAMPLED;

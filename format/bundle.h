@@ -33,6 +33,7 @@ enum bundle_kind {
 	BUNDLE_BLOCK_IO = 9,
 	BUNDLE_OOM = 10,
 	BUNDLE_SLAB = 11,
+	BUNDLE_HARDIRQ = 12,
 	BUNDLE_KIND_COUNT
 };
 

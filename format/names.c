@@ -6,7 +6,7 @@ const char *bundle_kind_name(enum bundle_kind kind)
 {
 	static const char *const names[BUNDLE_KIND_COUNT] = {
 		"", "on-cpu", "off-cpu", "reclaim", "lock-wait", "wakeup", "lock-hold", "syscall", "softirq",
-		"block-io", "oom", "slab",
+		"block-io", "oom", "slab", "hardirq",
 	};
 
 	return (unsigned int)kind < BUNDLE_KIND_COUNT && names[kind][0] ? names[kind] : "?";

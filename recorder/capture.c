@@ -325,6 +325,14 @@ static void write_marks(struct freezer *z, const struct capture_order *o)
 		bundle_writer_marks(z->f.w, marks, n);
 }
 
+static void write_sealed(struct freezer *z)
+{
+	struct bundle_mark mark = { z->f.newest_ns, "sealed", "newest record of the sealed bank" };
+
+	if (mark.ts_ns)
+		bundle_writer_marks(z->f.w, &mark, 1);
+}
+
 static void begin_capture(struct freezer *z, const struct capture_order *o)
 {
 	int done[2] = { -1, -1 };
@@ -345,6 +353,7 @@ static void begin_capture(struct freezer *z, const struct capture_order *o)
 	write_header(z);
 	write_marks(z, o);
 	freeze_write_bank(&z->f, o->bank);
+	write_sealed(z);
 	freeze_write_stackshot(&z->f);
 	r = bundle_writer_flush(z->f.w);
 	report(z, CAPTURE_BANK_READ, z->out.len, r);

@@ -257,6 +257,7 @@ static void fill_reclaim(const struct sb_reclaim *rec, struct bundle_event *e)
 	e->priority = rec->priority + 1u;
 	e->throttle_reason = rec->throttle_reason;
 	e->detail = rec->flags;
+	e->weight = rec->weight > 1 ? rec->weight : 0;
 }
 
 static void fill_hold(const struct sb_lock_hold *h, struct bundle_event *e)
@@ -288,6 +289,7 @@ static void fill_by_kind(struct freeze *f, const struct sb_rec *r, struct bundle
 	const struct sb_wakeup *wake = payload;
 	const struct sb_syscall *sys = payload;
 	const struct sb_softirq *irq = payload;
+	const struct sb_hardirq *hard = payload;
 	const struct sb_block_io *io = payload;
 	const struct sb_slab *slab = payload;
 	uint64_t call = 0;
@@ -334,6 +336,10 @@ static void fill_by_kind(struct freeze *f, const struct sb_rec *r, struct bundle
 	case SB_SOFTIRQ:
 		e->delay_ns = irq->delay_ns;
 		e->detail = irq->vector;
+		break;
+	case SB_HARDIRQ:
+		e->detail = hard->irq;
+		e->name = name_id(f, hard->name, sizeof(hard->name));
 		break;
 	case SB_BLOCK_IO:
 		e->bytes = io->bytes;
@@ -397,6 +403,7 @@ static int write_record(const struct sb_rec *r, void *ctx)
 		}
 	}
 	fill_by_kind(f, r, &e);
+	f->newest_ns = SB_MAX(f->newest_ns, e.ts_ns);
 	return bundle_writer_event(f->w, &e);
 }
 
@@ -556,6 +563,8 @@ static const struct {
 				     "reclaim spans whose beginning was not seen" },
 	[SB_LOST_BUDGET] = { BUNDLE_LOSS_DROPPED, BUNDLE_KIND_NONE, "records",
 			     "wakeups, lock waits under 10 ms and block I/O beyond the budget per CPU" },
+	[SB_LOST_SHORT_SPANS] = { BUNDLE_LOSS_DROPPED, BUNDLE_RECLAIM, "records",
+				  "short reclaim spans beyond the budget per CPU; weights stand for them" },
 	[SB_LOST_TRUNCATED_K] = { BUNDLE_LOSS_TRUNCATED, BUNDLE_KIND_NONE, "stacks",
 				  "kernel stacks deeper than 64 frames" },
 	[SB_LOST_TRUNCATED_U] = { BUNDLE_LOSS_TRUNCATED, BUNDLE_KIND_NONE, "stacks",

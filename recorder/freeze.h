@@ -39,6 +39,7 @@ struct freeze {
 	struct freeze_frame *uframe;
 	size_t n_uframe, cap_uframe;
 	struct ring_stats stats[SB_BANKS];
+	uint64_t newest_ns; /* CLOCK_MONOTONIC, of the newest record so far */
 	uint64_t stacks_evicted[2]; /* kernel, user: references that nothing resolves */
 	/* Stackshot as read from the iterator. */
 	char *shot;

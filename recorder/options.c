@@ -26,6 +26,10 @@ static const struct setting {
 	  "ring memory of both banks, all CPUs (default 16M per CPU, at most 256M or 2% of RAM)" },
 	{ "Recorder", "OffCpuThreshold", "threshold", "TIME", T_DURATION, AT(threshold_ns), 100000,
 	  NSEC_PER_SEC, "shorter off-CPU blocks are not recorded (default 1ms)" },
+	{ "Recorder", "IrqThreshold", "irq-threshold", "TIME", T_DURATION, AT(irq_threshold_ns), 1,
+	  NSEC_PER_SEC, "escalated: shorter softirq delays, softirqs and hardirqs are not recorded (default 5ms)" },
+	{ "Recorder", "SyscallThreshold", "syscall-threshold", "TIME", T_DURATION, AT(syscall_threshold_ns), 1000000,
+	  60 * NSEC_PER_SEC, "shorter system calls are not recorded (default 100ms)" },
 	{ "Recorder", "Frequency", "frequency", "HZ", T_NUMBER, AT(frequency), 1, 999,
 	  "on-CPU samples per second and CPU (default 99)" },
 	{ "Recorder", "PostWindow", "post", "TIME", T_DURATION, AT(post_ns), 0, 600 * NSEC_PER_SEC,
@@ -289,6 +293,8 @@ static void set_defaults(struct options *o)
 	strcpy(o->spool.fallback, "/run/stallbox/captures");
 	o->spool.max_use_bytes = 1ULL << 30;
 	o->threshold_ns = NSEC_PER_MSEC;
+	o->irq_threshold_ns = 5 * NSEC_PER_MSEC;
+	o->syscall_threshold_ns = 100 * NSEC_PER_MSEC;
 	o->frequency = 99;
 	/* Long enough to see a stall end; the events after it are seldom the cause. */
 	o->post_ns = 15 * NSEC_PER_SEC;
@@ -438,6 +444,8 @@ int options_read(struct options *o, int argc, char **argv)
 	o->probes = (struct probes_options){
 		.memory_bytes = o->memory_bytes,
 		.offcpu_threshold_ns = o->threshold_ns,
+		.irq_threshold_ns = o->irq_threshold_ns,
+		.syscall_threshold_ns = o->syscall_threshold_ns,
 		.sample_hz = (uint32_t)o->frequency,
 		.bpffs = o->bpffs,
 		.pin = o->pin,

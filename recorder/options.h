@@ -15,7 +15,7 @@ struct options {
 	struct spool spool;
 	char socket[108];
 	char bpffs[108];
-	uint64_t memory_bytes, threshold_ns, post_ns, cooldown_ns;
+	uint64_t memory_bytes, threshold_ns, irq_threshold_ns, syscall_threshold_ns, post_ns, cooldown_ns;
 	uint64_t frequency;
 	char escalate[16]; /* trigger, always, never */
 	bool foreground, realtime, pin, unload, verbose, list;

@@ -29,6 +29,8 @@
 /* KMALLOC_MAX_SIZE bounds a map value before 5.12; slack and a power of two below it. */
 #define OLD_KERNEL_RING_BYTES (2ULL << 20)
 
+#define TO_THE_MS "conditions on what is in flight, to the millisecond"
+
 /* Tracepoints that a kernel may lack, and the evidence that goes with each. */
 static const struct {
 	const char *program, *tracepoint, *evidence;
@@ -51,6 +53,10 @@ static const struct {
 	{ "compaction_begin", "mm_compaction_begin", "compaction spans", false },
 	{ "compaction_end", "mm_compaction_end", "compaction spans", false },
 	{ "oom_victim", "mark_victim", "OOM kills", false },
+	{ "direct_deadline", "mm_vmscan_direct_reclaim_begin", TO_THE_MS, false },
+	{ "memcg_deadline", "mm_vmscan_memcg_reclaim_begin", TO_THE_MS, false },
+	{ "node_deadline", "mm_vmscan_node_reclaim_begin", TO_THE_MS, false },
+	{ "lock_deadline", "contention_begin", TO_THE_MS, false },
 	{ "contention_begin", "contention_begin", "waits for locks and their owners", false },
 	{ "contention_end", "contention_end", "waits for locks and their owners", false },
 	{ "sched_waking", "sched_waking", "who ended a long wait", false },
@@ -63,6 +69,8 @@ static const struct {
 	{ "softirq_raised", "softirq_raise", "softirq delays", false },
 	{ "softirq_entered", "softirq_entry", "softirq delays", false },
 	{ "softirq_exited", "softirq_exit", "softirq delays", false },
+	{ "hardirq_entered", "irq_handler_entry", "long hardirqs", false },
+	{ "hardirq_exited", "irq_handler_exit", "long hardirqs", false },
 	{ "process_fork", "sched_process_fork", "births of threads", false },
 	{ "process_exec", "sched_process_exec", "exec times", false },
 	{ "process_exit", "sched_process_exit", "exit times", false },
@@ -75,6 +83,7 @@ static const struct {
 	{ "waits for locks and their owners",
 	  "no lock tracepoints (5.19); instead: off-CPU stacks show who waits, wakeups who let go, and "
 	  "the owner of mmap_lock is read at the freeze" },
+	{ TO_THE_MS, "no BPF timers (5.15) or none of the tracepoints; instead: the sampler looks every 10 ms" },
 	{ "holds of mmap_lock",
 	  "no mmap_lock tracepoints (5.11); instead: waits, and the owner at the freeze" },
 };
@@ -101,6 +110,8 @@ static const struct {
 	{ "softirq_raised", 1u << SB_KTRIG_SOFTIRQ_DELAY },
 	{ "softirq_entered", 1u << SB_KTRIG_SOFTIRQ_DELAY },
 	{ "softirq_exited", 1u << SB_KTRIG_SOFTIRQ_DELAY },
+	{ "hardirq_entered", 0 },
+	{ "hardirq_exited", 0 },
 };
 
 static bool is_escalated(const char *program)
@@ -442,9 +453,16 @@ static bool have_task_regs(void)
 	return libbpf_probe_bpf_helper(BPF_PROG_TYPE_PERF_EVENT, BPF_FUNC_task_pt_regs, NULL) == 1;
 }
 
+/* 5.15+; asked of a program type that may use every helper that root may. */
+static bool have_timers(void)
+{
+	return libbpf_probe_bpf_helper(BPF_PROG_TYPE_SOCKET_FILTER, BPF_FUNC_timer_init, NULL) == 1;
+}
+
 static int choose_programs(struct probes *p, struct bpf_object *obj, char *err, size_t len)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
+	bool timers = have_timers();
 	char typedef_name[96];
 
 	if (!btf) {
@@ -461,7 +479,8 @@ static int choose_programs(struct probes *p, struct bpf_object *obj, char *err, 
 		prog = obj ? bpf_object__find_program_by_name(obj, tracepoints[i].program) : NULL;
 		if (prog && !fits(btf, tracepoints[i].program))
 			bpf_program__set_autoload(prog, false);
-		if (btf__find_by_name_kind(btf, typedef_name, BTF_KIND_TYPEDEF) >= 0)
+		if (btf__find_by_name_kind(btf, typedef_name, BTF_KIND_TYPEDEF) >= 0 &&
+		    (timers || strcmp(tracepoints[i].evidence, TO_THE_MS)))
 			continue;
 		if (tracepoints[i].required) {
 			snprintf(err, len, "this kernel has no tracepoint '%s', which %s need",
@@ -624,7 +643,7 @@ static int attach_all(struct probes *p, struct bpf_object *obj, char *err, size_
 static int map_object(struct probes *p, struct bpf_object *obj)
 {
 	static const char *const pinned[] = { "rings", "cpus", "tasks", "hits" };
-	int control = -1, fd[SB_ARRAY_SIZE(pinned)];
+	int control = -1, deadlines, fd[SB_ARRAY_SIZE(pinned)];
 	struct bpf_map *m;
 	int r;
 
@@ -639,6 +658,14 @@ static int map_object(struct probes *p, struct bpf_object *obj)
 		r = pin_put(p, pinned[i], fd[i]);
 		if (r < 0)
 			return r;
+	}
+	/* A map that nobody holds loses its timers. */
+	deadlines = bpf_object__find_map_fd_by_name(obj, "deadlines");
+	if (deadlines >= 0) {
+		r = pin_put(p, "deadlines", deadlines);
+		if (r < 0)
+			return r;
+		p->keep_fd[p->n_keep++] = dup(deadlines);
 	}
 	p->hits_fd = dup(fd[3]);
 	r = map_shared(p, control, fd[1], fd[0], fd[2]);
@@ -837,8 +864,8 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 		.offcpu_threshold_ns = o->offcpu_threshold_ns,
 		.lock_threshold_ns = o->offcpu_threshold_ns,
 		.waker_threshold_ns = 10 * NSEC_PER_MSEC,
-		.syscall_threshold_ns = 100 * NSEC_PER_MSEC,
-		.softirq_threshold_ns = 5 * NSEC_PER_MSEC,
+		.syscall_threshold_ns = o->syscall_threshold_ns,
+		.irq_threshold_ns = o->irq_threshold_ns,
 		.io_threshold_ns = 10 * NSEC_PER_MSEC,
 		.sample_period_ns = NSEC_PER_SEC / o->sample_hz,
 		.cpus = (uint32_t)cpus,
@@ -846,6 +873,7 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 		.ust_budget = 8,
 		.short_budget = 16,
 		.other_budget = 32,
+		.reclaim_budget = 1024,
 		.cgroup_v1_memory = cgroup_v1_memory(),
 	};
 	elf = v3 ? stallbox_v3__elf_bytes(&elf_len) : stallbox_v2__elf_bytes(&elf_len);

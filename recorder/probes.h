@@ -21,7 +21,7 @@
 
 struct probes_options {
 	uint64_t memory_bytes; /* both banks; 0: default */
-	uint64_t offcpu_threshold_ns;
+	uint64_t offcpu_threshold_ns, irq_threshold_ns, syscall_threshold_ns;
 	uint32_t sample_hz;
 	const char *bpffs; /* "/sys/fs/bpf" */
 	bool pin;	   /* false: recording ends with the agent */

@@ -15,7 +15,7 @@ static const struct opt_command command = {
 static const char *const kind_titles[FOLD_KINDS] = {
 	"on-CPU samples", "off-CPU time", "reclaim time", "blocked and waiting threads at the freeze",
 	"time waiting for locks", "waits in D state by who ended them", "time holding mmap_lock",
-	"long system calls", "softirq time", "slow block requests", "slow shrinkers"
+	"long system calls", "softirq time", "slow block requests", "slow shrinkers", "hard interrupts"
 };
 
 struct request {

@@ -13,7 +13,7 @@
 static const struct opt_command command = {
 	"hist", "WHAT BUNDLE",
 	"Print power-of-two histograms in microseconds. WHAT: reclaim, mmap-lock-hold, mmap-lock-wait,\n"
-	"lock-wait, offcpu, runq, syscall, softirq, softirq-delay, block-io, wakeup or slab.",
+	"lock-wait, offcpu, runq, syscall, softirq, softirq-delay, hardirq, block-io, wakeup or slab.",
 	{ "stallbox hist reclaim X.stall.pb.zst",
 	  "stallbox hist syscall --by what --since -10s --until 0 X.stall.pb.zst" },
 };
@@ -60,6 +60,7 @@ static const struct what {
 	{ "block-io", BUNDLE_BLOCK_IO, duration, 0, false },
 	{ "wakeup", BUNDLE_WAKEUP, duration, 0, false },
 	{ "slab", BUNDLE_SLAB, duration, 0, false },
+	{ "hardirq", BUNDLE_HARDIRQ, duration, 0, false },
 };
 
 struct view {
@@ -94,6 +95,7 @@ static const char *sort_of(const struct view *v, const struct bundle_event *e, c
 		return softirq_name(e->detail);
 	case BUNDLE_BLOCK_IO:
 	case BUNDLE_SLAB:
+	case BUNDLE_HARDIRQ:
 		return e->name ? bundle_string(v->b, e->name) : "?";
 	default:
 		return "all";
@@ -286,7 +288,7 @@ static void view_done(struct view *v)
 static void say_empty(const struct view *v)
 {
 	printf("no %s event matches", v->what->name);
-	if (v->what->kind == BUNDLE_LOCK_HOLD || v->what->kind == BUNDLE_SOFTIRQ)
+	if (v->what->kind == BUNDLE_LOCK_HOLD || v->what->kind == BUNDLE_SOFTIRQ || v->what->kind == BUNDLE_HARDIRQ)
 		printf("; the recorder notes them from the trigger to the end of the post window, unless asked to do "
 		       "so all the time");
 	putchar('\n');
@@ -318,7 +320,7 @@ static int parse_what(struct view *v, int argc, char **argv, int first)
 	}
 	if (!v->what)
 		return opt_usage(&command, "unknown '%s', expected reclaim, mmap-lock-hold, mmap-lock-wait, lock-wait, offcpu, "
-				 "runq, syscall, softirq, softirq-delay, block-io, wakeup or slab", argv[first]);
+				 "runq, syscall, softirq, softirq-delay, hardirq, block-io, wakeup or slab", argv[first]);
 	return -1;
 }
 

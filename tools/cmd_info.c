@@ -76,6 +76,67 @@ static void show_counts(const struct bundle *b, uint64_t trigger_ns)
 		       (unsigned long long)uninterruptible, (unsigned long long)runnable);
 }
 
+#define MAX_CPUS 8192u /* Linux has no more; a bundle may say anything */
+
+/* Run queues at the freeze, by the stackshot: who had each CPU, how many waited for it. */
+struct run_queue {
+	uint32_t cpu, running, waiting; /* running: thread id, 0 none */
+};
+
+/* By CPU, in *ret, malloced; those on which nobody ran or waited are left out. */
+static size_t run_queues(const struct bundle_shot_thread *t, size_t n, struct run_queue **ret)
+{
+	uint32_t cpus = 0;
+	size_t used = 0;
+	struct run_queue *q;
+
+	*ret = NULL;
+	for (size_t i = 0; i < n; i++)
+		cpus = SB_MAX(cpus, SB_MIN(t[i].cpu, MAX_CPUS - 1) + 1);
+	q = calloc(cpus + 1, sizeof(*q));
+	if (!q)
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		if (t[i].cpu >= cpus)
+			continue;
+		if (t[i].flags & BUNDLE_SHOT_RUNNING)
+			q[t[i].cpu].running = t[i].thread;
+		else if (t[i].flags & BUNDLE_SHOT_RUNNABLE)
+			q[t[i].cpu].waiting++;
+	}
+	for (uint32_t cpu = 0; cpu < cpus; cpu++) {
+		if (q[cpu].running || q[cpu].waiting)
+			q[used++] = (struct run_queue){ cpu, q[cpu].running, q[cpu].waiting };
+	}
+	*ret = q;
+	return used;
+}
+
+/* Only those on which somebody waited: of 128 CPUs the others say nothing. */
+static void show_run_queues(const struct bundle *b)
+{
+	const struct bundle_shot_thread *t;
+	uint64_t ignored;
+	size_t n = bundle_stackshot(b, &t, &ignored, &ignored, &ignored, &ignored), shown = 0;
+	struct run_queue *q;
+
+	n = run_queues(t, n, &q);
+	for (size_t i = 0; i < n; i++) {
+		const struct bundle_thread *running = bundle_thread(b, q[i].running);
+
+		if (!q[i].waiting)
+			continue;
+		printf("%-12sCPU %u: %u waiting%s", shown++ ? "" : "run queues", q[i].cpu, q[i].waiting,
+		       running ? " behind " : "");
+		if (running) {
+			escape_put(stdout, ESCAPE_TERMINAL, running->comm);
+			printf(" %u", running->tid);
+		}
+		putchar('\n');
+	}
+	free(q);
+}
+
 static void show_series(const struct bundle *b, uint64_t trigger_ns)
 {
 	const struct bundle_series *s;
@@ -208,6 +269,7 @@ static void show(struct bundle *b, uint64_t top)
 	else
 		put("header", "lost");
 	show_counts(b, trigger_ns);
+	show_run_queues(b);
 	show_marks(b, trigger_ns);
 	show_series(b, trigger_ns);
 	show_losses(b, trigger_ns);
@@ -245,6 +307,25 @@ static void json_text(const char *key, const char *value)
 	printf("\",");
 }
 
+static void json_run_queues(const struct bundle *b, const struct bundle_shot_thread *t, size_t n)
+{
+	struct run_queue *q;
+
+	n = run_queues(t, n, &q);
+	for (size_t i = 0; i < n; i++) {
+		const struct bundle_thread *running = bundle_thread(b, q[i].running);
+
+		printf("%s{\"cpu\":%u,\"waiting\":%u", i ? "," : "", q[i].cpu, q[i].waiting);
+		if (running) {
+			printf(",\"tid\":%u,\"comm\":\"", running->tid);
+			escape_put(stdout, ESCAPE_JSON, running->comm);
+			putchar('"');
+		}
+		putchar('}');
+	}
+	free(q);
+}
+
 static void show_json(const struct bundle *b)
 {
 	static const struct bundle_header none = { .hostname = "", .kernel_release = "", .arch = "",
@@ -279,8 +360,9 @@ static void show_json(const struct bundle *b)
 		printf("%s\"%s\":%llu", k > BUNDLE_ON_CPU ? "," : "", bundle_kind_name((enum bundle_kind)k),
 		       (unsigned long long)bundle_n_events(b, (enum bundle_kind)k));
 	n = bundle_stackshot(b, &t, &begin, &end, &seen, &truncated);
-	printf("},\"stackshot_threads\":%zu,\"losses_since_ns\":%llu,\"losses\":[", n,
-	       (unsigned long long)bundle_losses_since_ns(b));
+	printf("},\"stackshot_threads\":%zu,\"run_queues\":[", n);
+	json_run_queues(b, t, n);
+	printf("],\"losses_since_ns\":%llu,\"losses\":[", (unsigned long long)bundle_losses_since_ns(b));
 	n = bundle_losses(b, &l);
 	for (size_t i = 0; i < n; i++) {
 		printf("%s{", i ? "," : "");

@@ -102,6 +102,8 @@ static void text_reclaim(const struct bundle_event *e)
 		printf(" slab %u objects", e->slab_freed);
 	if (e->priority && e->nr_scanned)
 		printf(" priority %u", e->priority - 1);
+	if (e->weight > 1)
+		printf(" (stands for %u)", e->weight);
 	if (e->throttle_reason)
 		printf(" throttled %.3f ms (%s)", ms(e->throttled_ns), throttle_name(e->throttle_reason));
 	if (e->detail)
@@ -200,6 +202,10 @@ void describe_text(const struct bundle *b, const struct bundle_event *e)
 		put_text(e->name ? bundle_string(b, e->name) : "?");
 		printf(", freed %u of %llu objects", e->slab_freed, (unsigned long long)e->nr_scanned);
 		break;
+	case BUNDLE_HARDIRQ:
+		printf(" %.3f ms in the handler of %u ", ms(e->duration_ns), e->detail);
+		put_text(bundle_string(b, e->name));
+		break;
 	case BUNDLE_KIND_NONE:
 	case BUNDLE_KIND_COUNT:
 		break;
@@ -255,6 +261,7 @@ static void json_lock(const struct bundle_event *e)
 static void json_reclaim(const struct bundle_event *e)
 {
 	json_string("reclaim", reclaim_name(e->reclaim_kind));
+	json_u64("weight", e->weight ? e->weight : 1);
 	json_u64("nr_reclaimed", e->nr_reclaimed);
 	json_u64("nr_scanned", e->nr_scanned);
 	json_u64("order", e->order);
@@ -335,6 +342,10 @@ void describe_json(const struct bundle *b, const struct bundle_event *e)
 		json_string("shrinker", bundle_string(b, e->name));
 		json_u64("slab_freed", e->slab_freed);
 		json_u64("nr_scanned", e->nr_scanned);
+		break;
+	case BUNDLE_HARDIRQ:
+		json_u64("irq", e->detail);
+		json_string("name", bundle_string(b, e->name));
 		break;
 	case BUNDLE_KIND_NONE:
 	case BUNDLE_KIND_COUNT:

@@ -61,37 +61,49 @@ static uint64_t inside(const struct pass *p, const struct bundle_event *e)
 	return e->ts_ns > begin ? SB_MIN(e->ts_ns, p->in->end_ns) - SB_MIN(begin, p->in->end_ns) : 0;
 }
 
+/* Spins are sampled, and in a storm short reclaim spans are. */
+static uint64_t weight_of(const struct bundle_event *e)
+{
+	return e->weight > 1 ? e->weight : 1;
+}
+
+/* Bounded so that sums of it cannot wrap around. */
+static uint64_t times(uint64_t v, uint64_t weight)
+{
+	return __builtin_mul_overflow(v, weight, &v) || v >> 40 ? (uint64_t)1 << 40 : v;
+}
+
 static uint64_t pid_of(const struct pass *p, uint32_t thread)
 {
 	return bundle_process(p->in->b, bundle_thread(p->in->b, thread)->process)->pid;
 }
 
 /* Tallies by process keep a thread of it, for its name. */
-static void by_process(struct pass *p, struct tally *t, const struct bundle_event *e, uint64_t ns)
+static void by_process(struct pass *p, struct tally *t, const struct bundle_event *e, uint64_t count, uint64_t ns)
 {
 	uint64_t pid = pid_of(p, e->thread);
 
-	p->failed |= !tally_add(t, pid, 1, ns, e->thread) || tally_member(t, pid, e->thread) < 0;
+	p->failed |= !tally_add(t, pid, count, ns, e->thread) || tally_member(t, pid, e->thread) < 0;
 }
 
 static void take_reclaim(struct pass *p, const struct bundle_event *e)
 {
-	uint64_t ns = inside(p, e);
+	uint64_t weight = weight_of(e), ns = times(inside(p, e), weight);
 
-	by_process(p, &p->reclaim_process, e, ns);
-	p->failed |= !tally_add(&p->reclaim_cgroup, bundle_thread(p->in->b, e->thread)->cgroup, 1, ns, 0);
-	p->failed |= !tally_add(&p->reclaim_kind, e->reclaim_kind, 1, ns, 0);
-	p->scanned += e->nr_scanned;
-	p->reclaimed += e->nr_reclaimed;
+	by_process(p, &p->reclaim_process, e, weight, ns);
+	p->failed |= !tally_add(&p->reclaim_cgroup, bundle_thread(p->in->b, e->thread)->cgroup, weight, ns, 0);
+	p->failed |= !tally_add(&p->reclaim_kind, e->reclaim_kind, weight, ns, 0);
+	p->scanned += times(e->nr_scanned, weight);
+	p->reclaimed += times(e->nr_reclaimed, weight);
 	p->reclaim_longest_ns = SB_MAX(p->reclaim_longest_ns, e->duration_ns);
 }
 
 static void take_lock_wait(struct pass *p, const struct bundle_event *e)
 {
-	uint64_t ns = inside(p, e), weight = e->weight > 1 ? e->weight : 1;
+	uint64_t weight = weight_of(e), ns = times(inside(p, e), weight);
 
 	if (e->detail & BUNDLE_LOCK_MMAP) {
-		by_process(p, &p->mmap_process, e, ns);
+		by_process(p, &p->mmap_process, e, weight, ns);
 		p->mmap_longest_ns = SB_MAX(p->mmap_longest_ns, e->duration_ns);
 		if (e->owner_flags & BUNDLE_OWNER_KNOWN)
 			p->failed |= !tally_add(&p->mmap_owner, e->peer, 1, ns, 0);
@@ -100,7 +112,7 @@ static void take_lock_wait(struct pass *p, const struct bundle_event *e)
 		return;
 	}
 	/* note: kstack and kind of the longest wait */
-	p->failed |= !tally_add(&p->lock, e->addr, weight, ns * SB_MIN(weight, 1000u), (uint64_t)e->kstack << 32 | e->detail) ||
+	p->failed |= !tally_add(&p->lock, e->addr, weight, ns, (uint64_t)e->kstack << 32 | e->detail) ||
 		     tally_member(&p->lock, e->addr, e->thread) < 0;
 	if (e->owner_flags & BUNDLE_OWNER_KNOWN)
 		p->failed |= !tally_add(&p->lock_owner, e->addr, 1, ns, 0) || tally_member(&p->lock_owner, e->addr, e->peer) < 0;

@@ -51,7 +51,7 @@ static int parse_kinds(struct filter *f, const struct opt_command *cmd)
 
 		if (k < 0)
 			return opt_usage(cmd, "unknown kind '%s', expected on-cpu, off-cpu, reclaim, blocked, "
-					 "lock-wait, wakeup, lock-hold, syscall, softirq, block-io, oom or slab", word);
+					 "lock-wait, wakeup, lock-hold, syscall, softirq, hardirq, block-io, oom or slab", word);
 		f->kinds |= 1u << k;
 	}
 	return f->kinds ? -1 : opt_usage(cmd, "--kind '%s' names no kind", f->kind_text);

@@ -18,6 +18,7 @@ static const struct {
 	[FOLD_SOFTIRQ] = { "softirq", BUNDLE_SOFTIRQ },
 	[FOLD_BLOCK_IO] = { "block-io", BUNDLE_BLOCK_IO },
 	[FOLD_SLAB] = { "slab", BUNDLE_SLAB },
+	[FOLD_HARDIRQ] = { "hardirq", BUNDLE_HARDIRQ },
 };
 
 int fold_parse_kind(const char *s, enum fold_kind *ret)

@@ -22,6 +22,7 @@ enum fold_kind {
 	FOLD_SOFTIRQ,
 	FOLD_BLOCK_IO,
 	FOLD_SLAB,
+	FOLD_HARDIRQ,
 	FOLD_KINDS
 };
 

@@ -42,15 +42,16 @@ static void add_value(struct usages *u, struct usage *g, enum usage_side side, e
 	add(&u->total.v[side][k], v);
 }
 
+static uint64_t times(uint64_t v, uint64_t weight)
+{
+	return __builtin_mul_overflow(v, weight, &v) ? UINT64_MAX : v;
+}
+
 /* A span of ns that ended at end_ns, cut at the trigger; each ns of it counts `weight` times. */
 static void add_span(struct usages *u, struct usage *g, enum usage_value k, uint64_t end_ns, uint64_t ns, uint64_t weight)
 {
-	uint64_t after = span_after(end_ns, ns, u->trigger_ns), all;
+	uint64_t after = times(span_after(end_ns, ns, u->trigger_ns), weight), all = times(ns, weight);
 
-	if (__builtin_mul_overflow(ns, weight, &all))
-		all = UINT64_MAX;
-	if (__builtin_mul_overflow(after, weight, &after))
-		after = UINT64_MAX;
 	add_value(u, g, USAGE_BEFORE, k, all - after);
 	add_value(u, g, USAGE_AFTER, k, after);
 }
@@ -87,9 +88,9 @@ static int take(const struct bundle_event *e, void *ctx)
 		add_block(u, g, e);
 		break;
 	case BUNDLE_RECLAIM:
-		add_span(u, g, USAGE_RECLAIM, e->ts_ns, e->duration_ns, 1);
-		add_value(u, g, side, USAGE_SCANNED, e->nr_scanned);
-		add_value(u, g, side, USAGE_RECLAIMED, e->nr_reclaimed);
+		add_span(u, g, USAGE_RECLAIM, e->ts_ns, e->duration_ns, weight);
+		add_value(u, g, side, USAGE_SCANNED, times(e->nr_scanned, weight));
+		add_value(u, g, side, USAGE_RECLAIMED, times(e->nr_reclaimed, weight));
 		break;
 	case BUNDLE_LOCK_WAIT:
 		add_span(u, g, USAGE_LOCK_WAIT, e->ts_ns, e->duration_ns, weight);

@@ -11,6 +11,8 @@ if [ -n "${STALLBOX_IN_VM:-}" ]; then
 	mib=900 read_bytes=256M
 	storm=(--limit 512 --file-threads 32 --anon-threads 8 --file-percent 85 --anon-percent 40)
 fi
+# An emulated machine keeps no time finer than 200 ms.
+fine_us=$([ -n "${STALLBOX_IN_VM:-}" ] && echo 200000 || echo 1000)
 fired() { status_of ".triggers[] | select(.name == \"$1\") | .fired"; }
 fires() { [ "$(fired "$1")" -ge 1 ]; }
 field() { grep -oE "\b$2=[0-9]+" <<<"$1" | cut -d= -f2; }
@@ -37,13 +39,31 @@ condition() {
 	ok "$name: one bundle is completed" wait_for 60 one
 	BUNDLE=$(newest_bundle)
 	is "$name: it names the condition" "$("$STALLBOX" info --json "$BUNDLE" | jq -r '.trigger.spec | sub(":name=.*"; "")')" "$spec"
+	between "$name: the newest record of the sealed bank is no later than that (us after the condition)" \
+		"$("$STALLBOX" info --json "$BUNDLE" | jq '(.marks[] | select(.kind == "sealed") | .ts_ns) - .trigger.fired_ns | . / 1000 | ceil')" \
+		-1000000 "$fine_us"
 	kill "$pid" 2>/dev/null
 	wait "$pid" 2>/dev/null
 	stop_agent
 }
 
-condition runq 'kernel:runq>15ms:comm=spinner' 'kernel:runq>100s:comm=spinner' 'no such evidence' \
-	taskset -c 0 "$WORKLOADS/spinner" 2 24
+# What is still in flight fires at its age, not at the sampler's next look.
+to_the_ms() {
+	local over
+	grep -q 'to the millisecond' "$AGENT_LOG" && { skip "$1: at its age" "no BPF timers on this kernel"; return; }
+	over=$("$STALLBOX" info --json "$BUNDLE" | jq '.trigger | (.value - .threshold) * 1000 | ceil')
+	between "$1: it fired at the age it asks for (us later)" "$over" 0 "$fine_us"
+}
+
+condition wait 'kernel:mmap-lock-wait>60ms:comm=mmap_hold' 'kernel:mmap-lock-wait>100s' 'waits for locks' \
+	"$WORKLOADS/mmap_hold" munlock 3 $((mib * 2)) && to_the_ms wait
+END_IT=yes condition reclaim 'kernel:reclaim>300ms' 'kernel:reclaim>100s' 'memcg reclaim spans' \
+	"$WORKLOADS/reclaim_storm" "${storm[@]}" --seconds 25 --dir "$DISK" && to_the_ms reclaim
+if condition runq 'kernel:runq>15ms:comm=spinner' 'kernel:runq>100s:comm=spinner' 'no such evidence' \
+	taskset -c 0 "$WORKLOADS/spinner" 2 24; then
+	between "runq: the run queue of that CPU at the freeze" \
+		"$("$STALLBOX" info --json "$BUNDLE" | jq '.run_queues[] | select(.cpu == 0) | .waiting')" 15 60
+fi
 condition system 'kernel:system>30%:for=500ms' 'kernel:system>99%:for=100s' 'no such evidence' \
 	"$WORKLOADS/syshog" 6 $(($(nproc) * 4))
 END_IT=yes condition yield 'kernel:reclaim-yield<95%' 'kernel:reclaim-yield<1%:for=300s' 'pages scanned by reclaim' \

@@ -1,39 +1,86 @@
 #!/usr/bin/env bash
-# Reclaim spans against an independent count: bpftrace beside us, in the same run.
+# Reclaim spans, each with all of its counts, against the kernel's own event log (tracefs) of the
+# same thread in the same run.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"
 
 DISK=${SCRATCH:-/var/tmp}
-if ! command -v bpftrace >/dev/null; then
-	skip "reclaim spans against bpftrace" "bpftrace is not installed"
+TRACE=/sys/kernel/tracing
+LOG=$TRACE/instances/stallbox-test-$$
+[ -d $TRACE/events ] || mount -t tracefs tracefs $TRACE 2>/dev/null
+extra_cleanup() { [ ! -d "$LOG" ] || rmdir "$LOG"; }
+if ! mkdir "$LOG" 2>/dev/null; then
+	skip "reclaim spans against tracefs" "tracefs gives no instance of its own"
 	finish
 fi
+events=(mm_vmscan_memcg_reclaim_begin mm_vmscan_memcg_reclaim_end mm_vmscan_direct_reclaim_begin
+	mm_vmscan_direct_reclaim_end mm_vmscan_lru_shrink_inactive mm_vmscan_lru_isolate mm_vmscan_throttled
+	mm_shrink_slab_end)
+echo 65536 >"$LOG/buffer_size_kb"
+log_events() { # COMM EVENT...
+	local comm=$1 e
+	shift
+	echo 0 >"$LOG/events/vmscan/enable"
+	echo >"$LOG/trace"
+	for e in "$@"; do
+		[ -d "$LOG/events/vmscan/$e" ] || continue # one that this kernel lacks
+		echo "comm == \"$comm\"" >"$LOG/events/vmscan/$e/filter"
+		echo 1 >"$LOG/events/vmscan/$e/enable"
+	done
+	echo 1 >"$LOG/tracing_on"
+}
+log_events reclaim_count "${events[@]}"
 start_agent --post 1s --trigger 'kernel:reclaim>60s' || { fail "agent starts"; finish; }
-bpftrace -e '
-tracepoint:vmscan:mm_vmscan_memcg_reclaim_end /comm == "reclaim_count"/ { @spans = count(); @pages = sum(args->nr_reclaimed); }
-tracepoint:vmscan:mm_vmscan_direct_reclaim_end /comm == "reclaim_count"/ { @spans = count(); @pages = sum(args->nr_reclaimed); }
-BEGIN { printf("ready\n"); }' >"$TEST_TMP/bpftrace.out" 2>"$TEST_TMP/bpftrace.err" &
-bt=$!
-TEST_PIDS+=("$bt")
-if ! wait_for 60 grep -q ready "$TEST_TMP/bpftrace.out"; then
-	skip "reclaim spans against bpftrace" "bpftrace does not run on this kernel"
-	finish
-fi
 "$WORKLOADS/reclaim_count" 96 32 "$DISK" >"$TEST_TMP/count.out" 2>&1
 rc=$?
-kill -INT "$bt"
-wait "$bt"
+echo 0 >"$LOG/tracing_on"
 if [ $rc = 77 ]; then
-	skip "reclaim spans against bpftrace" "no memory controller: $(cat "$TEST_TMP/count.out")"
+	skip "reclaim spans against tracefs" "no memory controller: $(cat "$TEST_TMP/count.out")"
 	finish
 fi
 ok "a freeze gives a bundle" freeze
-spans=$(sed -n 's/^@spans: //p' "$TEST_TMP/bpftrace.out")
-pages=$(sed -n 's/^@pages: //p' "$TEST_TMP/bpftrace.out")
+log_lost() { cat "$LOG"/per_cpu/cpu*/stats | awk '/^overrun:|^dropped events:/ {n += $NF} END {print n + 0}'; }
+is "tracefs lost nothing" "$(log_lost)" 0
+# A line a span: reclaimed scanned taken activated ref_keep dirty writeback slab_freed throttled_us priority
+awk '
+function value(name) { return match($0, "[ ]" name "=[-0-9]+") ? substr($0, RSTART + length(name) + 2, RLENGTH - length(name) - 2) + 0 : 0 }
+/_reclaim_begin:/ { s = t = a = k = d = w = slab = us = 0; p = 12; open = 1 }
+!open { next }
+/lru_shrink_inactive:/ {
+	s += value("nr_scanned"); d += value("nr_dirty"); w += value("nr_writeback"); k += value("nr_ref_keep")
+	a += value("nr_activate_anon") + value("nr_activate_file")
+	if (value("priority") < p) p = value("priority")
+}
+/lru_isolate:/ { t += value("nr_taken") }
+/mm_vmscan_throttled:/ { us += value("usect_delayed") }
+/mm_shrink_slab_end:/ { if ($NF > 0) slab += $NF }
+/_reclaim_end:/ { print value("nr_reclaimed"), s, t, a, k, d, w, slab, us, p; open = 0 }
+' "$LOG/trace" >"$TEST_TMP/log"
 events --kind reclaim --comm reclaim_count --no-stacks "$BUNDLE" >"$TEST_TMP/spans.json"
-between "bpftrace saw reclaim" "${spans:-0}" 10 100000000
-is "as many spans as bpftrace counted" "$(wc -l <"$TEST_TMP/spans.json")" "$spans"
-is "as many pages as bpftrace summed" "$(jq -s 'map(.nr_reclaimed) | add' "$TEST_TMP/spans.json")" "$pages"
+jq -r '"\(.nr_reclaimed) \(.nr_scanned) \(.nr_taken) \(.nr_activate) \(.nr_ref_keep) \(.nr_dirty) \(.nr_writeback) \(.slab_freed) \(.throttled_ns / 1000 | round) \(.priority)"' \
+	"$TEST_TMP/spans.json" >"$TEST_TMP/ours"
+between "tracefs saw reclaim" "$(wc -l <"$TEST_TMP/log")" 10 100000000
+between "and pages scanned" "$(awk '{n += $2} END {print n + 0}' "$TEST_TMP/log")" 1000 1000000000
+is "as many spans as tracefs logged" "$(wc -l <"$TEST_TMP/ours")" "$(wc -l <"$TEST_TMP/log")"
+is "each with exactly its counts" "$(diff "$TEST_TMP/ours" "$TEST_TMP/log" | head -n 5)" ""
 is "all of them memcg reclaim" "$(jq -r .reclaim "$TEST_TMP/spans.json" | sort -u)" memcg
 ok "the collapsed reclaim stacks name the charge" bash -c "'$STALLBOX' fold --kind reclaim --comm reclaim_count '$BUNDLE' | grep -qE 'try_(to_free_mem_cgroup_pages|charge)'"
+stop_agent
+
+# A storm: short spans are sampled, and what is left out is counted.
+storm=(--limit 256 --file-threads 64 --anon-threads 16)
+[ -z "${STALLBOX_IN_VM:-}" ] || storm=(--limit 512 --file-threads 32 --anon-threads 8 --file-percent 85 --anon-percent 40)
+MEMORY=64M start_agent --post 1s --trigger 'kernel:reclaim>60s' || { fail "agent starts"; finish; }
+log_events reclaim_storm mm_vmscan_memcg_reclaim_end mm_vmscan_direct_reclaim_end
+"$WORKLOADS/reclaim_storm" "${storm[@]}" --seconds 3 --dir "$DISK" >"$TEST_TMP/storm" 2>&1
+echo 0 >"$LOG/tracing_on"
+ok "a storm is frozen" freeze
+is "tracefs lost nothing of it" "$(log_lost)" 0
+produced=$(grep -c '_reclaim_end:' "$LOG/trace")
+events --kind reclaim --comm reclaim_storm --no-stacks "$BUNDLE" | jq -s '[length, (map(.weight) | add)] | .[]' >"$TEST_TMP/storm.n"
+{ read -r recorded; read -r stands_for; } <"$TEST_TMP/storm.n"
+lost=$("$STALLBOX" info --json "$BUNDLE" | jq '[.losses[] | select(.kind == "reclaim") | .count] | add // 0')
+echo "# $produced spans, $recorded recorded, which stand for $stands_for, $lost not recorded"
+is "recorded and lost are what happened" $((recorded + lost)) "$produced"
+between "the weights of those recorded stand for the others" "$stands_for" "$recorded" "$produced"
 finish

@@ -27,12 +27,18 @@ names() {
 }
 one() { [ "$(bundle_count)" -ge 1 ] && complete "$(newest_bundle)"; }
 keep_bundle() { [ -z "${STALLBOX_ARTIFACTS:-}" ] || cp "$BUNDLE" "$STALLBOX_ARTIFACTS/$1.stall.pb.zst"; }
-# incident NAME TRIGGER COMMAND...: until the trigger has fired and its bundle, $BUNDLE, is complete
+# incident NAME TRIGGER COMMAND...: until the trigger has fired and its bundle, $BUNDLE, is complete. NEEDS: evidence
+# that the agent may say it lacks.
 incident() {
 	local name=$1 trigger=$2
 	shift 2
 	SPOOL=$TEST_TMP/spool-$name
 	start_agent --post 8s --cooldown 120s --trigger "$trigger" || { fail "$name: agent starts"; return 1; }
+	if [ -n "${NEEDS:-}" ] && grep -q "$NEEDS" "$AGENT_LOG"; then
+		skip "$name: the verdict" "this kernel has no tracepoints for $NEEDS"
+		stop_agent
+		return 1
+	fi
 	"$@" >"$TEST_TMP/$name.out" 2>&1 &
 	local pid=$!
 	TEST_PIDS+=("$pid")
@@ -62,14 +68,10 @@ if incident reclaim 'kernel:reclaim>300ms' "$WORKLOADS/reclaim_storm" "${storm[@
 fi
 
 # ---- mmap_lock: one large operation, everybody else queues
-if incident mmap 'kernel:mmap-lock-wait>60ms:comm=mmap_hold' "$WORKLOADS/mmap_hold" munlock 1 "$mib"; then
-	if grep -q 'waits for locks' "$AGENT_LOG"; then
-		skip "mmap: the verdict" "no lock tracepoints on this kernel"
-	else
-		tid=$(grep -oE '\btid=[0-9]+' "$TEST_TMP/mmap.out" | head -n 1 | cut -d= -f2)
-		names mmap mmap-lock-stall "mmap_hold\[[0-9]+\] tid ${tid:-none}\b"
-		like "mmap: waiting for it is a flame graph" "$("$STALLBOX" fold --kind lock-wait --comm mmap_hold "$BUNDLE" | head -n 1)" '^mmap_hold;.*_\[k\] [0-9]+$'
-	fi
+if NEEDS='waits for locks' incident mmap 'kernel:mmap-lock-wait>60ms:comm=mmap_hold' "$WORKLOADS/mmap_hold" munlock 1 "$mib"; then
+	tid=$(grep -oE '\btid=[0-9]+' "$TEST_TMP/mmap.out" | head -n 1 | cut -d= -f2)
+	names mmap mmap-lock-stall "mmap_hold\[[0-9]+\] tid ${tid:-none}\b"
+	like "mmap: waiting for it is a flame graph" "$("$STALLBOX" fold --kind lock-wait --comm mmap_hold "$BUNDLE" | head -n 1)" '^mmap_hold;.*_\[k\] [0-9]+$'
 fi
 
 # ---- softirqs: a call keeps them off its CPU

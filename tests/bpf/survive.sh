@@ -59,12 +59,16 @@ AGENT=
 before=$(bundle_count)
 "$WORKLOADS/dstall" 3 1 >/dev/null
 start_agent --post 1s --trigger 'kernel:reclaim>600s' || { fail "the next agent starts"; finish; }
-one_more() { [ "$(bundle_count)" = $((before + 1)) ] && complete "$(newest_bundle)"; }
-ok "a bank frozen without an agent is exported" wait_for 30 one_more
-info=$("$STALLBOX" info --json "$(newest_bundle)")
-is "under the condition that froze it" "$(jq -r '.trigger | .kind + " " + .spec' <<<"$info")" 'kernel kernel:blocked(D)>300ms:count=3'
-is "with its value" "$(jq -r .trigger.value <<<"$info")" 3
-is "and what was overwritten is not made up" "$(jq '[.losses[] | select(.cause == "overwritten")] | length' <<<"$info")" 0
+if log_has 'samples while no agent runs'; then
+	skip "a bank frozen without an agent is exported" "this kernel's sampler, which looks at waits in flight, goes with the agent (5.15)"
+else
+	one_more() { [ "$(bundle_count)" = $((before + 1)) ] && complete "$(newest_bundle)"; }
+	ok "a bank frozen without an agent is exported" wait_for 30 one_more
+	info=$("$STALLBOX" info --json "$(newest_bundle)")
+	is "under the condition that froze it" "$(jq -r '.trigger | .kind + " " + .spec' <<<"$info")" 'kernel kernel:blocked(D)>300ms:count=3'
+	is "with its value" "$(jq -r .trigger.value <<<"$info")" 3
+	is "and what was overwritten is not made up" "$(jq '[.losses[] | select(.cause == "overwritten")] | length' <<<"$info")" 0
+fi
 stop_agent
 
 # Killed in the post window of such a freeze: its freezer ends the bundle, nobody exports it again.

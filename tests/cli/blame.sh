@@ -15,13 +15,15 @@ is "the one who has waited longest comes first" "$(jq -c '.[0].waiters[0] | [.ti
 is "a reader that waits itself is not the holder: the one in a page fault is" \
 	"$(jq -c '.[1].chain[0] | [.found, .tid]' "$TEST_TMP/blame")" '["stack",1007]'
 is "a mutex names its owner" "$(jq -c '.[2].chain[0] | [.found, .tid, .running]' "$TEST_TMP/blame")" '["owner",1010,true]'
+is "who runs and who waits for that CPU" "$("$STALLBOX" info --json "$B" | jq -c .run_queues)" '[{"cpu":2,"waiting":1,"tid":1010,"comm":"worker0"}]'
+like "in words" "$("$STALLBOX" info "$B")" 'run queues  CPU 2: 1 waiting behind worker0 1010'
 text=$("$STALLBOX" blame --stacks "$B")
 like "in words" "$text" 'mmap_lock 0x1000 of .*: 5 waiting, the first for 6.000 s'
 like "with the chain" "$text" 'held by worker0 1000/1000 \(owner\), blocked for 5.000 s, in mmap .*which waits for: worker1 1000/1001 \(holds the VMA that it waits for, in a page fault\), runnable but not running for 1.000 s, reclaiming for 6.000 s \(scanned 100000, reclaimed 3 pages\)'
 like "and the stacks" "$text" '__vma_start_write_\[k\].*vm_mmap_pgoff_\[k\]'
 
-text=$("$STALLBOX" events --no-stacks --kind lock-wait,wakeup,lock-hold,syscall,softirq,block-io,oom,slab "$B" | sed 's/.*cpu 0 *//')
-is "every kind is told in words" "$(wc -l <<<"$text")" 8
+text=$("$STALLBOX" events --no-stacks --kind lock-wait,wakeup,lock-hold,syscall,softirq,block-io,oom,slab,hardirq "$B" | sed 's/.*cpu 0 *//')
+is "every kind is told in words" "$(wc -l <<<"$text")" 9
 like "a wait with its owner" "$text" 'lock-wait worker0 1000/1000 5.000 ms for mutex 0x3000 owner worker1 1000/1001'
 like "a wakeup" "$text" 'woke worker2 1000/1002 after 20.000 ms in D state'
 like "a hold and what happened in it" "$text" '300.000 ms held mmap_lock write 0x1000, 1.000 ms on the CPU, 3\+4 switches, 5 reclaims \(scanned 100, reclaimed 6 pages\)'
@@ -29,7 +31,8 @@ like "a long call with its file" "$text" '400.000 ms read\(0x3, 0x1000\) file me
 like "a late softirq" "$text" 'NET_RX waited 90.000 ms, ran 0.100 ms'
 like "a slow request" "$text" '30.000 ms write of 4096 bytes, device 254:0'
 like "a slow shrinker" "$text" '7.000 ms in shrinker sb-ext4:vda1, freed 12 of 34 objects'
-ok "and as JSON" bash -c "'$STALLBOX' events --json --kind lock-wait,wakeup,lock-hold,syscall,softirq,block-io,oom,slab '$B' | jq -e -s 'length == 8 and .[0].owner_tid == 1001 and .[4].vector == \"NET_RX\" and .[6].victim_tid == 1003'"
+like "a long hardirq" "$text" '6.000 ms in the handler of 27 virtio0-input'
+ok "and as JSON" bash -c "'$STALLBOX' events --json --kind lock-wait,wakeup,lock-hold,syscall,softirq,block-io,oom,slab,hardirq '$B' | jq -e -s 'length == 9 and .[8].irq == 27 and .[0].owner_tid == 1001 and .[4].vector == \"NET_RX\" and .[6].victim_tid == 1003'"
 is "series are summed up" "$("$STALLBOX" series "$B")" 'psi.memory.full: grew by 10 us in 0 s, at most 15 in one step'
 is "and listed" "$("$STALLBOX" series --values "$B" | wc -l)" 3
 "$BUILD/tests/helpers/make_bundle" "$TEST_TMP/none" events=10

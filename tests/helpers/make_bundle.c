@@ -147,7 +147,7 @@ static void lock_shot(struct bundle_writer *w, const uint32_t *t)
 		{ .thread = t[0], .state = 2, .since_ns = TRIGGER_NS - 5 * second, .mm = 1, .mmap_lock = 0x1000,
 		  .mmap_owner = t[0], .mmap_owner_flags = BUNDLE_OWNER_KNOWN, .mmap_count = 1, .syscall = 10,
 		  .kstack = stack_of(w, VMA_START_WRITE, MMAP_PGOFF) },
-		{ .thread = t[1], .flags = BUNDLE_SHOT_RUNNABLE, .since_ns = TRIGGER_NS - second, .mm = 1,
+		{ .thread = t[1], .flags = BUNDLE_SHOT_RUNNABLE, .cpu = 2, .since_ns = TRIGGER_NS - second, .mm = 1,
 		  .mmap_lock = 0x1000, .mmap_owner = t[0], .mmap_owner_flags = BUNDLE_OWNER_KNOWN,
 		  .kstack = stack_of(w, SHRINK, MM_FAULT), .reclaim_since_ns = TRIGGER_NS - 6 * second,
 		  .nr_scanned = 100000, .nr_reclaimed = 3 },
@@ -192,6 +192,8 @@ static void one_of_each(struct bundle_writer *w, const uint32_t *t)
 		{ .kind = BUNDLE_OOM, .peer = t[3] },
 		{ .kind = BUNDLE_SLAB, .duration_ns = 7000000, .slab_freed = 12, .nr_scanned = 34,
 		  .name = bundle_writer_string(w, "sb-ext4:vda1") },
+		{ .kind = BUNDLE_HARDIRQ, .duration_ns = 6000000, .detail = 27,
+		  .name = bundle_writer_string(w, "virtio0-input") },
 	};
 
 	for (size_t i = 0; i < SB_ARRAY_SIZE(e); i++) {

@@ -473,7 +473,7 @@ static void test_kind_names(void **state)
 {
 	static const char *const names[FOLD_KINDS] = { "on-cpu", "off-cpu", "reclaim", "blocked",
 							"lock-wait", "wakeup", "lock-hold", "syscall", "softirq",
-							"block-io", "slab" };
+							"block-io", "slab", "hardirq" };
 
 	(void)state;
 	for (int i = 0; i < FOLD_KINDS; i++) {

@@ -59,7 +59,7 @@ static void *scanner(void *arg)
 {
 	model_cpu = (uint32_t)(uintptr_t)arg;
 	for (int i = 0; i < ROUNDS; i++)
-		scan_inflight(0);
+		sb_scan_inflight(0, SB_SCAN_SAMPLER);
 	return NULL;
 }
 
