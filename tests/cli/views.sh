@@ -60,7 +60,8 @@ is "lock waits: fold and top" "$(value lock_wait_ns)" "$(folded ns --kind lock-w
 is "lock waits: hist" "$(histed lock-wait)" "$(value lock_wait_ns)"
 is "lock holds: fold and top" "$(value lock_hold_ns)" "$(folded ns --kind lock-hold)"
 is "lock holds: hist" "$(histed mmap-lock-hold)" "$(value lock_hold_ns)"
-is "pages" "$(value reclaimed_pages)" "$("$STALLBOX" events --json --kind reclaim "$B" | jq -s 'map(.nr_reclaimed) | add')"
+is "pages" "$(value reclaimed_pages)" "$("$STALLBOX" events --json --kind reclaim "$B" | jq -s 'map(.nr_reclaimed * (.weight // 1)) | add')"
+between "among them sampled spans that stand for several" "$("$STALLBOX" events --json --kind reclaim "$B" | jq -s 'map(select(.weight > 1)) | length')" 100 400
 for by in comm thread process cgroup cpu; do
 	is "the rows add up to the sum: by $by" "$("$STALLBOX" top --by $by --json "$B" | jq -s -c '[.[0] , (.[1:] | {before: map(.before), after: map(.after)})] |
 		([.[0].before, .[0].after] | map(del(.window_ns))) as $all | [.[1].before, .[1].after] | map(map(del(.window_ns)) | map(to_entries) | add | group_by(.key) |

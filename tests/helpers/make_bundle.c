@@ -106,6 +106,7 @@ static void events(struct bundle_writer *w, const uint32_t *threads, const uint3
 		e.runq_delay_ns = e.kind == BUNDLE_OFF_CPU ? rnd() % 1000000 : 0;
 		e.reclaim_kind = e.kind == BUNDLE_RECLAIM ? 2 : 0;
 		e.nr_reclaimed = e.kind == BUNDLE_RECLAIM ? rnd() % 64 : 0;
+		e.weight = e.kind == BUNDLE_RECLAIM && i % 70 == 9 ? 4 : 0; /* sampled: stands for four */
 		bundle_writer_event(w, &e);
 	}
 	free(now);
