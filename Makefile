@@ -115,6 +115,14 @@ $(B)/tools/%.inc: tools/%
 	$(Q)sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $< > $@
 $(B)/tools/flame.o: $(B)/tools/flame.css.inc $(B)/tools/flame.js.inc
 
+# The rules of the verdict, one file each.
+RULES := $(sort $(wildcard tools/rules/*.rule))
+$(B)/tools/rules.inc: $(RULES)
+	$(say) TEXT $@
+	$(Q)mkdir -p $(@D)
+	$(Q)for f in $(RULES); do echo "{ \"$$f\","; sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $$f; echo '},'; done > $@.tmp && mv $@.tmp $@
+$(B)/tools/rule.o: $(B)/tools/rules.inc
+
 # Names of system calls, from the kernel's headers.
 UNISTD_x86_64  := asm/unistd_64.h
 UNISTD_generic := asm-generic/unistd.h
@@ -173,6 +181,7 @@ $(B)/tests/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h)
 .PHONY: deps deps-test
 deps:
 	$(Q)tests/install-deps build
+	$(Q)tests/install-deps browser
 deps-test:
 	$(Q)tests/install-deps test
 
@@ -186,13 +195,13 @@ demo:
 test:
 	$(Q)tests/install-deps test
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all tests-bin
-	$(Q)tests/run unit cli golden fuzz bpf vm
+	$(Q)tests/run unit cli golden fuzz browser bpf vm
 
 tests-bin: all $(UNIT) $(WORK) $(HELPERS) $(REPLAY)
 
-# Without root: unit, command line, golden bundles, fuzz corpora.
+# Without root: unit, command line, golden bundles, fuzz corpora, pictures in a browser.
 check: tests-bin
-	$(Q)tests/run unit cli golden fuzz
+	$(Q)tests/run unit cli golden fuzz browser
 # The recorder on this kernel.
 check-root: tests-bin
 	$(Q)tests/run bpf
@@ -206,6 +215,7 @@ check-holder: tests-bin
 bench: tests-bin
 	$(Q)tests/bench/run
 	$(Q)tests/bench/history
+	$(Q)tests/bench/fold
 
 $(B)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(TESTLIBS)
 	$(say) LINK $@
@@ -236,8 +246,8 @@ lint: check-layers check-headers
 		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=internalAstError:tools/flame.c \
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers recorder tools
-	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/demo tests/install-deps tests/lib.sh tests/holders.sh tests/campaigns/holder tests/bench/run tests/bench/history \
-		$(wildcard tests/cli/*.sh tests/bpf/*.sh tests/vm/*)
+	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/demo tests/install-deps tests/lib.sh tests/holders.sh tests/campaigns/holder tests/bench/run tests/bench/history tests/bench/fold tests/bench/programs \
+		$(wildcard tests/cli/*.sh tests/browser/*.sh tests/bpf/*.sh tests/vm/*)
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(RECORDER_SRC) $(TOOLS_SRC) \
 		$(wildcard */*.h) $(BPF_SRC) $(UNIT_SRC) $(WORK_SRC)

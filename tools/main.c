@@ -12,10 +12,15 @@ static const struct {
 	const char *help;
 } commands[] = {
 	{ "info", cmd_info, "what fired and why, what a bundle holds and lost" },
+	{ "report", cmd_report, "what most likely happened, with its evidence" },
 	{ "list", cmd_list, "the bundles of a directory" },
 	{ "flame", cmd_flame, "flame graph as one SVG file" },
+	{ "diff", cmd_diff, "flame graph of what changed: at the trigger, or between two bundles" },
 	{ "fold", cmd_fold, "collapsed stacks" },
 	{ "events", cmd_events, "every event in time order" },
+	{ "order", cmd_order, "one line per sample, CPU by CPU; what ran before something did" },
+	{ "top", cmd_top, "who used and waited for what, before and after the trigger" },
+	{ "hist", cmd_hist, "histograms: reclaim, mmap_lock, off-CPU, run queue, calls, softirqs" },
 	{ "blame", cmd_blame, "who waited for which lock at the freeze, and who held it" },
 	{ "series", cmd_series, "what the host's counters did in the minutes before" },
 	{ "verify", cmd_verify, "is a bundle whole?" },

@@ -100,7 +100,7 @@ int opt_parse(const struct opt_command *cmd, const struct opt *opts, int argc, c
 	opterr = 0;
 	while ((r = getopt_long(argc, argv, ":o:r:", longopt, &i)) != -1) {
 		if (r == 'o' || r == 'r') { /* the short forms people type */
-			for (i = 0; opts[i].name && opts[i].name[0] != (r == 'o' ? 'o' : 'r'); i++)
+			for (i = 0; opts[i].name && (opts[i].name[0] != r || !opts[i].metavar); i++)
 				;
 			if (!opts[i].name)
 				return opt_usage(cmd, "unknown option '-%c'", r);
