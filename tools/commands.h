@@ -11,6 +11,7 @@ int cmd_info(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_fold(int argc, char **argv);
 int cmd_flame(int argc, char **argv);
+int cmd_export(int argc, char **argv);
 int cmd_events(int argc, char **argv);
 int cmd_blame(int argc, char **argv);
 int cmd_series(int argc, char **argv);

@@ -85,8 +85,7 @@ static int add(struct fold *f, uint32_t comm, uint32_t kstack, uint32_t ustack, 
 	return 0;
 }
 
-/* Microseconds; a sampled wait counts for all that it stands for, as far as 64 bits go. */
-static uint64_t in_all(const struct bundle_event *e)
+uint64_t fold_microseconds(const struct bundle_event *e)
 {
 	uint64_t us = e->duration_ns / 1000 + (e->duration_ns % 1000 >= 500);
 
@@ -103,7 +102,7 @@ static int fold_event(const struct bundle_event *e, void *ctx)
 	if (e->kind != kinds[f->kind].event || !filter_event(f->filter, f->b, e))
 		return 0;
 	if (f->kind != FOLD_ON_CPU && !f->by_count)
-		weight = in_all(e);
+		weight = fold_microseconds(e);
 	return add(f, comm_of(f, e->thread), e->kstack, e->ustack, weight);
 }
 
@@ -146,7 +145,7 @@ void fold_done(struct fold *f)
 
 /* The recorder's own programs, and what calls them, stand at the leaf of stacks that a
  * tracepoint took. They say nothing about the host. */
-static bool is_own_frame(const char *name)
+bool fold_is_own_frame(const char *name)
 {
 	return !strncmp(name, "bpf_prog_", 9) || !strncmp(name, "bpf_trace_run", 13) ||
 	       !strncmp(name, "__bpf_trace_", 12) || !strncmp(name, "__traceiter_", 12) ||
@@ -160,7 +159,7 @@ static uint32_t put_stack(struct fold *f, uint32_t id, uint32_t *ret, uint32_t n
 
 	for (uint32_t i = s->n; i > 0 && n < max; i--) /* stored leaf first */
 		ret[n++] = names_frame(&f->names, s->process, s->addr[i - 1]);
-	while (!s->process && n > first && is_own_frame(names_get(&f->names, ret[n - 1])))
+	while (!s->process && n > first && fold_is_own_frame(names_get(&f->names, ret[n - 1])))
 		n--;
 	return n;
 }

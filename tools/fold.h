@@ -47,6 +47,8 @@ const char *fold_kind_name(enum fold_kind kind);
 /* Of the weights: "samples", "microseconds", "threads". */
 const char *fold_unit(const struct fold *f);
 
+/* Of an event; a sampled wait counts for all that it stands for, as far as 64 bits go. */
+uint64_t fold_microseconds(const struct bundle_event *e);
 /* by_count: off-CPU and reclaim count events instead of microseconds. 0 or negative errno. */
 int fold_bundle(struct fold *f, struct bundle *b, const struct filter *filter, enum fold_kind kind,
 		bool by_count);
@@ -54,9 +56,13 @@ void fold_done(struct fold *f);
 /* Frames of a row, root first: thread name, user frames, kernel frames. Returns how many. */
 uint32_t fold_frames(struct fold *f, const struct fold_row *r, uint32_t *ret_ids, uint32_t max);
 #define FOLD_MAX_FRAMES (2 * BUNDLE_STACK_MAX_FRAMES + 2)
+/* A frame of the recorder itself, at the leaf of kernel stacks; fold_frames() leaves it out. */
+bool fold_is_own_frame(const char *name);
 /* Names every frame and makes one row of rows that read alike. 0 or -ENOMEM. */
 int fold_merge(struct fold *f);
 /* Heaviest first. */
 void fold_sort(struct fold *f);
+/* Collapsed stacks, a line for each row; after fold_merge(). 0 or -ENOMEM. */
+int fold_print(struct fold *f, FILE *out);
 
 #endif

@@ -15,6 +15,7 @@ static const struct {
 	{ "list", cmd_list, "the bundles of a directory" },
 	{ "flame", cmd_flame, "flame graph as one SVG file" },
 	{ "fold", cmd_fold, "collapsed stacks" },
+	{ "export", cmd_export, "pprof, speedscope, Firefox Profiler, Perfetto, perf script, NDJSON" },
 	{ "events", cmd_events, "every event in time order" },
 	{ "blame", cmd_blame, "who waited for which lock at the freeze, and who held it" },
 	{ "series", cmd_series, "what the host's counters did in the minutes before" },

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The text of "perf script" with its default fields, one kind at a time: header, frames leaf
+ * first, empty line. The period is fold's weight, which stackcollapse-perf.pl adds up.
+ */
+#include "tools/export.h"
+
+static const char *const event_names[FOLD_KINDS] = {
+	[FOLD_ON_CPU] = "cpu-clock", [FOLD_OFF_CPU] = "off-cpu", [FOLD_RECLAIM] = "reclaim",
+	[FOLD_BLOCKED] = "blocked", [FOLD_LOCK_WAIT] = "lock-wait", [FOLD_WAKEUP] = "wakeup",
+	[FOLD_LOCK_HOLD] = "lock-hold",
+};
+
+/* Readers split at white space and at brackets. */
+static void put_word(struct export *x, const char *s)
+{
+	char buf[2048];
+
+	escape_copy(buf, sizeof(buf), ESCAPE_FOLDED, s);
+	for (char *c = buf; *c; c++) {
+		if (*c == ' ' || *c == '(' || *c == ')')
+			*c = '_';
+	}
+	fputs(*buf ? buf : "[unknown]", x->out);
+}
+
+static void put_frames(struct export *x, uint32_t id)
+{
+	const struct bundle_stack *s = bundle_stack(x->b, id);
+	uint32_t n = s->n, process = s->process, i = 0;
+	const uint64_t *addr = s->addr;
+
+	while (!process && i < n && fold_is_own_frame(names_get(&x->fold.names, names_frame(&x->fold.names, 0, addr[i]))))
+		i++;
+	for (; i < n; i++) {
+		const char *module = NULL;
+		uint64_t offset = 0;
+
+		bundle_symbolize(x->b, process, addr[i], &module, &offset);
+		fprintf(x->out, "\t%16llx ", (unsigned long long)addr[i]);
+		put_word(x, names_get(&x->fold.names, names_frame(&x->fold.names, process, addr[i])));
+		fputs(" (", x->out);
+		put_word(x, process ? module && *module ? module : "[unknown]" : "[kernel.kallsyms]");
+		fputs(")\n", x->out);
+	}
+}
+
+int export_perf_script(struct export *x)
+{
+	int r = export_collect(x, false);
+
+	for (size_t i = 0; i < x->n && r == 0; i++) {
+		const struct export_event *e = &x->event[i];
+		const struct bundle_thread *t = bundle_thread(x->b, e->thread);
+
+		put_word(x, t->comm);
+		fprintf(x->out, " %7u/%-7u [%03u] %llu.%06llu: %10llu %s:\n", bundle_process(x->b, t->process)->pid, t->tid,
+			e->cpu, (unsigned long long)(e->ts_ns / NSEC_PER_SEC),
+			(unsigned long long)(e->ts_ns % NSEC_PER_SEC / 1000), (unsigned long long)e->weight,
+			event_names[export_fold_kind(e->kind)]);
+		put_frames(x, x->pair[e->pair].kstack);
+		put_frames(x, x->pair[e->pair].ustack);
+		putc('\n', x->out);
+	}
+	return r;
+}
