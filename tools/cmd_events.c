@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* stallbox events: every event in time order with its offset from the trigger. */
-#include <errno.h>
 #include <stdio.h>
 
 #include "tools/commands.h"
 #include "tools/describe.h"
 #include "tools/escape.h"
-#include "tools/filter.h"
-#include "tools/fold.h"
+#include "tools/names.h"
+#include "tools/timeline.h"
 
 static const struct opt_command command = {
 	"events", "BUNDLE", "Print the events in time order, with their offset from the trigger.",
@@ -18,38 +17,9 @@ static const struct opt_command command = {
 struct list {
 	const struct bundle *b;
 	const struct filter *filter;
-	unsigned int kinds; /* bit mask, 0: all */
-	struct bundle_event *e;
-	size_t n, cap;
+	struct names names;
+	bool json, stacks;
 };
-
-static int collect(const struct bundle_event *e, void *ctx)
-{
-	struct list *l = ctx;
-
-	if ((l->kinds && !(l->kinds & 1u << e->kind)) || !filter_event(l->filter, l->b, e))
-		return 0;
-	if (l->n == l->cap) {
-		size_t cap = l->cap ? l->cap * 2 : 4096;
-		void *bigger = realloc(l->e, cap * sizeof(*l->e));
-
-		if (!bigger)
-			return -ENOMEM;
-		l->e = bigger;
-		l->cap = cap;
-	}
-	l->e[l->n++] = *e;
-	return 0;
-}
-
-static int in_time(const void *a, const void *b)
-{
-	const struct bundle_event *x = a, *y = b;
-
-	if (x->ts_ns != y->ts_ns)
-		return x->ts_ns < y->ts_ns ? -1 : 1;
-	return x->cpu < y->cpu ? -1 : x->cpu > y->cpu;
-}
 
 static void print_stack(struct names *names, uint32_t id, const char *suffix)
 {
@@ -119,36 +89,24 @@ static void print_json(struct names *names, const struct list *l, const struct b
 	printf("}\n");
 }
 
-/* "off-cpu,lock-wait"; *ret_bad: the word that is no kind. */
-static int add_kinds(struct list *l, char *words, const char **ret_bad)
+static int print(const struct bundle_event *e, void *ctx)
 {
-	for (char *word = strtok(words, ","); word; word = strtok(NULL, ",")) {
-		int k = BUNDLE_ON_CPU;
+	struct list *l = ctx;
 
-		while (k < BUNDLE_KIND_COUNT && strcmp(word, bundle_kind_name((enum bundle_kind)k)))
-			k++;
-		*ret_bad = word;
-		if (k == BUNDLE_KIND_COUNT)
-			return -EINVAL;
-		l->kinds |= 1u << k;
-	}
+	(l->json ? print_json : print_text)(&l->names, l, e, l->stacks);
 	return 0;
 }
 
 int cmd_events(int argc, char **argv)
 {
 	SB_CLEANUP(bundle_closep) struct bundle *b = NULL;
-	struct filter filter = FILTER_INIT;
+	SB_CLEANUP(filter_done) struct filter filter = FILTER_INIT;
 	struct list l = { .filter = &filter };
-	const char *kind = NULL;
-	bool json = false, no_stacks = false;
-	struct names names;
-	char words[256];
+	bool no_stacks = false;
 	int first, r;
 	const struct opt opts[] = {
-		{ "kind", "KIND", OPT_TEXT, &kind, "only these kinds, such as off-cpu or lock-wait,wakeup" },
 		{ "no-stacks", NULL, OPT_FLAG, &no_stacks, "one line per event" },
-		{ "json", NULL, OPT_FLAG, &json, "one JSON object per line" },
+		{ "json", NULL, OPT_FLAG, &l.json, "one JSON object per line" },
 		FILTER_OPTIONS(filter),
 		{}
 	};
@@ -156,27 +114,21 @@ int cmd_events(int argc, char **argv)
 	r = opt_parse(&command, opts, argc, argv, &first);
 	if (r >= 0)
 		return r;
-	snprintf(words, sizeof(words), "%s", kind ? kind : "");
-	if (add_kinds(&l, words, &kind) < 0)
-		return opt_usage(&command, "unknown kind '%s', expected on-cpu, off-cpu, reclaim, lock-wait, wakeup, "
-				 "lock-hold, syscall, softirq, block-io, oom or slab", kind);
-	r = open_operand(&command, argc, argv, first, &b);
+	r = filter_parse(&filter, &command);
 	if (r >= 0)
 		return r;
-	warn_damage(b);
-	filter_start(&filter, b);
+	if (filter.kinds & FILTER_BLOCKED)
+		return opt_usage(&command, "blocked threads are no events, try 'stallbox %s'",
+				 "fold --kind blocked");
+	r = filter_open(&filter, &command, argc, argv, first, &b);
+	if (r >= 0)
+		return r;
 	l.b = b;
-	r = bundle_each_event(b, collect, &l);
-	if (r < 0) {
+	l.stacks = !no_stacks;
+	names_init(&l.names, b);
+	r = timeline_each(b, &filter, print, &l);
+	names_done(&l.names);
+	if (r < 0)
 		fprintf(stderr, "error: cannot list the events: %s\n", strerror(-r));
-		free(l.e);
-		return SB_EXIT_FAILURE;
-	}
-	qsort(l.e, l.n, sizeof(*l.e), in_time);
-	names_init(&names, b);
-	for (size_t i = 0; i < l.n; i++)
-		(json ? print_json : print_text)(&names, &l, &l.e[i], !no_stacks);
-	names_done(&names);
-	free(l.e);
-	return SB_EXIT_OK;
+	return r < 0 ? SB_EXIT_FAILURE : SB_EXIT_OK;
 }

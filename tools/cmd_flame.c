@@ -14,7 +14,8 @@ static const struct opt_command command = {
 
 static const char *const kind_titles[FOLD_KINDS] = {
 	"on-CPU samples", "off-CPU time", "reclaim time", "blocked and waiting threads at the freeze",
-	"time waiting for locks", "waits in D state by who ended them", "time holding mmap_lock"
+	"time waiting for locks", "waits in D state by who ended them", "time holding mmap_lock",
+	"long system calls", "softirq time", "slow block requests", "slow shrinkers"
 };
 
 static int write_svg(struct bundle *b, struct fold *f, FILE *out)
@@ -37,14 +38,13 @@ static int write_svg(struct bundle *b, struct fold *f, FILE *out)
 int cmd_flame(int argc, char **argv)
 {
 	SB_CLEANUP(bundle_closep) struct bundle *b = NULL;
-	struct filter filter = FILTER_INIT;
-	const char *kind_text = "on-cpu", *output = NULL;
+	SB_CLEANUP(filter_done) struct filter filter = FILTER_INIT;
+	const char *output = NULL;
 	enum fold_kind kind;
 	struct fold f;
 	FILE *out = stdout;
 	int first, r;
 	const struct opt opts[] = {
-		{ "kind", "KIND", OPT_TEXT, &kind_text, FOLD_KIND_LIST },
 		{ "output", "FILE", OPT_TEXT, &output, "write here instead of standard output (-o)" },
 		FILTER_OPTIONS(filter),
 		{}
@@ -53,13 +53,12 @@ int cmd_flame(int argc, char **argv)
 	r = opt_parse(&command, opts, argc, argv, &first);
 	if (r >= 0)
 		return r;
-	if (fold_parse_kind(kind_text, &kind) < 0)
-		return opt_usage(&command, "unknown kind '%s', expected " FOLD_KIND_LIST, kind_text);
-	r = open_operand(&command, argc, argv, first, &b);
+	r = fold_filter_kind(&filter, &command, &kind);
 	if (r >= 0)
 		return r;
-	warn_damage(b);
-	filter_start(&filter, b);
+	r = filter_open(&filter, &command, argc, argv, first, &b);
+	if (r >= 0)
+		return r;
 	if (output && strcmp(output, "-")) {
 		out = fopen(output, "we");
 		if (!out) {
@@ -79,7 +78,7 @@ int cmd_flame(int argc, char **argv)
 	if (r < 0)
 		fprintf(stderr, "error: cannot write the flame graph: %s\n", strerror(-r));
 	else if (!f.n)
-		fprintf(stderr, "warning: no %s event matches; the picture is empty\n", kind_text);
+		fprintf(stderr, "warning: no %s event matches; the picture is empty\n", fold_kind_name(kind));
 	fold_done(&f);
 	return r < 0 ? SB_EXIT_FAILURE : SB_EXIT_OK;
 }

@@ -15,13 +15,12 @@ static const struct opt_command command = {
 int cmd_fold(int argc, char **argv)
 {
 	SB_CLEANUP(bundle_closep) struct bundle *b = NULL;
-	struct filter filter = FILTER_INIT;
-	const char *kind_text = "on-cpu", *weight = NULL;
+	SB_CLEANUP(filter_done) struct filter filter = FILTER_INIT;
+	const char *weight = NULL;
 	enum fold_kind kind;
 	struct fold f;
 	int first, r;
 	const struct opt opts[] = {
-		{ "kind", "KIND", OPT_TEXT, &kind_text, FOLD_KIND_LIST },
 		{ "weight", "WHAT", OPT_TEXT, &weight, "duration (default, off-cpu, reclaim) or count" },
 		FILTER_OPTIONS(filter),
 		{}
@@ -30,15 +29,14 @@ int cmd_fold(int argc, char **argv)
 	r = opt_parse(&command, opts, argc, argv, &first);
 	if (r >= 0)
 		return r;
-	if (fold_parse_kind(kind_text, &kind) < 0)
-		return opt_usage(&command, "unknown kind '%s', expected " FOLD_KIND_LIST, kind_text);
 	if (weight && strcmp(weight, "count") && strcmp(weight, "duration"))
 		return opt_usage(&command, "unknown weight '%s', expected count or duration", weight);
-	r = open_operand(&command, argc, argv, first, &b);
+	r = fold_filter_kind(&filter, &command, &kind);
 	if (r >= 0)
 		return r;
-	warn_damage(b);
-	filter_start(&filter, b);
+	r = filter_open(&filter, &command, argc, argv, first, &b);
+	if (r >= 0)
+		return r;
 	r = fold_bundle(&f, b, &filter, kind, weight && !strcmp(weight, "count"));
 	if (r == 0)
 		r = fold_merge(&f);

@@ -160,11 +160,12 @@ static void show_marks(const struct bundle *b, uint64_t trigger_ns)
 /* A name for a stack in one line: its innermost frames. */
 static void show_hottest(struct bundle *b, enum fold_kind kind, uint64_t top)
 {
-	struct filter filter = FILTER_INIT;
+	SB_CLEANUP(filter_done) struct filter filter = FILTER_INIT;
 	struct fold f;
 	uint32_t ids[FOLD_MAX_FRAMES];
 
-	filter_start(&filter, b);
+	if (filter_start(&filter, b) < 0)
+		return;
 	filter.since = (struct opt_offset){ true, -HOT_WINDOW_NS };
 	if (kind == FOLD_OFF_CPU)
 		filter.state = "DR"; /* a thread that sleeps on purpose is no news */

@@ -14,6 +14,10 @@ static const struct {
 	[FOLD_LOCK_WAIT] = { "lock-wait", BUNDLE_LOCK_WAIT },
 	[FOLD_WAKEUP] = { "wakeup", BUNDLE_WAKEUP },
 	[FOLD_LOCK_HOLD] = { "lock-hold", BUNDLE_LOCK_HOLD },
+	[FOLD_SYSCALL] = { "syscall", BUNDLE_SYSCALL },
+	[FOLD_SOFTIRQ] = { "softirq", BUNDLE_SOFTIRQ },
+	[FOLD_BLOCK_IO] = { "block-io", BUNDLE_BLOCK_IO },
+	[FOLD_SLAB] = { "slab", BUNDLE_SLAB },
 };
 
 int fold_parse_kind(const char *s, enum fold_kind *ret)
@@ -25,6 +29,22 @@ int fold_parse_kind(const char *s, enum fold_kind *ret)
 		}
 	}
 	return -EINVAL;
+}
+
+int fold_filter_kind(struct filter *f, const struct opt_command *cmd, enum fold_kind *ret)
+{
+	int r = filter_parse(f, cmd);
+
+	if (r >= 0)
+		return r;
+	*ret = FOLD_ON_CPU;
+	for (int i = 0; i < FOLD_KINDS && f->kinds; i++) {
+		if (f->kinds == 1u << kinds[i].event) {
+			*ret = (enum fold_kind)i;
+			return -1;
+		}
+	}
+	return f->kinds ? opt_usage(cmd, "--kind '%s': stacks of one kind at a time, and not of oom", f->kind_text) : -1;
 }
 
 const char *fold_kind_name(enum fold_kind kind)
@@ -99,7 +119,7 @@ static int fold_event(const struct bundle_event *e, void *ctx)
 	struct fold *f = ctx;
 	uint64_t weight = 1;
 
-	if (e->kind != kinds[f->kind].event || !filter_event(f->filter, f->b, e))
+	if (e->kind != kinds[f->kind].event || !filter_event(f->filter, e))
 		return 0;
 	if (f->kind != FOLD_ON_CPU && !f->by_count)
 		weight = fold_microseconds(e);
@@ -114,13 +134,13 @@ static int fold_blocked(struct fold *f)
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i++) {
-		if (!(t[i].flags & BUNDLE_SHOT_RUNNING) && filter_thread(f->filter, f->b, t[i].thread))
+		if (!(t[i].flags & BUNDLE_SHOT_RUNNING) && filter_shot(f->filter, &t[i]))
 			r = add(f, comm_of(f, t[i].thread), t[i].kstack, t[i].ustack, 1);
 	}
 	return r;
 }
 
-int fold_bundle(struct fold *f, struct bundle *b, const struct filter *filter, enum fold_kind kind,
+int fold_bundle(struct fold *f, struct bundle *b, struct filter *filter, enum fold_kind kind,
 		bool by_count)
 {
 	int r;

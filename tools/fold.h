@@ -17,9 +17,12 @@ enum fold_kind {
 	FOLD_LOCK_WAIT,
 	FOLD_WAKEUP,
 	FOLD_LOCK_HOLD,
+	FOLD_SYSCALL,
+	FOLD_SOFTIRQ,
+	FOLD_BLOCK_IO,
+	FOLD_SLAB,
 	FOLD_KINDS
 };
-#define FOLD_KIND_LIST "on-cpu, off-cpu, reclaim, blocked, lock-wait, wakeup or lock-hold"
 
 struct fold_row {
 	uint32_t comm; /* names id */
@@ -29,7 +32,7 @@ struct fold_row {
 
 struct fold {
 	const struct bundle *b;
-	const struct filter *filter;
+	struct filter *filter;
 	enum fold_kind kind;
 	bool by_count;
 	struct names names;
@@ -43,6 +46,8 @@ struct fold {
 
 /* "on-cpu" ... to a kind. -EINVAL. */
 int fold_parse_kind(const char *s, enum fold_kind *ret);
+/* filter_parse(), and the one kind that it names; on-CPU where it names none. -1, or the exit code. */
+int fold_filter_kind(struct filter *f, const struct opt_command *cmd, enum fold_kind *ret);
 const char *fold_kind_name(enum fold_kind kind);
 /* Of the weights: "samples", "microseconds", "threads". */
 const char *fold_unit(const struct fold *f);
@@ -50,7 +55,7 @@ const char *fold_unit(const struct fold *f);
 /* Of an event; a sampled wait counts for all that it stands for, as far as 64 bits go. */
 uint64_t fold_microseconds(const struct bundle_event *e);
 /* by_count: off-CPU and reclaim count events instead of microseconds. 0 or negative errno. */
-int fold_bundle(struct fold *f, struct bundle *b, const struct filter *filter, enum fold_kind kind,
+int fold_bundle(struct fold *f, struct bundle *b, struct filter *filter, enum fold_kind kind,
 		bool by_count);
 void fold_done(struct fold *f);
 /* Frames of a row, root first: thread name, user frames, kernel frames. Returns how many. */

@@ -21,6 +21,13 @@ b=$("$STALLBOX" events --json --since 1us "$B" | wc -l)
 is "since and until cut at the trigger" $((a + b)) 5000
 is "events are in time order" "$("$STALLBOX" events --json --no-stacks "$B" | jq .ts_ns | sort -nc && echo yes)" yes
 is "a filter by comm" "$("$STALLBOX" events --json --comm worker3 "$B" | jq -r .comm | sort -u)" worker3
+is "and by a glob" "$("$STALLBOX" events --json --comm 'worker[34]' "$B" | jq -r .comm | sort -u | tr '\n' ' ')" "worker3 worker4 "
+is "several kinds at once" "$("$STALLBOX" events --json --kind off-cpu,reclaim "$B" | jq -r .kind | sort | uniq -c | xargs)" "1500 off-cpu 500 reclaim"
+is "while in reclaim: every span, and what began inside one" "$("$STALLBOX" events --json --while reclaim --kind reclaim "$B" | wc -l)" 500
+inside=$("$STALLBOX" events --json "$B" | jq -s 'map(select(.kind == "reclaim") | {tid, b: (.ts_ns - .duration_ns), e: .ts_ns}) as $r
+	| map(select(.kind == "on-cpu") | . as $s | select(any($r[]; .tid == $s.tid and .b <= $s.ts_ns and $s.ts_ns <= .e))) | length')
+between "samples inside a reclaim span of their thread" "$inside" 1 3000
+is "and the filter finds just these" "$("$STALLBOX" fold --while reclaim "$B" | awk '{n += $NF} END {print n}')" "$inside"
 is "names are resolved" "$("$STALLBOX" fold "$B" | grep -cvE 'kfunc_[0-9]+_\[k\] [0-9]+$')" 0
 is "standard input" "$("$STALLBOX" info --json - <"$B" | jq .events.reclaim)" 500
 ok "verify" "$STALLBOX" verify "$B"

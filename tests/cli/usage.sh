@@ -28,6 +28,11 @@ code "a foreign file" 1 "$STALLBOX" fold "$TEST_TMP/text"
 like "says what was expected" "$OUT" 'not a stallbox bundle.*offset|at offset 0.*not a stallbox bundle'
 code "a directory" 1 "$STALLBOX" verify "$TEST_TMP"
 code "an unknown kind" 2 "$STALLBOX" fold --kind foo "$TEST_TMP/text"
+code "two kinds in one graph" 2 "$STALLBOX" fold --kind on-cpu,off-cpu "$TEST_TMP/text"
+code "an unknown condition" 2 "$STALLBOX" events --while locked "$TEST_TMP/text"
+like "says what there is" "$OUT" "--while 'locked': expected mmap-lock-held, reclaim or softirq"
+code "an unknown state" 2 "$STALLBOX" events --state X "$TEST_TMP/text"
+code "an empty window" 2 "$STALLBOX" events --since 1s --until -1s "$TEST_TMP/text"
 code "no agent" 3 "$STALLBOX" status --socket "$TEST_TMP/no.sock"
 like "with a hint" "$OUT" 'no agent answers.*hint: start it'
 "$BUILD/tests/helpers/make_bundle" "$TEST_TMP/b"

@@ -132,7 +132,7 @@ static const char *line(struct fold *f, size_t i)
 	return text;
 }
 
-static void expect(struct bundle *b, const struct filter *filter, enum fold_kind kind, bool by_count,
+static void expect(struct bundle *b, struct filter *filter, enum fold_kind kind, bool by_count,
 		   const char *const *lines)
 {
 	uint64_t weight = 0, count = 0;
@@ -154,11 +154,11 @@ static void expect(struct bundle *b, const struct filter *filter, enum fold_kind
 	fold_done(&f);
 }
 
-static struct filter everything(const struct bundle *b)
+static struct filter everything(struct bundle *b)
 {
 	struct filter f = FILTER_INIT;
 
-	filter_start(&f, b);
+	assert_int_equal(filter_start(&f, b), 0);
 	return f;
 }
 
@@ -198,8 +198,10 @@ static void test_kinds(void **state)
 	expect(b, &all, FOLD_OFF_CPU, true, off_cpu_count);
 	expect(b, &all, FOLD_RECLAIM, false, reclaim);
 	all.comm = "we;b";
+	assert_int_equal(filter_start(&all, b), 0);
 	expect(b, &all, FOLD_OFF_CPU, false, off_cpu + 1);
 	expect(b, &all, FOLD_ON_CPU, false, (const char *const[]){ NULL });
+	filter_done(&all);
 	bundle_close(b);
 }
 
@@ -225,6 +227,7 @@ static void test_blocked(void **state)
 	b = end(&m);
 	all = everything(b);
 	expect(b, &all, FOLD_BLOCKED, false, blocked);
+	filter_done(&all);
 	bundle_close(b);
 }
 
@@ -244,6 +247,7 @@ static void test_merge(void **state)
 	b = end(&m);
 	all = everything(b);
 	expect(b, &all, FOLD_ON_CPU, false, lines);
+	filter_done(&all);
 	bundle_close(b);
 }
 
@@ -271,6 +275,7 @@ static void test_own_frames(void **state)
 	b = end(&m);
 	all = everything(b);
 	expect(b, &all, FOLD_ON_CPU, false, lines);
+	filter_done(&all);
 	bundle_close(b);
 }
 
@@ -292,6 +297,7 @@ static void test_names(void **state)
 	b = end(&m);
 	all = everything(b);
 	expect(b, &all, FOLD_ON_CPU, false, lines);
+	filter_done(&all);
 	bundle_close(b);
 }
 
@@ -320,13 +326,15 @@ static void test_hostile_durations(void **state)
 	}
 	assert_true(sum == f.total);
 	fold_done(&f);
+	filter_done(&all);
 	bundle_close(b);
 }
 
 static void test_kind_names(void **state)
 {
 	static const char *const names[FOLD_KINDS] = { "on-cpu", "off-cpu", "reclaim", "blocked",
-							"lock-wait", "wakeup", "lock-hold" };
+							"lock-wait", "wakeup", "lock-hold", "syscall", "softirq",
+							"block-io", "slab" };
 
 	(void)state;
 	for (int i = 0; i < FOLD_KINDS; i++) {
