@@ -185,13 +185,13 @@ demo:
 test:
 	$(Q)tests/install-deps test
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all tests-bin
-	$(Q)tests/run unit cli golden fuzz bpf vm
+	$(Q)tests/run unit cli golden fuzz consumers bpf vm
 
 tests-bin: all $(UNIT) $(WORK) $(HELPERS) $(REPLAY)
 
-# Without root: unit, command line, golden bundles, fuzz corpora.
+# Without root: unit, command line, golden bundles, fuzz corpora, what others make of exports.
 check: tests-bin
-	$(Q)tests/run unit cli golden fuzz
+	$(Q)tests/run unit cli golden fuzz consumers
 # The recorder on this kernel.
 check-root: tests-bin
 	$(Q)tests/run bpf
@@ -233,7 +233,7 @@ lint: check-layers check-headers
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers recorder tools
 	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/demo tests/install-deps tests/lib.sh tests/bench/run tests/bench/history \
-		$(wildcard tests/cli/*.sh tests/bpf/*.sh tests/vm/*)
+		$(wildcard tests/cli/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*)
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(RECORDER_SRC) $(TOOLS_SRC) \
 		$(wildcard */*.h) $(BPF_SRC) $(UNIT_SRC) $(WORK_SRC)
@@ -245,6 +245,7 @@ install: all
 	install -D -m 0644 tools/stallbox.1 $(DESTDIR)$(mandir)/man1/stallbox.1
 	install -D -m 0644 format/FORMAT.md $(DESTDIR)$(docdir)/FORMAT.md
 	install -D -m 0644 format/capture.proto $(DESTDIR)$(docdir)/capture.proto
+	install -D -m 0644 docs/ndjson.schema.json $(DESTDIR)$(docdir)/ndjson.schema.json
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/stallboxd $(DESTDIR)$(bindir)/stallbox \
 		$(DESTDIR)$(mandir)/man8/stallboxd.8 $(DESTDIR)$(mandir)/man1/stallbox.1

@@ -5,7 +5,7 @@
 
 #include "tools/commands.h"
 
-void export_init(struct export *x, struct bundle *b, const struct filter *filter, FILE *out)
+void export_init(struct export *x, struct bundle *b, struct filter *filter, FILE *out)
 {
 	memset(x, 0, sizeof(*x));
 	x->b = b;
@@ -36,6 +36,10 @@ enum fold_kind export_fold_kind(uint8_t kind)
 	case BUNDLE_LOCK_WAIT: return FOLD_LOCK_WAIT;
 	case BUNDLE_WAKEUP: return FOLD_WAKEUP;
 	case BUNDLE_LOCK_HOLD: return FOLD_LOCK_HOLD;
+	case BUNDLE_SYSCALL: return FOLD_SYSCALL;
+	case BUNDLE_SOFTIRQ: return FOLD_SOFTIRQ;
+	case BUNDLE_BLOCK_IO: return FOLD_BLOCK_IO;
+	case BUNDLE_SLAB: return FOLD_SLAB;
 	default: return FOLD_KINDS;
 	}
 }
@@ -107,21 +111,13 @@ static uint32_t what_of(const struct bundle_event *e)
 	}
 }
 
-struct collecting {
-	struct export *x;
-	bool others;
-};
-
 static int collect(const struct bundle_event *e, void *ctx)
 {
-	struct collecting *c = ctx;
-	struct export *x = c->x;
+	struct export *x = ctx;
 	enum fold_kind kind = export_fold_kind((uint8_t)e->kind);
 	struct export_event out;
 
-	if (kind == FOLD_KINDS ? !c->others : !(x->kinds & 1u << kind))
-		return 0;
-	if (!filter_event(x->filter, x->b, e))
+	if (!filter_event(x->filter, e))
 		return 0;
 	out = (struct export_event){
 		.ts_ns = e->ts_ns, .duration_ns = e->duration_ns, .thread = e->thread, .flags = e->flags,
@@ -140,14 +136,12 @@ static int collect_blocked(struct export *x)
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i++) {
-		struct bundle_event e = { .state = t[i].state };
 		struct export_event out = {
 			.ts_ns = begin, .thread = t[i].thread, .cpu = (uint16_t)t[i].cpu, .weight = 1,
-			.pair = pair_of(x, t[i].kstack, t[i].ustack),
-			.state = t[i].flags & BUNDLE_SHOT_RUNNABLE ? 'R' : event_state(&e),
+			.pair = pair_of(x, t[i].kstack, t[i].ustack), .state = shot_state(&t[i]),
 		};
 
-		if (!(t[i].flags & BUNDLE_SHOT_RUNNING) && filter_thread(x->filter, x->b, t[i].thread))
+		if (!(t[i].flags & BUNDLE_SHOT_RUNNING) && filter_shot(x->filter, &t[i]))
 			r = x->failed ? -ENOMEM : add(x, &out);
 	}
 	return r;
@@ -164,12 +158,11 @@ static int in_time(const void *a, const void *b)
 	return x->thread < y->thread ? -1 : x->thread > y->thread;
 }
 
-int export_collect(struct export *x, bool others)
+int export_collect(struct export *x)
 {
-	struct collecting c = { x, others };
-	int r = bundle_each_event(x->b, collect, &c);
+	int r = bundle_each_event(x->b, collect, x);
 
-	if (r == 0 && x->kinds & 1u << FOLD_BLOCKED)
+	if (r == 0 && x->filter->kinds & FILTER_BLOCKED)
 		r = collect_blocked(x);
 	if (r == 0 && x->n)
 		qsort(x->event, x->n, sizeof(*x->event), in_time);

@@ -29,10 +29,8 @@ struct export_pair {
 
 struct export {
 	struct bundle *b;
-	const struct filter *filter;
+	struct filter *filter; /* its kinds are those that are written */
 	FILE *out;
-	unsigned int kinds; /* bits of enum fold_kind */
-	bool every;	    /* nobody asked for certain kinds: those that fold does not know, too */
 	uint64_t first_ns, last_ns; /* of the events, spans from their begin on */
 
 	struct export_event *event; /* in time order */
@@ -51,21 +49,21 @@ struct export {
 struct export_format {
 	const char *name;
 	int (*write)(struct export *x);
-	unsigned int kinds; /* written when none is asked for */
-	bool one_kind;
+	unsigned int kinds; /* as filter.kinds; when none is asked for */
+	bool one_kind, weights; /* one sample type; nothing but stacks with weights */
 	enum escape_form form;
 };
 
 /* Sets up; the bundle, the filter and the stream are borrowed. */
-void export_init(struct export *x, struct bundle *b, const struct filter *filter, FILE *out);
+void export_init(struct export *x, struct bundle *b, struct filter *filter, FILE *out);
 void export_done(struct export *x);
-/* Reads the events of x->kinds, with others those that fold does not know. 0 or negative errno. */
-int export_collect(struct export *x, bool others);
+/* Reads the events that the filter lets through. 0 or negative errno. */
+int export_collect(struct export *x);
 /* Frames of a pair, root first: user frames, kernel frames. Returns how many names ids. */
 uint32_t export_frames(struct export *x, uint32_t pair, uint32_t *ret_ids, uint32_t max);
 /* A name in the form of the output; valid until export_done(). */
 const char *export_name(struct export *x, uint32_t id);
-enum fold_kind export_fold_kind(uint8_t kind); /* FOLD_KINDS: none */
+enum fold_kind export_fold_kind(uint8_t kind); /* FOLD_KINDS: none (oom) */
 /* "samples", "threads" or "microseconds". */
 const char *export_unit(enum fold_kind kind);
 /* Wall clock of a time, ns since 1970; 0 unknown. */

@@ -329,7 +329,8 @@ static void put_meta(struct firefox *f)
 		h && h->sample_period_ns ? (double)h->sample_period_ns / 1e6 : 1.0,
 		(double)export_realtime(f->x, f->base_ns) / 1e6, PROCESSED_VERSION, h ? h->n_cpu_online : 0);
 	export_json(out, h ? h->kernel_release : "");
-	fputs(",\"product\":", out);
+	fprintf(out, ",\"profilingStartTime\":%.6f,\"profilingEndTime\":%.6f,\"product\":",
+		ms(f, f->x->n ? f->x->first_ns : f->base_ns), ms(f, f->x->n ? f->x->last_ns : f->base_ns) + 0.001);
 	export_json(out, title);
 	fputs(",\n\"categories\":[{\"name\":\"Other\",\"color\":\"grey\",\"subcategories\":[\"Other\"]},"
 	      "{\"name\":\"Kernel\",\"color\":\"blue\",\"subcategories\":[\"Other\"]},"
@@ -397,7 +398,7 @@ int export_firefox(struct export *x)
 {
 	struct firefox f = { .x = x };
 	uint32_t first = UINT32_MAX;
-	int r = export_collect(x, x->every);
+	int r = export_collect(x);
 
 	if (r == 0)
 		r = make_stacks(&f);

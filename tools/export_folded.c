@@ -4,7 +4,7 @@
 
 int export_folded(struct export *x)
 {
-	enum fold_kind kind = (enum fold_kind)__builtin_ctz(x->kinds);
+	enum fold_kind kind = export_fold_kind((uint8_t)__builtin_ctz(x->filter->kinds));
 	struct fold f;
 	int r = fold_bundle(&f, x->b, x->filter, kind, false);
 

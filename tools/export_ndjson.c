@@ -129,11 +129,8 @@ static int put_event(const struct bundle_event *e, void *ctx)
 {
 	struct export *x = ctx;
 	const struct bundle_thread *t = bundle_thread(x->b, e->thread);
-	enum fold_kind kind = export_fold_kind((uint8_t)e->kind);
 
-	if (!x->every && (kind == FOLD_KINDS || !(x->kinds & 1u << kind)))
-		return 0;
-	if (!filter_event(x->filter, x->b, e))
+	if (!filter_event(x->filter, e))
 		return 0;
 	printf("{\"type\":\"event\",\"kind\":\"%s\",\"ts_ns\":%" PRIu64 ",\"offset_ns\":%" PRId64 ",\"cpu\":%u,\"thread\":%u,"
 	       "\"pid\":%u,\"tid\":%u", bundle_kind_name(e->kind), e->ts_ns, (int64_t)(e->ts_ns - x->filter->trigger_ns),
@@ -156,7 +153,7 @@ static void put_stackshot(struct export *x)
 		printf("{\"type\":\"stackshot\",\"begin_ns\":%" PRIu64 ",\"end_ns\":%" PRIu64 ",\"seen\":%" PRIu64
 		       ",\"truncated\":%" PRIu64 "}\n", begin, end, seen, truncated);
 	for (size_t i = 0; i < n; i++) {
-		if (!filter_thread(x->filter, x->b, t[i].thread))
+		if (!filter_shot(x->filter, &t[i]))
 			continue;
 		printf("{\"type\":\"shot\",\"thread\":%u,\"state\":%u,\"cpu\":%u,\"running\":%s,\"runnable\":%s,\"since_ns\":%" PRIu64
 		       ",\"kstack\":%u,\"ustack\":%u,\"wchan\":\"0x%" PRIx64 "\",\"mm\":%u", t[i].thread, t[i].state, t[i].cpu,
@@ -234,7 +231,7 @@ int export_ndjson(struct export *x)
 	r = bundle_each_event(x->b, put_event, x);
 	if (r < 0 && !ferror(stdout))
 		return r;
-	if (x->every || x->kinds & 1u << FOLD_BLOCKED)
+	if (x->filter->kinds & FILTER_BLOCKED)
 		put_stackshot(x);
 	put_series(x->b);
 	put_rest(x->b);

@@ -5,12 +5,6 @@
  */
 #include "tools/export.h"
 
-static const char *const event_names[FOLD_KINDS] = {
-	[FOLD_ON_CPU] = "cpu-clock", [FOLD_OFF_CPU] = "off-cpu", [FOLD_RECLAIM] = "reclaim",
-	[FOLD_BLOCKED] = "blocked", [FOLD_LOCK_WAIT] = "lock-wait", [FOLD_WAKEUP] = "wakeup",
-	[FOLD_LOCK_HOLD] = "lock-hold",
-};
-
 /* Readers split at white space and at brackets. */
 static void put_word(struct export *x, const char *s)
 {
@@ -47,7 +41,7 @@ static void put_frames(struct export *x, uint32_t id)
 
 int export_perf_script(struct export *x)
 {
-	int r = export_collect(x, false);
+	int r = export_collect(x);
 
 	for (size_t i = 0; i < x->n && r == 0; i++) {
 		const struct export_event *e = &x->event[i];
@@ -57,7 +51,7 @@ int export_perf_script(struct export *x)
 		fprintf(x->out, " %7u/%-7u [%03u] %llu.%06llu: %10llu %s:\n", bundle_process(x->b, t->process)->pid, t->tid,
 			e->cpu, (unsigned long long)(e->ts_ns / NSEC_PER_SEC),
 			(unsigned long long)(e->ts_ns % NSEC_PER_SEC / 1000), (unsigned long long)e->weight,
-			event_names[export_fold_kind(e->kind)]);
+			e->kind == BUNDLE_ON_CPU ? "cpu-clock" : fold_kind_name(export_fold_kind(e->kind)));
 		put_frames(x, x->pair[e->pair].kstack);
 		put_frames(x, x->pair[e->pair].ustack);
 		putc('\n', x->out);

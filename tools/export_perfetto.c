@@ -479,7 +479,7 @@ static void put_marks(struct perfetto *p)
 int export_perfetto(struct export *x)
 {
 	struct perfetto p = { .x = x };
-	int r = export_collect(x, x->every);
+	int r = export_collect(x);
 
 	p.stacked = calloc(x->n_pairs + 1u, 1);
 	if (r == 0 && !p.stacked)

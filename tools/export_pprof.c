@@ -42,6 +42,7 @@ struct pprof {
 		uint64_t value[FOLD_KINDS];
 	} *row;
 	size_t n, cap;
+	unsigned int kinds; /* that occur */
 	uint32_t *thread_text; /* string ids by thread id */
 	uint32_t n_threads, n_frames;
 };
@@ -108,7 +109,7 @@ static void put_sample(struct pprof *p, const struct row *row)
 		wire_varint(&p->packed, ids[i - 1]);
 	wire_message(&p->sample, SAMPLE_LOCATION_ID, &p->packed);
 	for (int k = 0; k < FOLD_KINDS; k++) {
-		if (p->x->kinds & 1u << k)
+		if (p->kinds & 1u << k)
 			wire_varint(&p->packed, SB_MIN(row->value[k], (uint64_t)INT64_MAX));
 	}
 	wire_message(&p->sample, SAMPLE_VALUE, &p->packed);
@@ -194,13 +195,13 @@ static void put_head(struct pprof *p, const char *title)
 	int64_t begin = export_realtime(p->x, p->x->first_ns);
 
 	for (int k = 0; k < FOLD_KINDS; k++) {
-		if (p->x->kinds & 1u << k)
+		if (p->kinds & 1u << k)
 			put_value_type(p, PROFILE_SAMPLE_TYPE, (enum fold_kind)k);
 	}
 	if (begin > 0)
 		wire_number(&p->out, PROFILE_TIME_NANOS, (uint64_t)begin);
 	wire_number(&p->out, PROFILE_DURATION_NANOS, p->x->last_ns - p->x->first_ns);
-	if (h && h->sample_period_ns && p->x->kinds & 1u << FOLD_ON_CPU) {
+	if (h && h->sample_period_ns && p->kinds & 1u << FOLD_ON_CPU) {
 		wire_number(&p->inner, VALUE_TYPE_TYPE, word(p, "cpu"));
 		wire_number(&p->inner, VALUE_TYPE_UNIT, word(p, "nanoseconds"));
 		wire_message(&p->out, PROFILE_PERIOD_TYPE, &p->inner);
@@ -208,7 +209,7 @@ static void put_head(struct pprof *p, const char *title)
 	}
 	wire_number(&p->out, PROFILE_COMMENT, word(p, title));
 	wire_number(&p->out, PROFILE_DEFAULT_SAMPLE_TYPE,
-		    word(p, fold_kind_name((enum fold_kind)__builtin_ctz(p->x->kinds))));
+		    word(p, fold_kind_name((enum fold_kind)__builtin_ctz(p->kinds))));
 }
 
 static int name_all(struct pprof *p, bool **ret_used)
@@ -264,10 +265,15 @@ static int build(struct pprof *p)
 int export_pprof(struct export *x)
 {
 	struct pprof p = { .x = x };
-	int r = export_collect(x, false);
+	int r = export_collect(x);
 
-	for (size_t i = 0; i < x->n && r == 0; i++)
+	p.kinds = x->filter->kinds & 1u << BUNDLE_ON_CPU ? 1u << FOLD_ON_CPU : 0;
+	for (size_t i = 0; i < x->n && r == 0; i++) {
+		p.kinds |= 1u << export_fold_kind(x->event[i].kind);
 		r = add(&p, &x->event[i]);
+	}
+	if (!p.kinds)
+		p.kinds = 1u << export_fold_kind((uint8_t)__builtin_ctz(x->filter->kinds));
 	if (r == 0)
 		r = build(&p);
 	if (r == 0)

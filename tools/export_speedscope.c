@@ -133,7 +133,7 @@ int export_speedscope(struct export *x)
 {
 	struct speedscope s = { .x = x, .first = true };
 	char title[1200];
-	int r = export_collect(x, false);
+	int r = export_collect(x);
 
 	if (r < 0)
 		return r;
@@ -142,10 +142,8 @@ int export_speedscope(struct export *x)
 	      "\",\"name\":", x->out);
 	export_json(x->out, title);
 	fputs(",\"activeProfileIndex\":0,\"profiles\":[\n", x->out);
-	for (int k = 0; k < FOLD_KINDS && r == 0; k++) {
-		if (x->kinds & 1u << k)
-			r = put_kind(&s, (enum fold_kind)k);
-	}
+	for (int k = 0; k < FOLD_KINDS && r == 0; k++)
+		r = put_kind(&s, (enum fold_kind)k);
 	if (r == 0)
 		r = put_cpus(&s);
 	/* The names are known once every stack has been written. */
