@@ -16,12 +16,13 @@ int cmd_fold(int argc, char **argv)
 {
 	SB_CLEANUP(bundle_closep) struct bundle *b = NULL;
 	SB_CLEANUP(filter_done) struct filter filter = FILTER_INIT;
-	const char *weight = NULL;
-	enum fold_kind kind;
+	const char *weight = NULL, *by = NULL;
+	struct fold_options o = {};
 	struct fold f;
 	int first, r;
 	const struct opt opts[] = {
-		{ "weight", "WHAT", OPT_TEXT, &weight, "duration (default, off-cpu, reclaim) or count" },
+		{ "weight", "WHAT", OPT_TEXT, &weight, "duration (us, the default where there is one), ns, or count" },
+		{ "by", "WHAT", OPT_TEXT, &by, "outermost frame: " GROUP_LIST " (default comm)" },
 		FILTER_OPTIONS(filter),
 		{}
 	};
@@ -29,15 +30,17 @@ int cmd_fold(int argc, char **argv)
 	r = opt_parse(&command, opts, argc, argv, &first);
 	if (r >= 0)
 		return r;
-	if (weight && strcmp(weight, "count") && strcmp(weight, "duration"))
-		return opt_usage(&command, "unknown weight '%s', expected count or duration", weight);
-	r = fold_filter_kind(&filter, &command, &kind);
+	if (weight && fold_parse_weight(weight, &o.weight) < 0)
+		return opt_usage(&command, "unknown weight '%s', expected duration, us, ns or count", weight);
+	if (by && group_parse(by, &o.by) < 0)
+		return opt_usage(&command, "--by '%s': expected " GROUP_LIST, by);
+	r = fold_filter_kind(&filter, &command, &o.kind);
 	if (r >= 0)
 		return r;
 	r = filter_open(&filter, &command, argc, argv, first, &b);
 	if (r >= 0)
 		return r;
-	r = fold_bundle(&f, b, &filter, kind, weight && !strcmp(weight, "count"));
+	r = fold_bundle_as(&f, b, &filter, &o);
 	if (r == 0)
 		r = fold_merge(&f);
 	if (r == 0) {

@@ -20,7 +20,7 @@ const char *reclaim_name(uint32_t kind)
 }
 
 /* include/linux/interrupt.h */
-static const char *softirq_name(uint32_t vector)
+const char *softirq_name(uint32_t vector)
 {
 	static const char *const names[] = { "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK",
 					     "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU" };

@@ -14,5 +14,6 @@ void describe_json(const struct bundle *b, const struct bundle_event *e);
 const char *lock_class(uint32_t flags);
 const char *lock_mode(uint32_t flags);
 const char *reclaim_name(uint32_t kind);
+const char *softirq_name(uint32_t vector);
 
 #endif

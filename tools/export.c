@@ -46,14 +46,15 @@ enum fold_kind export_fold_kind(uint8_t kind)
 
 const char *export_unit(enum fold_kind kind)
 {
-	struct fold f = { .kind = kind };
+	struct fold f = { .kind = kind, .weight = kind == FOLD_ON_CPU || kind == FOLD_BLOCKED ? FOLD_COUNT : FOLD_US };
 
 	return fold_unit(&f);
 }
 
-static uint32_t pair_of(struct export *x, uint32_t kstack, uint32_t ustack)
+static uint32_t pair_of(struct export *x, uint32_t kstack, uint32_t ustack, uint32_t flags)
 {
-	uint64_t key = sb_mix64((uint64_t)kstack << 32 | ustack) | 1;
+	uint32_t lost = flags & (BUNDLE_EV_KSTACK_LOST | BUNDLE_EV_USTACK_LOST);
+	uint64_t key = (sb_mix64((uint64_t)kstack << 32 | ustack) ^ sb_mix64(lost)) | 1;
 	uint32_t at = (uint32_t)map64_get(&x->pairs, key);
 
 	if (at)
@@ -69,7 +70,7 @@ static uint32_t pair_of(struct export *x, uint32_t kstack, uint32_t ustack)
 		x->pair = bigger;
 		x->cap_pairs = cap;
 	}
-	x->pair[x->n_pairs++] = (struct export_pair){ kstack, ustack };
+	x->pair[x->n_pairs++] = (struct export_pair){ kstack, ustack, lost };
 	if (map64_put(&x->pairs, key, x->n_pairs) < 0)
 		x->failed = true;
 	return x->n_pairs - 1;
@@ -121,7 +122,7 @@ static int collect(const struct bundle_event *e, void *ctx)
 		return 0;
 	out = (struct export_event){
 		.ts_ns = e->ts_ns, .duration_ns = e->duration_ns, .thread = e->thread, .flags = e->flags,
-		.pair = pair_of(x, e->kstack, e->ustack), .what = what_of(e), .cpu = (uint16_t)e->cpu,
+		.pair = pair_of(x, e->kstack, e->ustack, e->flags), .what = what_of(e), .cpu = (uint16_t)e->cpu,
 		.kind = (uint8_t)e->kind, .state = e->kind == BUNDLE_OFF_CPU ? event_state(e) : 0,
 		.weight = kind == FOLD_KINDS ? 0 : kind == FOLD_ON_CPU ? 1 : fold_microseconds(e),
 	};
@@ -138,7 +139,7 @@ static int collect_blocked(struct export *x)
 	for (size_t i = 0; i < n && r == 0; i++) {
 		struct export_event out = {
 			.ts_ns = begin, .thread = t[i].thread, .cpu = (uint16_t)t[i].cpu, .weight = 1,
-			.pair = pair_of(x, t[i].kstack, t[i].ustack), .state = shot_state(&t[i]),
+			.pair = pair_of(x, t[i].kstack, t[i].ustack, 0), .state = shot_state(&t[i]),
 		};
 
 		if (!(t[i].flags & BUNDLE_SHOT_RUNNING) && filter_shot(x->filter, &t[i]))
@@ -171,11 +172,9 @@ int export_collect(struct export *x)
 
 uint32_t export_frames(struct export *x, uint32_t pair, uint32_t *ret_ids, uint32_t max)
 {
-	struct fold_row row = { .kstack = x->pair[pair].kstack, .ustack = x->pair[pair].ustack };
-	uint32_t n = fold_frames(&x->fold, &row, ret_ids, max);
+	struct fold_row row = { .kstack = x->pair[pair].kstack, .ustack = x->pair[pair].ustack, .lost = x->pair[pair].lost };
 
-	memmove(ret_ids, ret_ids + 1, (n - 1) * sizeof(*ret_ids)); /* the thread's name */
-	return n - 1;
+	return fold_frames(&x->fold, &row, ret_ids, max);
 }
 
 const char *export_name(struct export *x, uint32_t id)

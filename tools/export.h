@@ -25,6 +25,7 @@ struct export_event {
 
 struct export_pair {
 	uint32_t kstack, ustack;
+	uint32_t lost; /* as fold_row.lost */
 };
 
 struct export {

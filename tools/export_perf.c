@@ -5,7 +5,7 @@
  */
 #include "tools/export.h"
 
-/* Readers split at white space and at brackets. */
+/* Readers split at white space and at brackets, but for the name of a frame. */
 static void put_word(struct export *x, const char *s)
 {
 	char buf[2048];
@@ -18,25 +18,35 @@ static void put_word(struct export *x, const char *s)
 	fputs(*buf ? buf : "[unknown]", x->out);
 }
 
+static void put_mark(struct export *x, const char *text)
+{
+	fprintf(x->out, "\t%16x %s ([unknown])\n", 0, text);
+}
+
 static void put_frames(struct export *x, uint32_t id)
 {
 	const struct bundle_stack *s = bundle_stack(x->b, id);
 	uint32_t n = s->n, process = s->process, i = 0;
+	bool cut = s->n && s->unwind >> 4 == BUNDLE_END_DEPTH;
+	struct names *names = &x->fold.names;
 	const uint64_t *addr = s->addr;
 
-	while (!process && i < n && fold_is_own_frame(names_get(&x->fold.names, names_frame(&x->fold.names, 0, addr[i]))))
+	while (!process && i < n && names_is_own(names_get(names, names_frame(names, 0, addr[i]))))
 		i++;
 	for (; i < n; i++) {
+		uint32_t name = names_frame(names, process, addr[i]);
 		const char *module = NULL;
 		uint64_t offset = 0;
 
 		bundle_symbolize(x->b, process, addr[i], &module, &offset);
 		fprintf(x->out, "\t%16llx ", (unsigned long long)addr[i]);
-		put_word(x, names_get(&x->fold.names, names_frame(&x->fold.names, process, addr[i])));
+		escape_put(x->out, ESCAPE_FOLDED, names_get(names, name));
 		fputs(" (", x->out);
-		put_word(x, process ? module && *module ? module : "[unknown]" : "[kernel.kallsyms]");
+		put_word(x, names_class(names, name) == FRAME_KERNEL ? "[kernel.kallsyms]" : module && *module ? module : "[unknown]");
 		fputs(")\n", x->out);
 	}
+	if (cut)
+		put_mark(x, "[truncated]");
 }
 
 int export_perf_script(struct export *x)
@@ -53,7 +63,11 @@ int export_perf_script(struct export *x)
 			(unsigned long long)(e->ts_ns % NSEC_PER_SEC / 1000), (unsigned long long)e->weight,
 			e->kind == BUNDLE_ON_CPU ? "cpu-clock" : fold_kind_name(export_fold_kind(e->kind)));
 		put_frames(x, x->pair[e->pair].kstack);
+		if (x->pair[e->pair].lost & BUNDLE_EV_KSTACK_LOST)
+			put_mark(x, "[kernel stack evicted]");
 		put_frames(x, x->pair[e->pair].ustack);
+		if (x->pair[e->pair].lost & BUNDLE_EV_USTACK_LOST)
+			put_mark(x, "[user stack evicted]");
 		putc('\n', x->out);
 	}
 	return r;

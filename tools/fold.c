@@ -52,57 +52,117 @@ const char *fold_kind_name(enum fold_kind kind)
 	return kinds[kind].name;
 }
 
+int fold_parse_weight(const char *s, enum fold_weight *ret)
+{
+	static const char *const words[] = { "duration", "count", "us", "ns" };
+
+	for (size_t i = 0; i < SB_ARRAY_SIZE(words); i++) {
+		if (!strcmp(s, words[i])) {
+			*ret = (enum fold_weight)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 const char *fold_unit(const struct fold *f)
 {
 	if (f->kind == FOLD_BLOCKED)
 		return "threads";
-	if (f->kind == FOLD_ON_CPU)
-		return "samples";
-	return f->by_count ? "events" : "microseconds";
+	if (f->weight == FOLD_COUNT)
+		return f->kind == FOLD_ON_CPU ? "samples" : "events";
+	return f->weight == FOLD_NS ? "nanoseconds" : "microseconds";
 }
 
-static uint32_t comm_of(struct fold *f, uint32_t thread)
+uint64_t fold_unit_ns(const struct fold *f)
 {
-	uint32_t id = (uint32_t)map64_get(&f->comm_by_thread, (uint64_t)thread + 1);
-	const char *comm = bundle_thread(f->b, thread)->comm;
-
-	if (id)
-		return id;
-	id = names_text(&f->names, *comm ? comm : "[unknown]", FRAME_COMM);
-	if (map64_put(&f->comm_by_thread, (uint64_t)thread + 1, id) < 0)
-		f->failed = true;
-	return id;
+	return f->weight == FOLD_US ? 1000 : f->weight == FOLD_NS ? 1 : 0;
 }
 
-static int add(struct fold *f, uint32_t comm, uint32_t kstack, uint32_t ustack, uint64_t weight)
+/* The names id of a group: looked up once. 0: no memory. */
+static uint32_t name_of(struct fold *f, const struct groups *g, uint32_t id, uint32_t **list, uint32_t *cap)
 {
-	uint64_t key = sb_mix64((uint64_t)kstack << 32 | ustack) ^ (uint64_t)comm * 0x9E3779B97F4A7C15ULL;
-	uint64_t at;
+	if (id > *cap || !*list) {
+		uint32_t n = SB_MAX(id * 2, 256u);
+		uint32_t *bigger = realloc(*list, n * sizeof(*bigger));
 
-	/* Made-up durations must not wrap around: the parts still add up to the whole. */
-	weight = SB_MIN(weight, UINT64_MAX - f->total);
-	key |= 1;
-	at = map64_get(&f->rows_by_key, key);
-	if (!at) {
-		if (f->n == f->cap) {
-			size_t cap = f->cap ? f->cap * 2 : 1024;
-			void *bigger = realloc(f->row, cap * sizeof(*f->row));
+		if (!bigger)
+			return 0;
+		memset(bigger + *cap, 0, (n - *cap) * sizeof(*bigger));
+		*list = bigger;
+		*cap = n;
+	}
+	if (!(*list)[id - 1])
+		(*list)[id - 1] = names_text(&f->names, group_label(g, id), FRAME_COMM);
+	return (*list)[id - 1];
+}
 
-			if (!bigger)
-				return -ENOMEM;
-			f->row = bigger;
-			f->cap = cap;
-		}
-		f->row[f->n++] = (struct fold_row){ .comm = comm, .kstack = kstack, .ustack = ustack };
-		at = f->n;
-		if (map64_put(&f->rows_by_key, key, at) < 0)
+/* The outermost frames of an event. -ENOMEM. */
+static int roots(struct fold *f, uint32_t thread, uint32_t cpu, struct fold_row *ret)
+{
+	uint32_t id;
+
+	ret->group = ret->comm = 0;
+	if (f->by != GROUP_COMM) {
+		id = group_of(&f->groups, thread, cpu);
+		ret->group = id ? name_of(f, &f->groups, id, &f->group_name, &f->group_cap) : 0;
+		if (!ret->group)
 			return -ENOMEM;
 	}
-	f->row[at - 1].weight += weight;
-	f->row[at - 1].count++;
+	if (f->by == GROUP_THREAD) /* says the name already */
+		return 0;
+	id = group_of(&f->comms, thread, 0);
+	ret->comm = id ? name_of(f, &f->comms, id, &f->comm_name, &f->comm_cap) : 0;
+	return ret->comm ? 0 : -ENOMEM;
+}
+
+static struct fold_row *row_of(struct fold *f, const struct fold_row *like)
+{
+	uint64_t key = sb_mix64((uint64_t)like->kstack << 32 | like->ustack) ^
+		       ((uint64_t)like->group << 32 | like->comm) * 0x9E3779B97F4A7C15ULL ^ (uint64_t)like->lost << 32;
+	uint64_t at;
+
+	key |= 1;
+	at = map64_get(&f->rows_by_key, key);
+	if (at)
+		return &f->row[at - 1];
+	if (f->n == f->cap) {
+		size_t cap = f->cap ? f->cap * 2 : 1024;
+		void *bigger = realloc(f->row, cap * sizeof(*f->row));
+
+		if (!bigger)
+			return NULL;
+		f->row = bigger;
+		f->cap = cap;
+	}
+	if (map64_put(&f->rows_by_key, key, f->n + 1) < 0)
+		return NULL;
+	f->row[f->n] = *like;
+	return &f->row[f->n++];
+}
+
+static int add(struct fold *f, const struct fold_row *like, uint64_t weight, uint64_t count)
+{
+	struct fold_row *row = row_of(f, like);
+
+	if (!row)
+		return -ENOMEM;
+	/* Made-up durations must not wrap around: the parts still add up to the whole. */
+	weight = SB_MIN(weight, UINT64_MAX - f->total);
+	row->weight += weight;
+	row->count += count;
 	f->total += weight;
 	f->events++;
 	return 0;
+}
+
+uint64_t event_total_ns(const struct bundle_event *e)
+{
+	uint64_t ns = e->duration_ns;
+
+	if (e->weight > 1 && __builtin_mul_overflow(ns, e->weight, &ns))
+		ns = UINT64_MAX;
+	return ns;
 }
 
 uint64_t fold_microseconds(const struct bundle_event *e)
@@ -117,13 +177,19 @@ uint64_t fold_microseconds(const struct bundle_event *e)
 static int fold_event(const struct bundle_event *e, void *ctx)
 {
 	struct fold *f = ctx;
-	uint64_t weight = 1;
+	uint64_t count = e->weight > 1 ? e->weight : 1;
+	struct fold_row like;
+	int r;
 
 	if (e->kind != kinds[f->kind].event || !filter_event(f->filter, e))
 		return 0;
-	if (f->kind != FOLD_ON_CPU && !f->by_count)
-		weight = fold_microseconds(e);
-	return add(f, comm_of(f, e->thread), e->kstack, e->ustack, weight);
+	like = (struct fold_row){ .kstack = e->kstack, .ustack = e->ustack,
+				  .lost = e->flags & (BUNDLE_EV_KSTACK_LOST | BUNDLE_EV_USTACK_LOST) };
+	r = roots(f, e->thread, e->cpu, &like);
+	if (r < 0)
+		return r;
+	return add(f, &like, f->weight == FOLD_COUNT ? count : f->weight == FOLD_NS ? event_total_ns(e) : fold_microseconds(e),
+		   count);
 }
 
 static int fold_blocked(struct fold *f)
@@ -134,42 +200,52 @@ static int fold_blocked(struct fold *f)
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i++) {
-		if (!(t[i].flags & BUNDLE_SHOT_RUNNING) && filter_shot(f->filter, &t[i]))
-			r = add(f, comm_of(f, t[i].thread), t[i].kstack, t[i].ustack, 1);
+		struct fold_row like = { .kstack = t[i].kstack, .ustack = t[i].ustack };
+
+		if ((t[i].flags & BUNDLE_SHOT_RUNNING) || !filter_shot(f->filter, &t[i]))
+			continue;
+		r = roots(f, t[i].thread, t[i].cpu, &like);
+		if (r == 0)
+			r = add(f, &like, 1, 1);
 	}
 	return r;
+}
+
+int fold_bundle_as(struct fold *f, struct bundle *b, struct filter *filter, const struct fold_options *o)
+{
+	int r;
+
+	*f = (struct fold){ .b = b, .filter = filter, .kind = o->kind, .weight = o->weight, .by = o->by };
+	if (o->kind == FOLD_BLOCKED || (o->kind == FOLD_ON_CPU && f->weight == FOLD_DEFAULT))
+		f->weight = FOLD_COUNT;
+	else if (f->weight == FOLD_DEFAULT)
+		f->weight = FOLD_US;
+	names_init(&f->names, b);
+	r = groups_init(&f->comms, b, GROUP_COMM);
+	if (r == 0)
+		r = groups_init(&f->groups, b, o->by);
+	if (r < 0)
+		return r;
+	return o->kind == FOLD_BLOCKED ? fold_blocked(f) : bundle_each_event(b, fold_event, f);
 }
 
 int fold_bundle(struct fold *f, struct bundle *b, struct filter *filter, enum fold_kind kind,
 		bool by_count)
 {
-	int r;
+	struct fold_options o = { kind, by_count ? FOLD_COUNT : FOLD_DEFAULT, GROUP_COMM };
 
-	memset(f, 0, sizeof(*f));
-	f->b = b;
-	f->filter = filter;
-	f->kind = kind;
-	f->by_count = by_count;
-	names_init(&f->names, b);
-	r = kind == FOLD_BLOCKED ? fold_blocked(f) : bundle_each_event(b, fold_event, f);
-	return f->failed ? -ENOMEM : r;
+	return fold_bundle_as(f, b, filter, &o);
 }
 
 void fold_done(struct fold *f)
 {
 	names_done(&f->names);
 	map64_done(&f->rows_by_key);
-	map64_done(&f->comm_by_thread);
+	groups_done(&f->groups);
+	groups_done(&f->comms);
+	free(f->group_name);
+	free(f->comm_name);
 	free(f->row);
-}
-
-/* The recorder's own programs, and what calls them, stand at the leaf of stacks that a
- * tracepoint took. They say nothing about the host. */
-bool fold_is_own_frame(const char *name)
-{
-	return !strncmp(name, "bpf_prog_", 9) || !strncmp(name, "bpf_trace_run", 13) ||
-	       !strncmp(name, "__bpf_trace_", 12) || !strncmp(name, "__traceiter_", 12) ||
-	       !strncmp(name, "bpf_trampoline_", 15);
 }
 
 static uint32_t put_stack(struct fold *f, uint32_t id, uint32_t *ret, uint32_t n, uint32_t max)
@@ -177,9 +253,11 @@ static uint32_t put_stack(struct fold *f, uint32_t id, uint32_t *ret, uint32_t n
 	const struct bundle_stack *s = bundle_stack(f->b, id);
 	uint32_t first = n;
 
+	if (s->n && s->unwind >> 4 == BUNDLE_END_DEPTH && n < max)
+		ret[n++] = names_text(&f->names, "[truncated]", FRAME_MARK);
 	for (uint32_t i = s->n; i > 0 && n < max; i--) /* stored leaf first */
 		ret[n++] = names_frame(&f->names, s->process, s->addr[i - 1]);
-	while (!s->process && n > first && fold_is_own_frame(names_get(&f->names, ret[n - 1])))
+	while (!s->process && n > first && names_is_own(names_get(&f->names, ret[n - 1])))
 		n--;
 	return n;
 }
@@ -188,8 +266,15 @@ uint32_t fold_frames(struct fold *f, const struct fold_row *r, uint32_t *ret_ids
 {
 	uint32_t n = 0;
 
-	ret_ids[n++] = r->comm;
+	if (r->group)
+		ret_ids[n++] = r->group;
+	if (r->comm)
+		ret_ids[n++] = r->comm;
+	if (r->lost & BUNDLE_EV_USTACK_LOST)
+		ret_ids[n++] = names_text(&f->names, "[user stack evicted]", FRAME_MARK);
 	n = put_stack(f, r->ustack, ret_ids, n, max);
+	if ((r->lost & BUNDLE_EV_KSTACK_LOST) && n < max)
+		ret_ids[n++] = names_text(&f->names, "[kernel stack evicted]", FRAME_MARK);
 	return put_stack(f, r->kstack, ret_ids, n, max);
 }
 

@@ -48,15 +48,30 @@ static const char *base_name(const char *path)
 	return slash && slash[1] ? slash + 1 : path;
 }
 
+/* Code made at run time: perf maps, jit dumps, memory without a file, BPF programs. */
+static bool is_jit(uint32_t process, const char *name, const char *module)
+{
+	const char *file = module ? base_name(module) : "";
+	size_t n = strlen(file);
+
+	if (!process)
+		return name && !strncmp(name, "bpf_prog_", 9);
+	return (!strncmp(file, "perf-", 5) && n > 4 && !strcmp(file + n - 4, ".map")) ||
+	       !strncmp(file, "jit-", 4) || !strncmp(file, "jitted-", 7) || !strcmp(file, "[jit]") ||
+	       !strncmp(file, "[anon", 5) || (module && !strncmp(module, "//anon", 6));
+}
+
 static uint32_t look_up(struct names *n, uint32_t process, uint64_t addr)
 {
 	const char *module, *name;
 	uint64_t offset;
 	char text[512];
+	bool jit;
 
 	name = bundle_symbolize(n->b, process, addr, &module, &offset);
+	jit = is_jit(process, name, module);
 	if (name)
-		return names_text(n, name, process ? FRAME_USER : FRAME_KERNEL);
+		return names_text(n, name, jit ? FRAME_JIT : process ? FRAME_USER : FRAME_KERNEL);
 	if (module && *module)
 		snprintf(text, sizeof(text), "%s+0x%llx", base_name(module),
 			 (unsigned long long)offset);
@@ -64,8 +79,8 @@ static uint32_t look_up(struct names *n, uint32_t process, uint64_t addr)
 		strcpy(text, "[unknown]");
 	else
 		snprintf(text, sizeof(text), "0x%llx", (unsigned long long)addr);
-	return names_text(n, text, process ? module && *module ? FRAME_USER : FRAME_UNKNOWN :
-					     FRAME_KERNEL);
+	return names_text(n, text, jit ? FRAME_JIT : !process ? FRAME_KERNEL : module && *module ? FRAME_USER :
+				   FRAME_UNKNOWN);
 }
 
 uint32_t names_frame(struct names *n, uint32_t process, uint64_t addr)
@@ -78,4 +93,25 @@ uint32_t names_frame(struct names *n, uint32_t process, uint64_t addr)
 	id = look_up(n, process, addr);
 	map64_put(&n->frame, key, id);
 	return id;
+}
+
+bool names_is_own(const char *name)
+{
+	return !strncmp(name, "bpf_prog_", 9) || !strncmp(name, "bpf_trace_run", 13) ||
+	       !strncmp(name, "__bpf_trace_", 12) || !strncmp(name, "__traceiter_", 12) ||
+	       !strncmp(name, "bpf_trampoline_", 15);
+}
+
+uint32_t names_leaf_first(struct names *n, uint32_t stack, uint32_t *ret, uint32_t max)
+{
+	const struct bundle_stack *s = bundle_stack(n->b, stack);
+	uint32_t k = 0;
+
+	for (uint32_t i = 0; i < s->n && k < max; i++) {
+		uint32_t id = names_frame(n, s->process, s->addr[i]);
+
+		if (k || s->process || !names_is_own(names_get(n, id)))
+			ret[k++] = id;
+	}
+	return k;
 }

@@ -6,7 +6,14 @@
 #include "format/map64.h"
 #include "format/reader.h"
 
-enum frame_class { FRAME_KERNEL, FRAME_USER, FRAME_UNKNOWN, FRAME_COMM };
+enum frame_class {
+	FRAME_KERNEL,
+	FRAME_USER,
+	FRAME_UNKNOWN, /* an address in no known file */
+	FRAME_COMM,    /* the name of a thread, process, cgroup or CPU */
+	FRAME_JIT,     /* made at run time, user or kernel */
+	FRAME_MARK,    /* no frame: says that frames are missing here */
+};
 
 struct names {
 	const struct bundle *b;
@@ -32,5 +39,10 @@ static inline enum frame_class names_class(const struct names *n, uint32_t id)
 {
 	return id ? n->list[id - 1].class : FRAME_UNKNOWN;
 }
+/* The recorder's own programs, and what calls them, stand at the leaf of kernel stacks that a
+ * tracepoint took. They say nothing about the host. */
+bool names_is_own(const char *name);
+/* Frames of a stack, leaf first, without the recorder's own. Returns how many. */
+uint32_t names_leaf_first(struct names *n, uint32_t stack, uint32_t *ret, uint32_t max);
 
 #endif

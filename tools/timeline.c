@@ -154,3 +154,97 @@ int timeline_each(struct bundle *b, struct filter *filter, bundle_event_fn fn, v
 	free(t.entry);
 	return r;
 }
+
+/* ---- CPU by CPU -------------------------------------------------------------------------------- */
+
+#define CPUS 65536u
+
+struct cpu_pass {
+	struct filter *filter;
+	uint32_t *n; /* by CPU, CPUS of them */
+	uint32_t first, last;
+	struct entry *entry;
+	size_t used;
+};
+
+static int count_cpu(const struct bundle_event *e, void *ctx)
+{
+	struct cpu_pass *p = ctx;
+	uint32_t cpu = SB_MIN(e->cpu, CPUS - 1);
+
+	p->n[cpu] += p->n[cpu] < UINT32_MAX && filter_event(p->filter, e);
+	return 0;
+}
+
+static int collect_cpus(const struct bundle_event *e, void *ctx)
+{
+	struct cpu_pass *p = ctx;
+
+	if (e->cpu < p->first || e->cpu > p->last || !filter_event(p->filter, e))
+		return 0;
+	if (p->used == TIMELINE_EVENTS)
+		return -E2BIG;
+	p->entry[p->used] = (struct entry){ *e, (uint32_t)p->used };
+	p->used++;
+	return 0;
+}
+
+static int by_cpu(const void *a, const void *b)
+{
+	const struct entry *x = a, *y = b;
+
+	if (x->e.cpu != y->e.cpu)
+		return x->e.cpu < y->e.cpu ? -1 : 1;
+	return in_time(a, b);
+}
+
+static int give_cpus(struct bundle *b, struct cpu_pass *p, bundle_event_fn fn, void *ctx)
+{
+	int r;
+
+	p->used = 0;
+	r = bundle_each_event(b, collect_cpus, p);
+	if (r)
+		return r;
+	qsort(p->entry, p->used, sizeof(*p->entry), by_cpu);
+	for (size_t i = 0; i < p->used && r == 0; i++)
+		r = fn(&p->entry[i].e, ctx);
+	return r;
+}
+
+/* One CPU with more events than memory takes: window by window. */
+static int give_one_cpu(struct bundle *b, struct filter *filter, uint32_t cpu, bundle_event_fn fn, void *ctx)
+{
+	uint64_t before = filter->cpu;
+	int r;
+
+	filter->cpu = cpu;
+	r = timeline_each(b, filter, fn, ctx);
+	filter->cpu = before;
+	return r;
+}
+
+int timeline_each_cpu(struct bundle *b, struct filter *filter, bundle_event_fn fn, void *ctx)
+{
+	_cleanup_free_ uint32_t *n = calloc(CPUS, sizeof(*n));
+	_cleanup_free_ struct entry *entry = malloc(TIMELINE_EVENTS * sizeof(*entry));
+	struct cpu_pass p = { .filter = filter, .n = n, .entry = entry };
+	int r;
+
+	if (!n || !entry)
+		return -ENOMEM;
+	r = bundle_each_event(b, count_cpu, &p);
+	for (uint32_t cpu = 0; cpu < CPUS && r == 0;) {
+		uint64_t sum = 0;
+
+		p.first = cpu;
+		while (cpu < CPUS && sum + n[cpu] <= TIMELINE_EVENTS)
+			sum += n[cpu++];
+		p.last = cpu == CPUS ? UINT32_MAX : cpu - 1;
+		if (sum)
+			r = give_cpus(b, &p, fn, ctx);
+		else if (cpu < CPUS)
+			r = give_one_cpu(b, filter, cpu++, fn, ctx);
+	}
+	return r;
+}

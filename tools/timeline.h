@@ -14,5 +14,7 @@
 /* Calls fn by time, then CPU, kind and place in the file. A non-zero return of fn stops and is
  * returned; else 0 or a negative errno. */
 int timeline_each(struct bundle *b, struct filter *filter, bundle_event_fn fn, void *ctx);
+/* The same CPU by CPU, each in time order. filter->cpu is left as it was. */
+int timeline_each_cpu(struct bundle *b, struct filter *filter, bundle_event_fn fn, void *ctx);
 
 #endif
