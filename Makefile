@@ -113,6 +113,8 @@ $(B)/tools/%.inc: tools/%
 	$(Q)mkdir -p $(@D)
 	$(Q)sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $< > $@
 $(B)/tools/flame.o: $(B)/tools/flame.css.inc $(B)/tools/flame.js.inc
+HTML_PARTS := page.css page.html data.js flame.js charts.js tables.js page.js vendor/uPlot.min.css vendor/uPlot.iife.min.js
+$(B)/tools/cmd_html.o: $(HTML_PARTS:%=$(B)/tools/html/%.inc)
 
 # Names of system calls, from the kernel's headers.
 UNISTD_x86_64  := asm/unistd_64.h
@@ -169,11 +171,18 @@ $(B)/tests/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h)
 		-fno-optimize-sibling-calls -fno-inline -pthread -o $@ $< -lm
 
 # ---- packages -------------------------------------------------------------
-.PHONY: deps deps-test
+.PHONY: deps deps-test vendor
 deps:
 	$(Q)tests/install-deps build
 deps-test:
 	$(Q)tests/install-deps test
+
+# The libraries of the HTML page, as package-lock.json pins them. They are kept in the tree: a
+# build needs no npm.
+vendor:
+	$(Q)cd tools/html && npm ci --no-audit --no-fund --loglevel=error
+	$(Q)cd tools/html && mkdir -p vendor && cp node_modules/uplot/dist/uPlot.iife.min.js node_modules/uplot/dist/uPlot.min.css vendor/
+	$(Q)cp tools/html/node_modules/uplot/LICENSE tools/html/vendor/uPlot.LICENSE
 
 # ---- demo and tests: they call make again once the packages are there ------
 .PHONY: demo test check check-root check-vm bench fuzz tests-bin
@@ -254,7 +263,7 @@ clean:
 	rm -rf $(B)
 help:
 	@echo 'all demo test check check-root check-vm KERNEL=x.y|all bench fuzz lint'
-	@echo 'check-layers check-headers format deps deps-test install uninstall clean'
+	@echo 'check-layers check-headers format deps deps-test vendor install uninstall clean'
 
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
 .SECONDARY:

@@ -12,6 +12,7 @@ int cmd_list(int argc, char **argv);
 int cmd_fold(int argc, char **argv);
 int cmd_flame(int argc, char **argv);
 int cmd_export(int argc, char **argv);
+int cmd_html(int argc, char **argv);
 int cmd_events(int argc, char **argv);
 int cmd_order(int argc, char **argv);
 int cmd_top(int argc, char **argv);

@@ -51,7 +51,7 @@ const char *export_unit(enum fold_kind kind)
 	return fold_unit(&f);
 }
 
-static uint32_t pair_of(struct export *x, uint32_t kstack, uint32_t ustack, uint32_t flags)
+uint32_t export_pair_of(struct export *x, uint32_t kstack, uint32_t ustack, uint32_t flags)
 {
 	uint32_t lost = flags & (BUNDLE_EV_KSTACK_LOST | BUNDLE_EV_USTACK_LOST);
 	uint64_t key = (sb_mix64((uint64_t)kstack << 32 | ustack) ^ sb_mix64(lost)) | 1;
@@ -122,7 +122,7 @@ static int collect(const struct bundle_event *e, void *ctx)
 		return 0;
 	out = (struct export_event){
 		.ts_ns = e->ts_ns, .duration_ns = e->duration_ns, .thread = e->thread, .flags = e->flags,
-		.pair = pair_of(x, e->kstack, e->ustack, e->flags), .what = what_of(e), .cpu = (uint16_t)e->cpu,
+		.pair = export_pair_of(x, e->kstack, e->ustack, e->flags), .what = what_of(e), .cpu = (uint16_t)e->cpu,
 		.kind = (uint8_t)e->kind, .state = e->kind == BUNDLE_OFF_CPU ? event_state(e) : 0,
 		.weight = kind == FOLD_KINDS ? 0 : kind == FOLD_ON_CPU ? 1 : fold_microseconds(e),
 	};
@@ -139,7 +139,7 @@ static int collect_blocked(struct export *x)
 	for (size_t i = 0; i < n && r == 0; i++) {
 		struct export_event out = {
 			.ts_ns = begin, .thread = t[i].thread, .cpu = (uint16_t)t[i].cpu, .weight = 1,
-			.pair = pair_of(x, t[i].kstack, t[i].ustack, 0), .state = shot_state(&t[i]),
+			.pair = export_pair_of(x, t[i].kstack, t[i].ustack, 0), .state = shot_state(&t[i]),
 		};
 
 		if (!(t[i].flags & BUNDLE_SHOT_RUNNING) && filter_shot(x->filter, &t[i]))

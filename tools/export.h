@@ -60,6 +60,8 @@ void export_init(struct export *x, struct bundle *b, struct filter *filter, FILE
 void export_done(struct export *x);
 /* Reads the events that the filter lets through. 0 or negative errno. */
 int export_collect(struct export *x);
+/* Of two stacks; flags as an event's. Sets failed without memory. */
+uint32_t export_pair_of(struct export *x, uint32_t kstack, uint32_t ustack, uint32_t flags);
 /* Frames of a pair, root first: user frames, kernel frames. Returns how many names ids. */
 uint32_t export_frames(struct export *x, uint32_t pair, uint32_t *ret_ids, uint32_t max);
 /* A name in the form of the output; valid until export_done(). */

@@ -15,6 +15,7 @@ static const struct {
 	{ "list", cmd_list, "the bundles of a directory" },
 	{ "flame", cmd_flame, "flame graph as one SVG file" },
 	{ "fold", cmd_fold, "collapsed stacks" },
+	{ "html", cmd_html, "everything in one HTML page, with charts, a heat map and flame graphs" },
 	{ "export", cmd_export, "pprof, speedscope, Firefox Profiler, Perfetto, perf script, NDJSON" },
 	{ "events", cmd_events, "every event in time order" },
 	{ "order", cmd_order, "one line per sample, CPU by CPU; what ran before something did" },
