@@ -9,7 +9,7 @@ KINDS="on-cpu off-cpu reclaim blocked lock-wait wakeup lock-hold syscall softirq
 "$BUILD/tests/helpers/make_bundle" "$B" events=5000 locks=1 || { fail "make_bundle"; finish; }
 "$BUILD/tests/helpers/make_bundle" "$H" events=2000 locks=1 hostile=1
 export_() { "$STALLBOX" export --format "$@"; }
-total() { "$STALLBOX" fold --kind "$1" "${@:2}" | awk '{n += $NF} END {print n + 0}'; }
+total() { "$STALLBOX" fold --kind "$1" "${@:2}" | awk '{n += $NF} END {printf "%.0f\n", n}'; }
 
 # perf script, read the way stackcollapse-perf.pl does: one stack per paragraph, weight of the header.
 cat >"$TEST_TMP/collapse.pl" <<'PERL'

@@ -17,11 +17,13 @@ need_browser() {
 	CHROMIUM=${CHROMIUM:-$(command -v chromium)} || need "no chromium (Debian package chromium)"
 	export CHROMIUM
 }
-# A script that prints "ok - ..." and "not ok - ...": its lines become ours.
+# A script that prints "ok - ..." and "not ok - ...": its lines become ours. All it said: $SCRIPT_OUT
 run_script() {
 	local out line seen=0
 
 	out=$(timeout 300 "$NODE" "$CONSUMERS/$1" "${@:2}" 2>&1)
+	# shellcheck disable=SC2034
+	SCRIPT_OUT=$out
 	while IFS= read -r line; do
 		case $line in
 		"ok - "*) pass "${line#ok - }"; seen=1 ;;
@@ -31,4 +33,4 @@ run_script() {
 	done <<<"$out"
 	[ $seen = 1 ] || fail "$1 says something" "$out"
 }
-total() { "$STALLBOX" fold --kind "$1" "${@:2}" | awk '{n += $NF} END {print n + 0}'; }
+total() { "$STALLBOX" fold --kind "$1" "${@:2}" | awk '{n += $NF} END {printf "%.0f\n", n}'; }

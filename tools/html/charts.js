@@ -152,7 +152,7 @@ const redrawCharts = () => charts.forEach(([u]) => u.redraw(false));
 const resizeCharts = () => charts.forEach(([u, holder]) => u.setSize({ width: Math.max(holder.clientWidth, 300), height: 150 }));
 
 // ---- heat map -------------------------------------------------------------------------------
-const heat = { rows: 50, columns: 0, start: 0, cells: null, max: 1, canvas: null, cw: 0, ch: 5, cpu: -1, drag: null, from: -1, to: -1, left: 46, top: 4 };
+const heat = { rows: 50, columns: 0, start: 0, cells: null, max: 1, blank: null, canvas: null, cw: 0, ch: 5, cpu: -1, drag: null, from: -1, to: -1, left: 46, top: 4 };
 
 function countHeat() {
 	const k = model.kinds['on-cpu'];
@@ -162,6 +162,16 @@ function countHeat() {
 	heat.columns = Math.min(last - first + 1, 3600);
 	heat.cells = new Uint32Array(Math.max(heat.columns, 0) * heat.rows);
 	heat.max = 1;
+	// A second without any event at all is not an idle one: its records are gone.
+	heat.blank = new Uint8Array(Math.max(heat.columns, 0)).fill(1);
+	for (const m of Object.values(model.kinds)) {
+		for (let i = 0; i < m.n && !m.moment; i++) {
+			const c = Math.floor(offsetOf(m.t[i]) - first);
+
+			if (c >= 0 && c < heat.columns)
+				heat.blank[c] = 0;
+		}
+	}
 	for (let i = 0; i < k.n; i++) {
 		if (heat.cpu >= 0 && k.cpu[i] !== heat.cpu)
 			continue;
@@ -211,7 +221,7 @@ function drawHeat() {
 		const c = Math.floor(i / heat.rows), r = i % heat.rows;
 
 		ctx.globalAlpha = some && (i < a || i >= b) ? 0.32 : 1;
-		ctx.fillStyle = heatColour(heat.cells[i]);
+		ctx.fillStyle = heat.blank[c] ? (c + r) % 6 === 0 ? '#c9ced6' : '#fff' : heatColour(heat.cells[i]);
 		ctx.fillRect(heat.left + c * heat.cw, heat.top + (heat.rows - 1 - r) * heat.ch, heat.cw - gap, heat.ch - (gap ? 0.5 : 0));
 	}
 	ctx.globalAlpha = 1;
@@ -294,6 +304,6 @@ function startHeat() {
 	heat.canvas.addEventListener('mousemove', (e) => {
 		const i = cellAt(e);
 
-		$('heat-line').textContent = `${signed(cellTime(i))}: ${count(heat.cells[i])} samples in ${1000 / heat.rows} ms`;
+		$('heat-line').textContent = heat.blank[Math.floor(i / heat.rows)] ? 'no record of this second is left' : `${signed(cellTime(i))}: ${count(heat.cells[i])} samples in ${1000 / heat.rows} ms`;
 	});
 }
