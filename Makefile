@@ -174,6 +174,7 @@ $(B)/tests/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h)
 .PHONY: deps deps-test vendor
 deps:
 	$(Q)tests/install-deps build
+	$(Q)tests/install-deps browser
 deps-test:
 	$(Q)tests/install-deps test
 
@@ -194,13 +195,13 @@ demo:
 test:
 	$(Q)tests/install-deps test
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all tests-bin
-	$(Q)tests/run unit cli golden fuzz consumers bpf vm
+	$(Q)tests/run unit cli golden fuzz browser consumers bpf vm
 
 tests-bin: all $(UNIT) $(WORK) $(HELPERS) $(REPLAY)
 
-# Without root: unit, command line, golden bundles, fuzz corpora, what others make of exports.
+# Without root: unit, command line, golden bundles, fuzz corpora, pictures in a browser, exports in their programs.
 check: tests-bin
-	$(Q)tests/run unit cli golden fuzz consumers
+	$(Q)tests/run unit cli golden fuzz browser consumers
 # The recorder on this kernel.
 check-root: tests-bin
 	$(Q)tests/run bpf
@@ -211,6 +212,7 @@ check-vm: tests-bin
 bench: tests-bin
 	$(Q)tests/bench/run
 	$(Q)tests/bench/history
+	$(Q)tests/bench/fold
 
 $(B)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(TESTLIBS)
 	$(say) LINK $@
@@ -241,8 +243,8 @@ lint: check-layers check-headers
 		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=internalAstError:tools/flame.c \
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers recorder tools
-	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/demo tests/install-deps tests/lib.sh tests/bench/run tests/bench/history \
-		$(wildcard tests/cli/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*)
+	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/demo tests/install-deps tests/lib.sh tests/bench/run tests/bench/history tests/bench/fold \
+		$(wildcard tests/cli/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*)
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(RECORDER_SRC) $(TOOLS_SRC) \
 		$(wildcard */*.h) $(BPF_SRC) $(UNIT_SRC) $(WORK_SRC)

@@ -14,6 +14,7 @@ int cmd_flame(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_html(int argc, char **argv);
 int cmd_events(int argc, char **argv);
+int cmd_diff(int argc, char **argv);
 int cmd_order(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_hist(int argc, char **argv);

@@ -52,6 +52,10 @@ static const char *special(enum escape_form form, unsigned char c)
 	case ESCAPE_XML:
 		return c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '&' ? "&amp;" :
 		       c == '"' ? "&quot;" : c == '\'' ? "&#39;" : NULL;
+	case ESCAPE_SCRIPT:
+		if (c == '<' || c == '>' || c == '&')
+			return c == '<' ? "\\u003c" : c == '>' ? "\\u003e" : "\\u0026";
+		/* fall through */
 	case ESCAPE_JSON:
 		return c == '"' ? "\\\"" : c == '\\' ? "\\\\" : c == '\n' ? "\\n" : NULL;
 	case ESCAPE_FOLDED:
@@ -83,7 +87,7 @@ static size_t step(enum escape_form form, const char *s, char buf[16])
 		buf[n] = '\0';
 		return n;
 	}
-	snprintf(buf, 16, form == ESCAPE_JSON ? "\\\\x%02x" : "\\x%02x", c);
+	snprintf(buf, 16, form == ESCAPE_JSON || form == ESCAPE_SCRIPT ? "\\\\x%02x" : "\\x%02x", c);
 	return 1;
 }
 

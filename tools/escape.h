@@ -11,6 +11,7 @@ enum escape_form {
 	ESCAPE_FOLDED,	 /* the same, and ';' as ':' so that a frame stays one frame */
 	ESCAPE_XML,
 	ESCAPE_JSON, /* without the quotes */
+	ESCAPE_SCRIPT, /* JSON that may stand in a script element, of HTML or XML: no <, > or & */
 };
 
 void escape_put(FILE *f, enum escape_form form, const char *s);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fnmatch.h>
+#include <stdarg.h>
 
 #include "tools/commands.h"
 
@@ -81,6 +82,47 @@ int filter_parse(struct filter *f, const struct opt_command *cmd)
 	if (f->since.set && f->until.set && f->since.ns > f->until.ns)
 		return opt_usage(cmd, "--since is later than --until%s", "");
 	return -1;
+}
+
+static void append(char *ret, size_t len, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+static void append(char *ret, size_t len, const char *fmt, ...)
+{
+	size_t n = strlen(ret);
+	va_list ap;
+
+	if (n)
+		n += (size_t)snprintf(ret + n, len - n, ", ");
+	if (n >= len)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(ret + n, len - n, fmt, ap);
+	va_end(ap);
+}
+
+void filter_describe(const struct filter *f, char *ret, size_t len)
+{
+	static const char *const whiles[] = { "", "holding mmap_lock", "in reclaim", "in a softirq" };
+
+	ret[0] = '\0';
+	if (f->since.set)
+		append(ret, len, "from %+gs", (double)f->since.ns / 1e9);
+	if (f->until.set)
+		append(ret, len, "up to %+gs", (double)f->until.ns / 1e9);
+	if (f->pid != NO_NUMBER)
+		append(ret, len, "process %llu", (unsigned long long)f->pid);
+	if (f->tid != NO_NUMBER)
+		append(ret, len, "thread %llu", (unsigned long long)f->tid);
+	if (f->comm)
+		append(ret, len, "threads named %s", f->comm);
+	if (f->cgroup)
+		append(ret, len, "cgroup %s", f->cgroup);
+	if (f->cpu != NO_NUMBER)
+		append(ret, len, "CPU %llu", (unsigned long long)f->cpu);
+	if (f->state)
+		append(ret, len, "state %s", f->state);
+	if (f->during != WHILE_ANY)
+		append(ret, len, "while %s", whiles[f->during]);
 }
 
 /* ---- making ready -------------------------------------------------------------------------------- */

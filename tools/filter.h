@@ -84,6 +84,9 @@ bool filter_time(const struct filter *f, uint64_t ts_ns);
 /* The stack of an interrupt on its way out, or of ksoftirqd at work. */
 bool filter_in_softirq(struct filter *f, uint32_t kstack);
 
+/* "from -10s to 0s, comm db*": what the filter leaves, for people; "" when it leaves everything. */
+void filter_describe(const struct filter *f, char *ret, size_t len);
+
 /* State of the thread during an off-CPU event, as ps(1) has it: R waiting for a CPU, D, S, I
  * (idle kernel thread), T, t; ? not known. */
 char event_state(const struct bundle_event *e);

@@ -141,7 +141,7 @@ static struct fold_row *row_of(struct fold *f, const struct fold_row *like)
 	return &f->row[f->n++];
 }
 
-static int add(struct fold *f, const struct fold_row *like, uint64_t weight, uint64_t count)
+static int add(struct fold *f, const struct fold_row *like, uint64_t weight, uint64_t count, uint64_t ns)
 {
 	struct fold_row *row = row_of(f, like);
 
@@ -151,45 +151,69 @@ static int add(struct fold *f, const struct fold_row *like, uint64_t weight, uin
 	weight = SB_MIN(weight, UINT64_MAX - f->total);
 	row->weight += weight;
 	row->count += count;
+	row->ns += SB_MIN(ns, UINT64_MAX - row->ns);
 	f->total += weight;
 	f->events++;
 	return 0;
 }
 
+static uint64_t times(uint64_t v, const struct bundle_event *e)
+{
+	if (e->weight > 1 && __builtin_mul_overflow(v, e->weight, &v))
+		v = UINT64_MAX;
+	return v;
+}
+
 uint64_t event_total_ns(const struct bundle_event *e)
 {
-	uint64_t ns = e->duration_ns;
-
-	if (e->weight > 1 && __builtin_mul_overflow(ns, e->weight, &ns))
-		ns = UINT64_MAX;
-	return ns;
+	return times(e->duration_ns, e);
 }
 
 uint64_t fold_microseconds(const struct bundle_event *e)
 {
-	uint64_t us = e->duration_ns / 1000 + (e->duration_ns % 1000 >= 500);
+	return times(e->duration_ns / 1000 + (e->duration_ns % 1000 >= 500), e);
+}
 
-	if (e->weight > 1 && __builtin_mul_overflow(us, e->weight, &us))
-		us = UINT64_MAX;
-	return us;
+uint64_t span_after(uint64_t end_ns, uint64_t ns, uint64_t moment_ns)
+{
+	uint64_t begin = ns < end_ns ? end_ns - ns : 0;
+
+	return end_ns <= moment_ns ? 0 : SB_MIN(ns, end_ns - SB_MAX(begin, moment_ns));
+}
+
+/* What of the event lies on the side asked for. False: nothing. */
+static bool on_side(const struct fold *f, const struct bundle_event *e, uint64_t *ret_ns, uint64_t *ret_count)
+{
+	uint64_t count = e->weight > 1 ? e->weight : 1, after;
+	bool ended_after = e->ts_ns > f->filter->trigger_ns;
+
+	*ret_ns = e->duration_ns;
+	*ret_count = count;
+	if (f->side == FOLD_BOTH)
+		return true;
+	after = span_after(e->ts_ns, e->duration_ns, f->filter->trigger_ns);
+	*ret_ns = f->side == FOLD_AFTER ? after : e->duration_ns - after;
+	*ret_count = ended_after == (f->side == FOLD_AFTER) ? count : 0;
+	return *ret_ns || *ret_count;
 }
 
 static int fold_event(const struct bundle_event *e, void *ctx)
 {
 	struct fold *f = ctx;
-	uint64_t count = e->weight > 1 ? e->weight : 1;
 	struct fold_row like;
+	uint64_t ns, count, weight;
 	int r;
 
-	if (e->kind != kinds[f->kind].event || !filter_event(f->filter, e))
+	if (e->kind != kinds[f->kind].event || !filter_event(f->filter, e) || !on_side(f, e, &ns, &count))
 		return 0;
 	like = (struct fold_row){ .kstack = e->kstack, .ustack = e->ustack,
 				  .lost = e->flags & (BUNDLE_EV_KSTACK_LOST | BUNDLE_EV_USTACK_LOST) };
 	r = roots(f, e->thread, e->cpu, &like);
 	if (r < 0)
 		return r;
-	return add(f, &like, f->weight == FOLD_COUNT ? count : f->weight == FOLD_NS ? event_total_ns(e) : fold_microseconds(e),
-		   count);
+	weight = f->weight == FOLD_COUNT ? count : f->weight == FOLD_NS ? times(ns, e) :
+		 times(ns / 1000 + (ns % 1000 >= 500), e);
+	return add(f, &like, weight, count, times(ns, e));
 }
 
 static int fold_blocked(struct fold *f)
@@ -206,7 +230,7 @@ static int fold_blocked(struct fold *f)
 			continue;
 		r = roots(f, t[i].thread, t[i].cpu, &like);
 		if (r == 0)
-			r = add(f, &like, 1, 1);
+			r = add(f, &like, 1, 1, 0);
 	}
 	return r;
 }
@@ -215,7 +239,8 @@ int fold_bundle_as(struct fold *f, struct bundle *b, struct filter *filter, cons
 {
 	int r;
 
-	*f = (struct fold){ .b = b, .filter = filter, .kind = o->kind, .weight = o->weight, .by = o->by };
+	*f = (struct fold){ .b = b, .filter = filter, .kind = o->kind, .weight = o->weight, .by = o->by,
+			    .side = o->side };
 	if (o->kind == FOLD_BLOCKED || (o->kind == FOLD_ON_CPU && f->weight == FOLD_DEFAULT))
 		f->weight = FOLD_COUNT;
 	else if (f->weight == FOLD_DEFAULT)
@@ -232,7 +257,7 @@ int fold_bundle_as(struct fold *f, struct bundle *b, struct filter *filter, cons
 int fold_bundle(struct fold *f, struct bundle *b, struct filter *filter, enum fold_kind kind,
 		bool by_count)
 {
-	struct fold_options o = { kind, by_count ? FOLD_COUNT : FOLD_DEFAULT, GROUP_COMM };
+	struct fold_options o = { kind, by_count ? FOLD_COUNT : FOLD_DEFAULT, GROUP_COMM, FOLD_BOTH };
 
 	return fold_bundle_as(f, b, filter, &o);
 }
@@ -291,6 +316,7 @@ int fold_merge(struct fold *f)
 		if (at) {
 			f->row[at - 1].weight += f->row[i].weight;
 			f->row[at - 1].count += f->row[i].count;
+			f->row[at - 1].ns += f->row[i].ns;
 			continue;
 		}
 		f->row[kept++] = f->row[i];

@@ -32,10 +32,15 @@ enum fold_weight {
 	FOLD_NS, /* exact: parts add up to the whole in every view */
 };
 
+/* A span that reaches over the trigger is cut there, as stallbox top does; its count goes to the
+ * side on which it ended. */
+enum fold_side { FOLD_BOTH, FOLD_BEFORE, FOLD_AFTER };
+
 struct fold_options {
 	enum fold_kind kind;
 	enum fold_weight weight;
 	enum group_by by; /* the outermost frame; comm: the thread's name alone */
+	enum fold_side side;
 };
 
 struct fold_row {
@@ -44,6 +49,7 @@ struct fold_row {
 	uint32_t kstack, ustack;
 	uint32_t lost; /* BUNDLE_EV_KSTACK_LOST, BUNDLE_EV_USTACK_LOST */
 	uint64_t weight, count;
+	uint64_t ns; /* what the events lasted, or the samples stand for, whatever they weigh */
 };
 
 struct fold {
@@ -52,6 +58,7 @@ struct fold {
 	enum fold_kind kind;
 	enum fold_weight weight; /* not FOLD_DEFAULT */
 	enum group_by by;
+	enum fold_side side;
 	struct names names;
 	struct groups groups, comms;
 	uint32_t *group_name, *comm_name; /* names ids by group id */
@@ -93,5 +100,7 @@ int fold_print(struct fold *f, FILE *out);
 /* What a duration weighs; a sampled wait counts for all that it stands for, as far as 64 bits go. */
 uint64_t event_total_ns(const struct bundle_event *e);
 uint64_t fold_microseconds(const struct bundle_event *e);
+/* Of a span of ns that ended at end_ns: the part after a moment. */
+uint64_t span_after(uint64_t end_ns, uint64_t ns, uint64_t moment_ns);
 
 #endif

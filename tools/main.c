@@ -14,6 +14,7 @@ static const struct {
 	{ "info", cmd_info, "what fired and why, what a bundle holds and lost" },
 	{ "list", cmd_list, "the bundles of a directory" },
 	{ "flame", cmd_flame, "flame graph as one SVG file" },
+	{ "diff", cmd_diff, "flame graph of what changed: at the trigger, or between two bundles" },
 	{ "fold", cmd_fold, "collapsed stacks" },
 	{ "html", cmd_html, "everything in one HTML page, with charts, a heat map and flame graphs" },
 	{ "export", cmd_export, "pprof, speedscope, Firefox Profiler, Perfetto, perf script, NDJSON" },

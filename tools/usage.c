@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "tools/fold.h"
+
 struct pass {
 	struct usages *u;
 	struct filter *filter;
@@ -43,9 +45,8 @@ static void add_value(struct usages *u, struct usage *g, enum usage_side side, e
 /* A span of ns that ended at end_ns, cut at the trigger; each ns of it counts `weight` times. */
 static void add_span(struct usages *u, struct usage *g, enum usage_value k, uint64_t end_ns, uint64_t ns, uint64_t weight)
 {
-	uint64_t begin = ns < end_ns ? end_ns - ns : 0, after, all;
+	uint64_t after = span_after(end_ns, ns, u->trigger_ns), all;
 
-	after = end_ns <= u->trigger_ns ? 0 : SB_MIN(ns, end_ns - SB_MAX(begin, u->trigger_ns));
 	if (__builtin_mul_overflow(ns, weight, &all))
 		all = UINT64_MAX;
 	if (__builtin_mul_overflow(after, weight, &after))
@@ -147,7 +148,7 @@ static int take_shot(struct usages *u, struct bundle *b, struct filter *filter)
 }
 
 /* How much of the window lies within what the bundle reaches over. */
-static void measure(struct usages *u, const struct bundle *b, const struct filter *f)
+void usages_measure(struct usages *u, const struct bundle *b, const struct filter *f)
 {
 	uint64_t first = bundle_first_ns(b), last = bundle_last_ns(b), t = u->trigger_ns;
 
@@ -168,7 +169,7 @@ int usages_count(struct usages *u, struct bundle *b, struct filter *filter, enum
 	r = groups_init(&u->groups, b, by);
 	if (r < 0)
 		return r;
-	measure(u, b, filter);
+	usages_measure(u, b, filter);
 	r = bundle_each_event(b, take, &p);
 	return r < 0 ? r : take_shot(u, b, filter);
 }

@@ -48,5 +48,7 @@ struct usages {
 /* The filter is started. 0 or a negative errno; usages_done() either way. */
 int usages_count(struct usages *u, struct bundle *b, struct filter *filter, enum group_by by);
 void usages_done(struct usages *u);
+/* span_ns alone, for a started filter and u->trigger_ns. */
+void usages_measure(struct usages *u, const struct bundle *b, const struct filter *f);
 
 #endif

@@ -74,8 +74,26 @@ is "the states at the freeze" "$(jq -s -c '.[0].freeze | [.D, .R, .longest_d_ns]
 like "as a table" "$("$STALLBOX" top "$B")" 'PROCESS +AT THE FREEZE +\|before +after .* all +D9 R2 9.0s .* server 1000 +D9 R2 9.0s'
 is "sorted by a column" "$("$STALLBOX" top --by thread --sort reclaim --json "$B" | jq -s '.[1:] | map(.before.reclaim_ns + .after.reclaim_ns) | . == (sort | reverse)')" true
 
+# ---- diff: two columns that are the two sides of top
+M=$TEST_TMP/many.stall
+"$BUILD/tests/helpers/make_bundle" "$M" events=50000
+"$STALLBOX" top --json "$M" | head -n 1 >"$TEST_TMP/sides"
+column() { "$STALLBOX" diff --folded --weight ns --kind "$1" "$M" | awk -v c="$2" '{n += $(NF - 2 + c)} END {printf "%.0f\n", n}'; }
+is "diff --folded: the first column is the time before" "$(column reclaim 1)" "$(jq .before.reclaim_ns "$TEST_TMP/sides")"
+is "the second is the time after" "$(column reclaim 2)" "$(jq .after.reclaim_ns "$TEST_TMP/sides")"
+is "samples too" "$("$STALLBOX" diff --folded "$M" | awk '{a += $(NF - 1); b += $NF} END {print a, b}')" \
+	"$(jq -r '"\(.before.samples) \(.after.samples)"' "$TEST_TMP/sides")"
+is "every stack once" "$("$STALLBOX" diff --folded "$M" | sed 's/ [0-9]* [0-9]*$//' | sort | uniq -d | wc -l)" 0
+is "both together are fold's lines" "$("$STALLBOX" diff --folded "$M" | awk '{n = $(NF - 1) + $NF; sub(/ [0-9]+ [0-9]+$/, ""); print $0, n}' | sort | sha256sum)" \
+	"$("$STALLBOX" fold "$M" | sort | sha256sum)"
+is "two bundles: each is a column" "$("$STALLBOX" diff --folded "$B" "$M" | awk '{a += $(NF - 1); b += $NF} END {print a, b}')" "12000 30000"
+"$STALLBOX" diff -o "$TEST_TMP/diff.svg" "$B" "$M"
+ok "the picture is well-formed" xmllint --noout "$TEST_TMP/diff.svg"
+"$STALLBOX" diff --width after --raw "$M" >"$TEST_TMP/diff.svg"
+like "and says what it compares" "$(cat "$TEST_TMP/diff.svg")" 'golden: on-cpu, after the trigger against before.*after trigger reclaim-age: [0-9]+ samples in 10.0 s; before: [0-9]+ samples in 90.0 s'
+
 # ---- usage
-for bad in 'order --before (' 'order --window 1s' 'order --before x --window -1s' 'order --kind blocked' 'hist' 'hist foo' 'hist offcpu --by foo' 'top --by foo' 'top --sort foo' 'fold --by foo' 'fold --weight foo'; do
+for bad in 'order --before (' 'order --window 1s' 'order --before x --window -1s' 'order --kind blocked' 'hist' 'hist foo' 'hist offcpu --by foo' 'top --by foo' 'top --sort foo' 'flame --by foo' 'flame --weight foo' 'diff --width foo' 'diff --kind blocked' 'diff a b' 'fold --by foo' 'fold --weight foo'; do
 	# shellcheck disable=SC2086
 	"$STALLBOX" $bad "$B" >"$TEST_TMP/out" 2>"$TEST_TMP/err"
 	is "'$bad' is a usage error" "$? $(grep -c "^try 'stallbox" "$TEST_TMP/err") $(wc -c <"$TEST_TMP/out")" "2 1 0"

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Writes a synthetic bundle with known contents: make_bundle OUT [key=value]...
  * events, cpus, stacks, threads, seed; hostile=1 puts markup and escapes into names, and a trigger value
- * that is not a number; locks=1 a stackshot in which threads wait for locks, and one event of
- * each further kind. */
+ * that is not a number, hostile=2 scripts that would run in a browser; locks=1 a stackshot in which threads wait for locks, and one event of
+ * each further kind; onlycpu=1 nothing but on-CPU samples; comms: thread names. */
 #include <math.h>
 #include <stdio.h>
 
 #include "format/writer.h"
 
 static struct {
-	unsigned long events, cpus, stacks, threads, seed, hostile, locks;
-} o = { 1000, 4, 50, 20, 1, 0, 0 };
+	unsigned long events, cpus, stacks, threads, seed, hostile, locks, onlycpu, comms;
+} o = { 1000, 4, 50, 20, 1, 0, 0, 0, 5 };
 
 #define TRIGGER_NS (100 * NSEC_PER_SEC)
 #define KERNEL_TEXT 0xffffffff81000000ULL
@@ -69,10 +69,13 @@ static uint32_t *make_stacks(struct bundle_writer *w, uint32_t process, bool ker
 static void symbols(struct bundle_writer *w, uint32_t binary, uint64_t base, const char *prefix)
 {
 	struct bundle_symbol sym[512];
-	char names[512][64];
+	char names[512][128];
 
 	for (int i = 0; i < 512; i++) {
-		snprintf(names[i], sizeof(names[i]), o.hostile && i % 7 == 0 ? "%s<script>'\"%d;\033[31m\xef\xbf\xbf" :
+		if (o.hostile == 2 && i % 5 == 0)
+			snprintf(names[i], sizeof(names[i]), "%d]]></script><script>pwned=1</script><img src=x onerror=pwned=1>", i);
+		else
+			snprintf(names[i], sizeof(names[i]), o.hostile && i % 7 == 0 ? "%s<script>'\"%d;\033[31m\xef\xbf\xbf" :
 			 "%s_%d", prefix, i);
 		sym[i] = (struct bundle_symbol){ base + 0x100u * (unsigned int)i,
 						 base + 0x100u * (unsigned int)i, names[i], "" };
@@ -89,7 +92,7 @@ static void events(struct bundle_writer *w, const uint32_t *threads, const uint3
 		uint32_t cpu = (uint32_t)(i % o.cpus);
 		uint64_t where = rnd() % o.stacks; /* a user stack and a kernel stack go together */
 		struct bundle_event e = {
-			.kind = i % 10 < 6 ? BUNDLE_ON_CPU : i % 10 < 9 ? BUNDLE_OFF_CPU : BUNDLE_RECLAIM,
+			.kind = o.onlycpu || i % 10 < 6 ? BUNDLE_ON_CPU : i % 10 < 9 ? BUNDLE_OFF_CPU : BUNDLE_RECLAIM,
 			.cpu = cpu,
 			.thread = threads[rnd() % o.threads],
 			.kstack = kernel[where],
@@ -238,9 +241,9 @@ static void arguments(int argc, char **argv)
 {
 	for (int i = 2; i < argc; i++) {
 		static const char *const keys[] = { "events", "cpus", "stacks", "threads", "seed", "hostile",
-						    "locks" };
+						    "locks", "onlycpu", "comms" };
 		unsigned long *fields[] = { &o.events, &o.cpus, &o.stacks, &o.threads, &o.seed, &o.hostile,
-					    &o.locks };
+					    &o.locks, &o.onlycpu, &o.comms };
 
 		for (size_t k = 0; k < SB_ARRAY_SIZE(keys); k++) {
 			size_t n = strlen(keys[k]);
@@ -276,7 +279,7 @@ int main(int argc, char **argv)
 		char comm[32];
 		struct bundle_thread t = { (uint32_t)(1000 + i), p.id, comm, p.cgroup };
 
-		snprintf(comm, sizeof(comm), o.hostile ? "w<i>;\033[5m\xff%lu" : "worker%lu", i % 5);
+		snprintf(comm, sizeof(comm), o.hostile ? "w<i>;\033[5m\xff%lu" : "worker%lu", i % o.comms);
 		threads[i] = bundle_writer_thread(w, &t);
 	}
 	kernel = make_stacks(w, p.id, true);
