@@ -240,7 +240,7 @@ check-headers:
 lint: check-layers check-headers
 	$(Q)tests/install-deps lint
 	$(Q)cppcheck -q --std=c11 --error-exitcode=1 --inline-suppr -I. \
-		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=internalAstError:tools/flame.c \
+		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=internalAstError:tools/flame.c --suppress=internalAstError:tools/cmd_html.c \
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers recorder tools
 	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/demo tests/install-deps tests/lib.sh tests/bench/run tests/bench/history tests/bench/fold \

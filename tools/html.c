@@ -378,7 +378,7 @@ static int put_stackshot(struct html *h)
 static int put_usage(struct html *h, const char *key, enum group_by by)
 {
 	FILE *out = h->x.out;
-	struct usages u;
+	struct usages u = {};
 	int r = usages_count(&u, h->x.b, h->x.filter, by);
 
 	if (r == 0) {
