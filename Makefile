@@ -113,8 +113,18 @@ $(B)/tools/%.inc: tools/%
 	$(Q)mkdir -p $(@D)
 	$(Q)sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $< > $@
 $(B)/tools/flame.o: $(B)/tools/flame.css.inc $(B)/tools/flame.js.inc
-HTML_PARTS := page.css page.html data.js flame.js charts.js tables.js page.js vendor/uPlot.min.css vendor/uPlot.iife.min.js
-$(B)/tools/cmd_html.o: $(HTML_PARTS:%=$(B)/tools/html/%.inc)
+
+# The page has one script. Its hash in the page's policy keeps every other one from running.
+HTML_JS := $(patsubst %,tools/html/%.js,data flame charts tables page)
+$(B)/tools/html/script.js: tools/html/vendor/uPlot.iife.min.js $(HTML_JS)
+	$(say) TEXT $@
+	$(Q)mkdir -p $(@D)
+	$(Q){ cat $<; echo; echo '(() => {'; echo "'use strict';"; cat $(HTML_JS); echo '})();'; } > $@
+$(B)/tools/html/script.js.inc: $(B)/tools/html/script.js
+	$(Q)sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $< > $@
+$(B)/tools/html/script.hash.inc: $(B)/tools/html/script.js
+	$(Q)sha256sum < $< | cut -c1-64 | tr a-f A-F | basenc --base16 -d | base64 -w0 | sed 's/.*/"&"/' > $@
+$(B)/tools/cmd_html.o: $(patsubst %,$(B)/tools/html/%.inc,page.css page.html vendor/uPlot.min.css script.js script.hash)
 
 # Names of system calls, from the kernel's headers.
 UNISTD_x86_64  := asm/unistd_64.h

@@ -20,20 +20,15 @@ static const char page_css[] =
 static const char page_body[] =
 #include "tools/html/page.html.inc"
 	;
-static const char uplot_js[] =
-#include "tools/html/vendor/uPlot.iife.min.js.inc"
+static const char script[] =
+#include "tools/html/script.js.inc"
 	;
-static const char page_js[] =
-#include "tools/html/data.js.inc"
-#include "tools/html/flame.js.inc"
-#include "tools/html/charts.js.inc"
-#include "tools/html/tables.js.inc"
-#include "tools/html/page.js.inc"
-	;
-
-/* Nothing may be fetched: the browser refuses what this policy does not name. */
-#define POLICY "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; " \
-	"base-uri 'none'; form-action 'none'"
+/* Nothing may be fetched, and no script may run but ours: the browser refuses what this policy
+ * does not name. */
+static const char policy[] =
+	"default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; script-src 'sha256-"
+#include "tools/html/script.hash.inc"
+	"'";
 
 static int put_page(struct html *h)
 {
@@ -41,9 +36,9 @@ static int put_page(struct html *h)
 	FILE *out = h->x.out;
 	int r;
 
-	fputs("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-	      "<meta http-equiv=\"Content-Security-Policy\" content=\"" POLICY "\">\n"
-	      "<meta name=\"viewport\" content=\"width=device-width\">\n<title>", out);
+	fprintf(out, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+		"<meta http-equiv=\"Content-Security-Policy\" content=\"%s\">\n", policy);
+	fputs("<meta name=\"viewport\" content=\"width=device-width\">\n<title>", out);
 	escape_put(out, ESCAPE_XML, head ? head->hostname : "stallbox");
 	fputs(": ", out);
 	escape_put(out, ESCAPE_XML, head ? head->trigger.name : "unknown trigger");
@@ -56,11 +51,7 @@ static int put_page(struct html *h)
 	r = html_put_columns(h);
 	if (r < 0)
 		return r;
-	fputs("</script>\n<script>\n", out);
-	fputs(uplot_js, out);
-	fputs("</script>\n<script>\n(() => {\n'use strict';\n", out);
-	fputs(page_js, out);
-	fputs("})();\n</script>\n</body>\n</html>\n", out);
+	fprintf(out, "</script>\n<script>%s</script>\n</body>\n</html>\n", script);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // html.js PAGE TOTALS HOSTILE [SHOT]: drives the page. TOTALS: {"on-cpu": 3000, ...} as fold has them;
 // HOSTILE: a name that must stand there as text, or "". Prints the selected range for the caller.
+const fs = require('fs');
 const { open, checks } = require('./browser');
 
 const [file, totals, hostile, shot] = process.argv.slice(2);
@@ -85,12 +86,21 @@ const [file, totals, hostile, shot] = process.argv.slice(2);
 			t.ok('a hostile name stands there as text', (await page.locator('#shot').innerText()).includes(hostile), hostile);
 			t.is('and made no element', await ask(() => document.querySelectorAll('main i:not(.scale):not(.key i), main script, h1 *, #why *, #sub *').length), 0);
 		}
-		t.is('our scripts only', await ask(() => document.querySelectorAll('script').length), 4);
+		t.is('our scripts only', await ask(() => document.querySelectorAll('script').length), 3);
 		t.is('no complaint', b.trouble, []);
 		t.is('no request leaves the page', b.requests, []);
 	} catch (e) {
 		t.ok('the page can be driven', false, `${e.stack}\n${b.trouble.join('\n')}`);
 	}
+	// Had a name become markup after all, its script would not run.
+	const evil = file.replace(/[^/]*$/, 'evil.html');
+
+	fs.writeFileSync(evil, fs.readFileSync(file, 'utf8').replace('<main>', '<main><script>window.evil = 1</script><img src="x" onerror="window.evil = 2">'));
+	b.trouble.length = 0;
+	await page.goto(`file://${evil}`);
+	await page.waitForFunction(() => window.stallbox && window.stallbox.ready);
+	t.is('a script that is not ours does not run', await ask(() => window.evil || 0), 0);
+	t.ok('the browser says that it refused it', b.trouble.some((m) => /Content Security Policy/.test(m)), b.trouble);
 	await b.close();
 	process.exit(t.failed ? 1 : 0);
 })();

@@ -28,7 +28,7 @@ for b in plain hostile; do
 	name=
 	[ $b = plain ] && "$BUILD/tests/helpers/make_bundle" "$B" events=5000 locks=1
 	if [ $b = hostile ]; then
-		"$BUILD/tests/helpers/make_bundle" "$B" events=5000 locks=1 hostile=1
+		"$BUILD/tests/helpers/make_bundle" "$B" events=5000 locks=1 hostile=2
 		name='w<i>;\x1b[5m\xff0'
 	fi
 	ok "the page is written ($b)" "$STALLBOX" html -o "$TEST_TMP/page.html" "$B"
