@@ -123,6 +123,8 @@ static int collect(const struct bundle_event *e, void *ctx)
 	out = (struct export_event){
 		.ts_ns = e->ts_ns, .duration_ns = e->duration_ns, .thread = e->thread, .flags = e->flags,
 		.pair = export_pair_of(x, e->kstack, e->ustack, e->flags), .what = what_of(e), .cpu = (uint16_t)e->cpu,
+		.scanned = (uint32_t)SB_MIN(e->nr_scanned, (uint64_t)UINT32_MAX),
+		.reclaimed = (uint32_t)SB_MIN(e->nr_reclaimed, (uint64_t)UINT32_MAX),
 		.kind = (uint8_t)e->kind, .state = e->kind == BUNDLE_OFF_CPU ? event_state(e) : 0,
 		.weight = kind == FOLD_KINDS ? 0 : kind == FOLD_ON_CPU ? 1 : fold_microseconds(e),
 	};

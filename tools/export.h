@@ -18,6 +18,7 @@ struct export_event {
 	uint64_t weight; /* as fold counts it; 0 for kinds that fold does not know */
 	uint32_t thread, pair, flags;
 	uint32_t what; /* by kind: peer, lock flags, system call, name ... */
+	uint32_t scanned, reclaimed; /* reclaim: pages */
 	uint16_t cpu;
 	uint8_t kind; /* enum bundle_kind; BUNDLE_KIND_NONE: a thread of the stackshot */
 	char state;   /* off-CPU and stackshot: as ps(1) has it, else 0 */

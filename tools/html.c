@@ -90,7 +90,7 @@ static uint32_t thread_at(struct html *h, uint32_t id)
 	return h->thread_at[id] - 1;
 }
 
-enum part { PART_TIME, PART_PAIR, PART_THREAD, PART_CPU, PART_STATE, PART_WEIGHT, PARTS };
+enum part { PART_TIME, PART_PAIR, PART_THREAD, PART_CPU, PART_STATE, PART_WEIGHT, PART_SCANNED, PART_RECLAIMED, PARTS };
 
 static uint64_t part_of(struct html *h, const struct export_event *e, enum part part)
 {
@@ -100,6 +100,8 @@ static uint64_t part_of(struct html *h, const struct export_event *e, enum part 
 	case PART_CPU: return e->cpu;
 	case PART_STATE: return e->kind == BUNDLE_ON_CPU ? e->flags & BUNDLE_EV_USER : (unsigned char)e->state;
 	case PART_WEIGHT: return SB_MIN(e->weight, 1ULL << 53); /* what a double holds */
+	case PART_SCANNED: return e->scanned;
+	case PART_RECLAIMED: return e->reclaimed;
 	default: return (e->ts_ns - h->base_ns) / HTML_TICK_NS;
 	}
 }
@@ -107,7 +109,7 @@ static uint64_t part_of(struct html *h, const struct export_event *e, enum part 
 /* One kind of events, in time order: a column for each part. */
 static void put_events(struct html *h, enum fold_kind kind, const uint32_t *events, size_t n)
 {
-	static const char *const names[PARTS] = { "t", "pair", "thread", "cpu", "x", "w" };
+	static const char *const names[PARTS] = { "t", "pair", "thread", "cpu", "x", "w", "scanned", "reclaimed" };
 	char name[32];
 
 	for (enum part part = 0; part < PARTS; part++) {
@@ -115,6 +117,8 @@ static void put_events(struct html *h, enum fold_kind kind, const uint32_t *even
 
 		if (part == PART_WEIGHT && kind == FOLD_ON_CPU)
 			continue; /* one each */
+		if (part >= PART_SCANNED && kind != FOLD_RECLAIM)
+			continue;
 		snprintf(name, sizeof(name), "%s.%s", fold_kind_name(kind), names[part]);
 		begin_column(h, name);
 		for (size_t i = 0; i < n; i++) {

@@ -45,25 +45,44 @@ function cpuShare(name) {
 	return [part[0], part[0].map((t, i) => all.get(t) ? 100 * part[1][i] / all.get(t) : null)];
 }
 
-// How many threads at once, second by second, from spans: each counts for the part of the
-// second that it covers. Sampled waits count for what they stand for.
-function atOnce(kind, states) {
+// Spans become a value for each second: a span gives each second that it covers its share of
+// give(i), which is its length in seconds unless said otherwise.
+function perSecond(kind, states, open, give) {
 	const k = model.kinds[kind], all = Object.values(model.kinds).filter((m) => m.n && !m.moment);
-	const first = Math.floor(facts.base), last = Math.max(...all.map((m) => Math.ceil(offsetOf(m.t[m.n - 1]))), first + 1);
+	const first = Math.floor(facts.base), last = Math.max(...all.map((m) => Math.ceil(offsetOf(m.t[m.n - 1]))), facts.shotAt ?? 0, first + 1);
+	const sum = new Float64Array(Math.ceil(last - first)), at = facts.shotAt === null ? null : facts.shotAt - first, ended = new Set();
+	const put = (begin, end, value) => {
+		const from = Math.max(0, begin), length = end - begin;
 
-	if (!k.n || last - first > 7200)
+		for (let c = Math.floor(from); c < end && c < sum.length; c++)
+			sum[c] += value * (length > 0 ? (Math.min(end, c + 1) - Math.max(from, c)) / length : 1);
+	};
+
+	if (sum.length > 7200)
 		return null;
-	const sum = new Float64Array(last - first);
-
 	for (let i = 0; i < k.n; i++) {
+		const end = offsetOf(k.t[i]) - first, length = k.w[i] / 1e6;
+
 		if (states && !states.includes(String.fromCharCode(k.x[i])))
 			continue;
-		const end = offsetOf(k.t[i]) - first, begin = Math.max(0, end - k.w[i] / 1e6);
+		if (at !== null && end >= at && end - length <= at)
+			ended.add(k.thread[i]);
+		put(end - length, end, give ? give(i) : length);
+	}
+	// What had not ended at the freeze, and has no record of its end either.
+	for (const s of at !== null && open ? facts.shot : []) {
+		const length = open(s);
 
-		for (let c = Math.floor(begin); c < end && c < sum.length; c++)
-			sum[c] += Math.min(end, c + 1) - Math.max(begin, c);
+		if (length > 0 && !ended.has(s.t))
+			put(at - length, at, length);
 	}
 	return sum.some((v) => v > 0) ? [Array.from(sum, (v, i) => first + i + 0.5), Array.from(sum)] : null;
+}
+
+function pages(name) {
+	const list = column(`reclaim.${name}`);
+
+	return perSecond('reclaim', null, null, (i) => list[i]);
 }
 
 function plans() {
@@ -75,10 +94,11 @@ function plans() {
 	return [
 		{ title: 'Pressure', unit: '% of time stalled', lines: [['memory some', '#e08a1e', psi('memory.some')], ['memory full', '#b3261e', psi('memory.full')],
 			['cpu some', '#2f6feb', psi('cpu.some')], ['io some', '#7a5cc0', psi('io.some')], ['io full', '#4b2e83', psi('io.full')]] },
-		{ title: 'Stuck threads', unit: 'at once, from recorded waits and spans that have ended', lines: [['D state', '#b3261e', atOnce('off-cpu', 'D')], ['waiting for a CPU', '#2f6feb', atOnce('off-cpu', 'R')],
-			['in reclaim', '#e08a1e', atOnce('reclaim')], ['waiting for a lock', '#7a5cc0', atOnce('lock-wait')]] },
+		{ title: 'Stuck threads', unit: 'at once, from recorded waits and the threads at the freeze', lines: [
+			['D state', '#b3261e', perSecond('off-cpu', 'D', (s) => s.s === 'D' ? s.for : 0)], ['waiting for a CPU', '#2f6feb', perSecond('off-cpu', 'R', (s) => s.s === 'R' ? s.for : 0)],
+			['in reclaim', '#e08a1e', perSecond('reclaim', null, (s) => s.reclaim)], ['waiting for a lock', '#7a5cc0', perSecond('lock-wait', null, (s) => s.lockFor)]] },
 		{ title: 'CPU', unit: '% of all CPUs', lines: [['system', '#b3261e', cpu('cpu.system')], ['user', '#2f6feb', cpu('cpu.user')], ['irq', '#7a5cc0', cpu('cpu.irq')]] },
-		{ title: 'Reclaim', unit: 'pages a second', lines: [['scanned', '#b3261e', per('vmstat.pgscan_direct', 'vmstat.pgscan_kswapd')],
+		{ title: 'Reclaim', unit: 'pages a second', lines: [['scanned in recorded spans', '#d46a9f', pages('scanned')], ['reclaimed in them', '#0f8f8c', pages('reclaimed')], ['scanned', '#b3261e', per('vmstat.pgscan_direct', 'vmstat.pgscan_kswapd')],
 			['reclaimed', '#1d7a4b', per('vmstat.pgsteal_direct', 'vmstat.pgsteal_kswapd')],
 			['refaulted', '#e08a1e', per('vmstat.workingset_refault_file', 'vmstat.workingset_refault_anon')], ['major faults', '#7a5cc0', per('vmstat.pgmajfault')]] },
 		{ title: 'Memory', unit: 'GiB', lines: [['available', '#1d7a4b', gauge('meminfo.MemAvailable', 1 / 1048576)], ['free', '#2f6feb', gauge('meminfo.MemFree', 1 / 1048576)],

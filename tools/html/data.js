@@ -138,7 +138,6 @@ async function load() {
 		}
 		at += s.n;
 	}
-	block = null;
 }
 
 const stackNames = (pair) => {

@@ -69,6 +69,7 @@ async function start() {
 	startHeat();
 	startProcesses();
 	drawCharts();
+	block = null; // every column has been read
 	if (!model.kinds[state.kind].n)
 		state.kind = (facts.kinds.find(([k]) => model.kinds[k].n) || ['on-cpu'])[0];
 	$('state-dr').addEventListener('change', update);
