@@ -114,6 +114,14 @@ $(B)/tools/%.inc: tools/%
 	$(Q)sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $< > $@
 $(B)/tools/flame.o: $(B)/tools/flame.css.inc $(B)/tools/flame.js.inc
 
+# The rules of the verdict, one file each.
+RULES := $(sort $(wildcard tools/rules/*.rule))
+$(B)/tools/rules.inc: $(RULES)
+	$(say) TEXT $@
+	$(Q)mkdir -p $(@D)
+	$(Q)for f in $(RULES); do echo "{ \"$$f\","; sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $$f; echo '},'; done > $@.tmp && mv $@.tmp $@
+$(B)/tools/rule.o: $(B)/tools/rules.inc
+
 # The page has one script. Its hash in the page's policy keeps every other one from running.
 HTML_JS := $(patsubst %,tools/html/%.js,data flame charts tables page)
 $(B)/tools/html/script.js: tools/html/vendor/uPlot.iife.min.js $(HTML_JS)

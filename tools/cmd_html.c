@@ -78,7 +78,7 @@ int cmd_html(int argc, char **argv)
 		fprintf(stderr, "error: cannot write '%s': %s\n", output, strerror(errno));
 		return SB_EXIT_FAILURE;
 	}
-	r = html_read(&h, b, &filter, stdout);
+	r = html_read(&h, b, &filter, first < argc ? argv[first] : "-", stdout);
 	if (r == 0)
 		r = put_page(&h);
 	html_done(&h);

@@ -18,6 +18,7 @@ int cmd_diff(int argc, char **argv);
 int cmd_order(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_hist(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 int cmd_blame(int argc, char **argv);
 int cmd_series(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
@@ -34,5 +35,9 @@ void warn_damage(const struct bundle *b);
 void losses_line(const struct bundle *b, char *ret, size_t len);
 /* "-1.234s" of a time against the trigger. */
 const char *offset_text(int64_t ns, char ret[32]);
+
+/* What "stallbox report --json" prints, on standard output; path: as the commands in it name the
+ * bundle. 0 or a negative errno, and then nothing has been printed. */
+int report_json(struct bundle *b, const char *path);
 
 #endif

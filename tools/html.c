@@ -12,6 +12,16 @@
 
 /* ---- JSON in a script element ----------------------------------------------------------- */
 
+static void put_without_markup(FILE *out, const char *s)
+{
+	for (; *s; s++) {
+		if (*s == '<')
+			fputs("\\u003c", out);
+		else
+			putc(*s, out);
+	}
+}
+
 /* No '<': neither "</script" nor "<!--" can end or change the element. */
 static void put_text(FILE *out, const char *s)
 {
@@ -19,12 +29,7 @@ static void put_text(FILE *out, const char *s)
 
 	escape_copy(buf, sizeof(buf), ESCAPE_JSON, s ? s : "");
 	putc('"', out);
-	for (const char *c = buf; *c; c++) {
-		if (*c == '<')
-			fputs("\\u003c", out);
-		else
-			putc(*c, out);
-	}
+	put_without_markup(out, buf);
 	putc('"', out);
 }
 
@@ -212,6 +217,29 @@ static void put_header(struct html *h)
 	key_offset(h, "last", bundle_last_ns(h->x.b));
 	key_offset(h, "durable", f ? f->raw_durable_ns : 0);
 	key_offset(h, "preDurable", f ? f->pre_durable_ns : 0);
+}
+
+/* The report prints; here it prints into memory. */
+static int put_report(struct html *h)
+{
+	_cleanup_free_ char *text = NULL;
+	FILE *saved = stdout, *memory;
+	size_t len = 0;
+	int r;
+
+	memory = open_memstream(&text, &len);
+	if (!memory)
+		return -ENOMEM;
+	stdout = memory;
+	r = report_json(h->x.b, h->path);
+	stdout = saved;
+	if (fclose(memory) && r == 0)
+		r = -ENOMEM;
+	if (r == 0) {
+		fputs(",\"report\":", h->x.out);
+		put_without_markup(h->x.out, text);
+	}
+	return r;
 }
 
 static void put_losses(struct html *h)
@@ -440,7 +468,9 @@ int html_put_facts(struct html *h)
 	put_header(h);
 	put_losses(h);
 	put_series(h);
-	r = put_kinds(h);
+	r = put_report(h);
+	if (r == 0)
+		r = put_kinds(h);
 	if (r == 0)
 		r = put_stackshot(h);
 	if (r == 0)
@@ -554,12 +584,13 @@ static int sort_pairs(struct export *x)
 	return 0;
 }
 
-int html_read(struct html *h, struct bundle *b, struct filter *filter, FILE *out)
+int html_read(struct html *h, struct bundle *b, struct filter *filter, const char *path, FILE *out)
 {
 	int r;
 
 	memset(h, 0, sizeof(*h));
 	export_init(&h->x, b, filter, out);
+	h->path = path;
 	h->trigger_ns = filter->trigger_ns;
 	h->thread_at = calloc(bundle_n_threads(b) + 1u, sizeof(*h->thread_at));
 	h->threads = calloc(bundle_n_threads(b) + 2u, sizeof(*h->threads));

@@ -24,6 +24,7 @@ struct html {
 		size_t offset, len, n;
 	} column[HTML_COLUMNS];
 	size_t n_columns;
+	const char *path; /* for the commands that the verdict names */
 	uint64_t base_ns, trigger_ns;
 	uint32_t *thread_at; /* by thread id: place in the page's list + 1 */
 	uint32_t *threads;   /* the list: thread ids */
@@ -31,7 +32,7 @@ struct html {
 };
 
 /* Reads what the page needs; html_done() either way. 0 or negative errno. */
-int html_read(struct html *h, struct bundle *b, struct filter *filter, FILE *out);
+int html_read(struct html *h, struct bundle *b, struct filter *filter, const char *path, FILE *out);
 void html_done(struct html *h);
 /* The JSON object, safe inside a script element; columns go to h->columns meanwhile. */
 int html_put_facts(struct html *h);

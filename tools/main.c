@@ -12,6 +12,7 @@ static const struct {
 	const char *help;
 } commands[] = {
 	{ "info", cmd_info, "what fired and why, what a bundle holds and lost" },
+	{ "report", cmd_report, "what most likely happened, with its evidence" },
 	{ "list", cmd_list, "the bundles of a directory" },
 	{ "flame", cmd_flame, "flame graph as one SVG file" },
 	{ "diff", cmd_diff, "flame graph of what changed: at the trigger, or between two bundles" },

@@ -25,6 +25,8 @@ const [file, totals, hostile, shot] = process.argv.slice(2);
 				n + r[1 + 12] + r[1 + 13 + 12], 0), table), want['on-cpu']);
 		t.is('the flame graph shows all samples', (await ask(() => window.stallbox.shown())).sum, want['on-cpu']);
 
+		t.is("the verdict is the report's", await page.$$eval('#findings .finding b', (l) => l.map((e) => e.innerText)), JSON.parse(process.env.VERDICT));
+
 		// Drag over the heat map: from the middle of its second column to the fifth.
 		await page.locator('#heatmap').scrollIntoViewIfNeeded();
 		const box = await page.locator('#heat canvas').boundingBox();

@@ -23,6 +23,9 @@ within() { # WHAT VALUE KIND FROM TO BUNDLE
 	between "$1" "$2" "$narrow" "$wide"
 }
 
+verdict() { "$STALLBOX" report --json "$1" | jq -c '[.causes[].title]'; }
+export VERDICT
+
 for b in plain hostile; do
 	B=$TEST_TMP/$b
 	name=
@@ -34,6 +37,7 @@ for b in plain hostile; do
 	ok "the page is written ($b)" "$STALLBOX" html -o "$TEST_TMP/page.html" "$B"
 	is "no name ends a script element ($b)" "$(grep -c '</script>' "$TEST_TMP/page.html")" "$(grep -c '<script' "$TEST_TMP/page.html")"
 	is "nothing is referred to by address ($b)" "$(grep -cE '(src|href)="(https?:)?//' "$TEST_TMP/page.html")" 0
+	VERDICT=$(verdict "$B")
 	run_script html.js "$TEST_TMP/page.html" "$(totals "$B")" "$name" ${SHOTS:+"$SHOTS/$b.png"}
 	read -r _ from to oncpu offcpu <<<"$(grep '^range ' <<<"$SCRIPT_OUT")"
 	within "samples of the selected range ($b)" "$oncpu" on-cpu "$from" "$to" "$B"
@@ -47,6 +51,7 @@ between "samples" "$(total on-cpu "$B")" 1000000 1100000
 "$BUILD/tests/helpers/make_bundle" "$TEST_TMP/m" events=1000000 stacks=5000 threads=300 cpus=16
 "$STALLBOX" html -o "$TEST_TMP/small.html" "$TEST_TMP/m"
 between "a page of 1 M events is at most 10 MB" "$(stat -c %s "$TEST_TMP/small.html")" 1000000 10000000
+VERDICT=$(verdict "$B")
 run_script html.js "$TEST_TMP/page.html" "$(totals "$B")" ''
 
 # Odd bundles still make a page that opens.

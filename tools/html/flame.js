@@ -142,9 +142,11 @@ function colour(tree, i) {
 	if (!c) {
 		const h = hash(s);
 
-		c = cls === 'k' ? `hsl(${178 + h % 26},${46 + h % 14}%,${66 + h % 11}%)` : cls === 'u' ? `hsl(${18 + h % 28},${82 + h % 12}%,${64 + h % 10}%)` :
-			cls === 'c' ? `hsl(${88 + h % 26},${38 + h % 12}%,${70 + h % 8}%)` : cls === 'j' ? `hsl(${270 + h % 30},45%,${70 + h % 9}%)` :
-			cls === 'm' ? '#f0d264' : cls === 'all' ? '#e4e4de' : `hsl(0,0%,${78 + h % 8}%)`;
+		// As in the SVG (tools/flame.c).
+		const k = h & 7, shades = { k: [186 + 3 * k, 42, 66 + 2 * k], u: [20 + 3 * k, 84, 66 + k], c: [250 + 2 * k, 26, 82 + k], j: [92 + 4 * k, 46, 64 + k], x: [40, 4, 76 + k] };
+		const [hue, saturation, light] = shades[cls] || shades.x;
+
+		c = cls === 'all' ? '#e4e4de' : cls === 'm' ? '#fff' : `hsl(${hue},${saturation}%,${light}%)`;
 		colours.set(key, c);
 	}
 	return c;

@@ -64,7 +64,7 @@ function startProcesses() {
 async function start() {
 	await load();
 	showHead();
-	showFindings();
+	showVerdict();
 	startFlame();
 	startHeat();
 	startProcesses();

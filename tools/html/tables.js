@@ -29,13 +29,22 @@ function showHead() {
 	$('foot').textContent = `stallbox ${facts.version}. Times are seconds from the trigger. This page needs no network; it holds names of programs and files of the recorded host.`;
 }
 
-function showFindings() {
-	if (!facts.findings || !facts.findings.length)
-		return;
-	$('verdict').hidden = false;
-	for (const f of facts.findings)
-		$('findings').append(el('div', { class: `finding ${f.class || ''}` }, el('div', {}, f.text),
-			f.evidence && f.evidence.length ? el('ul', {}, ...f.evidence.map((e) => el('li', {}, e))) : null));
+const sure = (n) => n >= 85 ? 'almost certainly' : n >= 70 ? 'very likely' : n >= 50 ? 'likely' : 'possibly';
+
+function showVerdict() {
+	const r = facts.report, list = (title, items) => items.length ? el('div', {}, el('span', { class: 'soft' }, title), el('ul', {}, ...items)) : null;
+
+	for (const c of r.causes) {
+		$('findings').append(el('div', { class: `finding ${c.fallback ? 'none' : c.confidence < 50 ? 'weak' : ''}` },
+			el('div', {}, el('b', {}, c.title), c.fallback ? '' : ` (${sure(c.confidence)}; ${c.confidence} of 100)`),
+			...c.text.map((t) => el('p', {}, t)),
+			c.evidence.length ? el('ul', {}, ...c.evidence.map((e) => el('li', {}, e.text, e.command ? el('code', {}, e.command) : null))) : null,
+			list('This could be wrong:', c.doubts.map((d) => el('li', {}, d)))));
+	}
+	const open = [...r.unjudged.map((u) => `${u.rule}: the bundle does not tell ${u.missing}`), ...r.missing];
+
+	if (open.length)
+		$('findings').append(el('details', {}, el('summary', {}, 'What was not judged, and what is missing and could change this answer'), el('ul', {}, ...open.map((t) => el('li', {}, t)))));
 }
 
 // ---- a table that sorts ---------------------------------------------------------------------
