@@ -343,5 +343,6 @@ static int heavier(const void *a, const void *b)
 
 void fold_sort(struct fold *f)
 {
-	qsort(f->row, f->n, sizeof(*f->row), heavier);
+	if (f->n)
+		qsort(f->row, f->n, sizeof(*f->row), heavier);
 }
