@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "tools/wire.h"
 
-enum { VARINT = 0, FIXED64 = 1, BYTES = 2 };
+enum { VARINT = 0, BYTES = 2 };
 
 void wire_done(struct wire *w)
 {
@@ -45,18 +45,6 @@ void wire_number(struct wire *w, uint32_t field, uint64_t value)
 {
 	wire_varint(w, (uint64_t)field << 3 | VARINT);
 	wire_varint(w, value);
-}
-
-void wire_double(struct wire *w, uint32_t field, double value)
-{
-	uint64_t bits;
-	uint8_t buf[8];
-
-	memcpy(&bits, &value, sizeof(bits));
-	for (int i = 0; i < 8; i++)
-		buf[i] = (uint8_t)(bits >> (8 * i));
-	wire_varint(w, (uint64_t)field << 3 | FIXED64);
-	put(w, buf, sizeof(buf));
 }
 
 void wire_bytes(struct wire *w, uint32_t field, const void *data, size_t len)

@@ -22,7 +22,6 @@ static inline void wire_clear(struct wire *w)
 	w->len = 0;
 }
 void wire_number(struct wire *w, uint32_t field, uint64_t value);
-void wire_double(struct wire *w, uint32_t field, double value);
 void wire_bytes(struct wire *w, uint32_t field, const void *data, size_t len);
 void wire_text(struct wire *w, uint32_t field, const char *s);
 /* One varint without a field: an element of a packed column. */
