@@ -36,16 +36,35 @@ struct pprof {
 	struct wire out, sample, packed, inner;
 	const char *words[64]; /* known before, ids 1 ... */
 	uint32_t n_words;
-	struct map64 rows; /* (thread, pair) -> row + 1 */
-	struct row {
-		uint32_t thread, pair;
-		uint64_t value[FOLD_KINDS];
-	} *row;
-	size_t n, cap;
 	unsigned int kinds; /* that occur */
 	uint32_t *thread_text; /* string ids by thread id */
 	uint32_t n_threads, n_frames;
+	z_stream z;
+	int status; /* of z */
 };
+
+/* What is in the buffer goes out; flush: Z_NO_FLUSH, or Z_FINISH at the end. */
+static void deflate_out(struct pprof *p, int flush)
+{
+	uint8_t buf[16384];
+
+	p->z.next_in = p->out.data;
+	p->z.avail_in = (unsigned int)p->out.len;
+	do {
+		p->z.next_out = buf;
+		p->z.avail_out = sizeof(buf);
+		p->status = deflate(&p->z, flush);
+		fwrite(buf, 1, sizeof(buf) - p->z.avail_out, p->x->out);
+	} while (!p->z.avail_out);
+	wire_clear(&p->out);
+}
+
+#define OUT_BYTES 65536
+static void keep_small(struct pprof *p)
+{
+	if (p->out.len > OUT_BYTES)
+		deflate_out(p, Z_NO_FLUSH);
+}
 
 static uint32_t word(struct pprof *p, const char *s)
 {
@@ -57,29 +76,6 @@ static uint32_t word(struct pprof *p, const char *s)
 		return 0;
 	p->words[p->n_words++] = s;
 	return p->n_words;
-}
-
-static int add(struct pprof *p, const struct export_event *e)
-{
-	uint64_t key = sb_mix64((uint64_t)e->thread << 32 | e->pair) | 1, at = map64_get(&p->rows, key);
-
-	if (!at) {
-		if (p->n == p->cap) {
-			size_t cap = p->cap ? p->cap * 2 : 1024;
-			void *bigger = realloc(p->row, cap * sizeof(*p->row));
-
-			if (!bigger)
-				return -ENOMEM;
-			p->row = bigger;
-			p->cap = cap;
-		}
-		p->row[p->n++] = (struct row){ .thread = e->thread, .pair = e->pair };
-		at = p->n;
-		if (map64_put(&p->rows, key, at) < 0)
-			return -ENOMEM;
-	}
-	p->row[at - 1].value[export_fold_kind(e->kind)] += e->weight;
-	return 0;
 }
 
 static void put_value_type(struct pprof *p, uint32_t field, enum fold_kind kind)
@@ -100,23 +96,53 @@ static void put_label(struct pprof *p, const char *key, uint32_t text, uint64_t 
 	wire_message(&p->sample, SAMPLE_LABEL, &p->inner);
 }
 
-static void put_sample(struct pprof *p, const struct row *row)
+/* One thread on one stack, with a value for each kind. */
+static void put_sample(struct pprof *p, uint32_t thread, uint32_t pair, const uint64_t value[FOLD_KINDS])
 {
-	const struct bundle_thread *t = bundle_thread(p->x->b, row->thread);
-	uint32_t ids[FOLD_MAX_FRAMES], n = export_frames(p->x, row->pair, ids, FOLD_MAX_FRAMES);
+	const struct bundle_thread *t = bundle_thread(p->x->b, thread);
+	uint32_t ids[FOLD_MAX_FRAMES], n = export_frames(p->x, pair, ids, FOLD_MAX_FRAMES);
 
 	for (uint32_t i = n; i > 0; i--) /* leaf first */
 		wire_varint(&p->packed, ids[i - 1]);
 	wire_message(&p->sample, SAMPLE_LOCATION_ID, &p->packed);
 	for (int k = 0; k < FOLD_KINDS; k++) {
 		if (p->kinds & 1u << k)
-			wire_varint(&p->packed, SB_MIN(row->value[k], (uint64_t)INT64_MAX));
+			wire_varint(&p->packed, SB_MIN(value[k], (uint64_t)INT64_MAX));
 	}
 	wire_message(&p->sample, SAMPLE_VALUE, &p->packed);
-	put_label(p, "thread", p->thread_text[row->thread], 0);
+	put_label(p, "thread", p->thread_text[thread < p->n_threads ? thread : 0], 0);
 	put_label(p, "tid", 0, t->tid);
 	put_label(p, "pid", 0, bundle_process(p->x->b, t->process)->pid);
 	wire_message(&p->out, PROFILE_SAMPLE, &p->sample);
+	keep_small(p);
+}
+
+static int by_stack(const void *a, const void *b)
+{
+	const struct export_event *x = a, *y = b;
+
+	if (x->thread != y->thread)
+		return x->thread < y->thread ? -1 : 1;
+	return x->pair < y->pair ? -1 : x->pair > y->pair;
+}
+
+static void put_samples(struct pprof *p)
+{
+	struct export_event *e = p->x->event;
+	uint64_t value[FOLD_KINDS] = {};
+
+	if (p->x->n)
+		qsort(e, p->x->n, sizeof(*e), by_stack);
+	for (size_t i = 0; i < p->x->n; i++) {
+		uint64_t *sum = &value[export_fold_kind(e[i].kind)];
+
+		if (__builtin_add_overflow(*sum, e[i].weight, sum))
+			*sum = UINT64_MAX;
+		if (i + 1 < p->x->n && !by_stack(&e[i], &e[i + 1]))
+			continue;
+		put_sample(p, e[i].thread, e[i].pair, value);
+		memset(value, 0, sizeof(value));
+	}
 }
 
 static void put_mapping(struct pprof *p, uint32_t id, uint64_t start, const char *name)
@@ -148,27 +174,8 @@ static void put_functions(struct pprof *p, const bool *used, uint32_t first_text
 		wire_number(&p->inner, LOCATION_ADDRESS, (kernel ? KERNEL_BASE : USER_BASE) + id);
 		wire_message(&p->inner, LOCATION_LINE, &p->packed);
 		wire_message(&p->out, PROFILE_LOCATION, &p->inner);
+		keep_small(p);
 	}
-}
-
-static int deflate_to(FILE *out, const struct wire *w)
-{
-	z_stream z = { .next_in = w->data, .avail_in = (unsigned int)w->len };
-	uint8_t buf[16384];
-	int r;
-
-	if (w->len > UINT32_MAX)
-		return -EFBIG;
-	if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-		return -ENOMEM;
-	do {
-		z.next_out = buf;
-		z.avail_out = sizeof(buf);
-		r = deflate(&z, Z_FINISH);
-		fwrite(buf, 1, sizeof(buf) - z.avail_out, out);
-	} while (r == Z_OK);
-	deflateEnd(&z);
-	return r == Z_STREAM_END ? 0 : -EIO;
 }
 
 static void put_text(struct pprof *p, const char *s)
@@ -185,8 +192,10 @@ static void put_strings(struct pprof *p)
 	wire_text(&p->out, PROFILE_STRING_TABLE, "");
 	for (uint32_t i = 0; i < SB_ARRAY_SIZE(p->words); i++)
 		put_text(p, i < p->n_words ? p->words[i] : "");
-	for (uint32_t id = 1; id <= p->x->fold.names.n; id++)
+	for (uint32_t id = 1; id <= p->x->fold.names.n; id++) {
 		wire_text(&p->out, PROFILE_STRING_TABLE, export_name(p->x, id));
+		keep_small(p);
+	}
 }
 
 static void put_head(struct pprof *p, const char *title)
@@ -253,8 +262,7 @@ static int build(struct pprof *p)
 	}
 	export_title(p->x, title, sizeof(title));
 	put_head(p, title);
-	for (size_t i = 0; i < p->n; i++)
-		put_sample(p, &p->row[i]);
+	put_samples(p);
 	put_mapping(p, MAP_USER, USER_BASE, "[user]");
 	put_mapping(p, MAP_KERNEL, KERNEL_BASE, "[kernel]");
 	put_functions(p, used, first_text);
@@ -268,22 +276,23 @@ int export_pprof(struct export *x)
 	int r = export_collect(x);
 
 	p.kinds = x->filter->kinds & 1u << BUNDLE_ON_CPU ? 1u << FOLD_ON_CPU : 0;
-	for (size_t i = 0; i < x->n && r == 0; i++) {
+	for (size_t i = 0; i < x->n; i++)
 		p.kinds |= 1u << export_fold_kind(x->event[i].kind);
-		r = add(&p, &x->event[i]);
-	}
 	if (!p.kinds)
 		p.kinds = 1u << export_fold_kind((uint8_t)__builtin_ctz(x->filter->kinds));
-	if (r == 0)
+	if (r == 0 && deflateInit2(&p.z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+		r = -ENOMEM;
+	if (r == 0) {
 		r = build(&p);
-	if (r == 0)
-		r = deflate_to(x->out, &p.out);
+		deflate_out(&p, Z_FINISH);
+		deflateEnd(&p.z);
+		if (r == 0 && p.status != Z_STREAM_END)
+			r = -EIO;
+	}
 	wire_done(&p.out);
 	wire_done(&p.sample);
 	wire_done(&p.packed);
 	wire_done(&p.inner);
-	map64_done(&p.rows);
-	free(p.row);
 	free(p.thread_text);
 	return r;
 }
