@@ -28,7 +28,7 @@ static const struct opt_command command = {
 /* What ran before the occurrences, summed up. */
 struct culprit {
 	uint32_t comm; /* names id */
-	uint32_t pid, syscall;
+	uint32_t pid, syscall, file; /* file: string, 0 not known */
 	uint64_t occurrences, samples, last; /* last: number of the occurrence counted last */
 };
 
@@ -206,6 +206,8 @@ static int blame_for(struct order *o, const struct bundle_event *e)
 	}
 	c = &o->culprit[at - 1];
 	c->samples += e->kind == BUNDLE_ON_CPU;
+	if (e->kind == BUNDLE_SYSCALL && e->name)
+		c->file = e->name;
 	c->occurrences += c->last != o->occurrences;
 	c->last = o->occurrences;
 	return 0;
@@ -318,6 +320,10 @@ static void sum_up(struct order *o, uint64_t top)
 		printf(" %u", c->pid);
 		if (c->syscall)
 			printf(" in %s", syscall_name(h ? h->arch : "", c->syscall - 1, buf));
+		if (c->file) {
+			printf(" of ");
+			escape_put(stdout, ESCAPE_TERMINAL, bundle_string(o->b, c->file));
+		}
 		putchar('\n');
 	}
 	if (o->n_culprits > top)

@@ -41,6 +41,16 @@ void warn_damage(const struct bundle *b)
 			"writer was stopped; names may be missing\n");
 }
 
+/* Losses of one cause and unit are one in a line; `info` tells them apart. */
+static bool seen_before(const struct bundle_loss *l, size_t i)
+{
+	for (size_t k = 0; k < i; k++) {
+		if (l[k].cause == l[i].cause && !strcmp(l[k].unit, l[i].unit))
+			return true;
+	}
+	return false;
+}
+
 void losses_line(const struct bundle *b, char *ret, size_t len)
 {
 	const struct bundle_loss *l;
@@ -48,10 +58,17 @@ void losses_line(const struct bundle *b, char *ret, size_t len)
 
 	ret[0] = '\0';
 	for (size_t i = 0; i < n && at < len; i++) {
-		int k = snprintf(ret + at, len - at, "%s%llu %s %s", i ? ", " : "",
-				 (unsigned long long)l[i].count, l[i].unit,
-				 bundle_loss_name(l[i].cause));
+		uint64_t count = 0;
+		int k;
 
+		if (seen_before(l, i))
+			continue;
+		for (size_t j = i; j < n; j++) {
+			if (l[j].cause == l[i].cause && !strcmp(l[j].unit, l[i].unit))
+				count += SB_MIN(l[j].count, UINT64_MAX - count);
+		}
+		k = snprintf(ret + at, len - at, "%s%llu %s %s", at ? ", " : "", (unsigned long long)count, l[i].unit,
+			     bundle_loss_name(l[i].cause));
 		at += k > 0 ? (size_t)k : 0;
 	}
 	if (!n)

@@ -114,6 +114,17 @@ static double both(const struct usage *g, enum usage_value k)
 	return ((double)g->v[USAGE_BEFORE][k] + (double)g->v[USAGE_AFTER][k]) / 1e9;
 }
 
+/* "db 10" as "db[10]". */
+static void put_process(struct facts *f, const char *key, const char *label)
+{
+	const char *pid = strrchr(label, ' ');
+	char text[512];
+
+	if (pid)
+		snprintf(text, sizeof(text), "%.*s[%s]", (int)(pid - label), label, pid + 1);
+	facts_text(f, key, pid ? text : label);
+}
+
 /* The group with the most of a value: its label, and its share of all of it. */
 static void set_top(struct facts *f, const struct usages *u, enum usage_value k, const char *label_key,
 		    const char *share_key)
@@ -131,7 +142,7 @@ static void set_top(struct facts *f, const struct usages *u, enum usage_value k,
 	}
 	if (!at || all <= 0)
 		return;
-	facts_text(f, label_key, group_label(&u->groups, at));
+	put_process(f, label_key, group_label(&u->groups, at));
 	facts_set(f, share_key, FACT_PERCENT, 100 * best / all);
 }
 

@@ -26,7 +26,7 @@ is "nothing on the other CPU" "$(jq -s -c 'map(select(.occurrence.cpu == 2)) | m
 is "only in the window" "$(jq -s '[.[] | .occurrence.offset_ns as $o | .before[] | select(.offset_ns < $o - 85000000 or .offset_ns > $o)] | length' "$TEST_TMP/before")" 0
 is "a shorter window holds less" "$(order --before ksoftirqd --window 35ms --json "$S" | jq -s '[.[].before[] | select(.kind == "on-cpu")] | length')" 14
 text=$(order --before '^ksoftirqd' --window 85ms "$S")
-like "summed up: who, how often, in which call" "$text" '9 occurrences; what ran in the 85 ms before them: +7 of 9 +49 samples  cadvisor 2300 in read$'
+like "summed up: who, how often, in which call of which file" "$text" '9 occurrences; what ran in the 85 ms before them: +7 of 9 +49 samples  cadvisor 2300 in read of memory.stat$'
 like "an idle CPU is said to be idle" "$text" 'CPU 2 -20.300000s ksoftirqd/2 26/26 .* no sample on this CPU in that time'
 is "a frame can be the pattern" "$(order --before 'net_rx_(action|softirq)' --json "$S" | wc -l)" 9
 is "a name that never occurs" "$(order --before kfoo "$S")" 'nothing in this bundle matches'

@@ -235,10 +235,32 @@ static int set_up(void **state)
 	return setlocale(LC_CTYPE, "C.UTF-8") ? 0 : -1;
 }
 
+/* JSON that may stand in a script element: what JSON gives, and nothing that ends the element. */
+static void test_script(void **state)
+{
+	static const struct {
+		const char *in, *out;
+	} cases[] = { { "plain", "plain" },
+		      { "</script><b>&amp;", "\\u003c/script\\u003e\\u003cb\\u003e\\u0026amp;" },
+		      { "]]>", "]]\\u003e" },
+		      { "<!--", "\\u003c!--" },
+		      { "a\"\\\n", "a\\\"\\\\\\n" } };
+
+	(void)state;
+	for (size_t i = 0; i < SB_ARRAY_SIZE(cases); i++)
+		assert_string_equal(escaped(ESCAPE_SCRIPT, cases[i].in), cases[i].out);
+	for (int c = 1; c < 256; c++) {
+		char in[3] = { (char)c, 'x', '\0' };
+
+		assert_null(strpbrk(escaped(ESCAPE_SCRIPT, in), "<>&\n\r\033"));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_examples),
+		cmocka_unit_test(test_script),
 		cmocka_unit_test(test_every_short_string),
 		cmocka_unit_test(test_every_character),
 		cmocka_unit_test(test_random_bytes),

@@ -330,6 +330,145 @@ static void test_hostile_durations(void **state)
 	bundle_close(b);
 }
 
+/* Where frames are missing a mark says so, and what is made at run time is told apart. */
+static void test_marks(void **state)
+{
+	static const char *const lines[] = { "db;[user stack evicted];[kernel stack evicted] 3/3",
+					     "db;[truncated];main;vfs_read 2/2", NULL };
+	uint64_t addr[1] = { TEXT };
+	struct bundle_stack cut = { addr, 1, 1, BUNDLE_UNWIND_FP | BUNDLE_END_DEPTH << 4 };
+	struct bundle_event lost = { .kind = BUNDLE_ON_CPU,
+				     .flags = BUNDLE_EV_KSTACK_LOST | BUNDLE_EV_USTACK_LOST };
+	struct made m;
+	struct bundle *b;
+	struct filter all;
+	struct fold f;
+	uint32_t ids[FOLD_MAX_FRAMES];
+
+	(void)state;
+	begin(&m);
+	for (int i = 0; i < 2; i++)
+		put_event(&m, BUNDLE_ON_CPU, 0, put_stack(m.w, 0, "2", 0), bundle_writer_stack(m.w, 77, &cut), 1);
+	for (int i = 0; i < 3; i++) {
+		lost.ts_ns = m.now++;
+		lost.thread = m.thread[0];
+		assert_int_equal(bundle_writer_event(m.w, &lost), 0);
+	}
+	b = end(&m);
+	all = everything(b);
+	expect(b, &all, FOLD_ON_CPU, false, lines);
+	assert_int_equal(fold_bundle(&f, b, &all, FOLD_ON_CPU, false), 0);
+	fold_sort(&f);
+	assert_int_equal(fold_frames(&f, &f.row[1], ids, FOLD_MAX_FRAMES), 4);
+	assert_int_equal(names_class(&f.names, ids[0]), FRAME_COMM);
+	assert_int_equal(names_class(&f.names, ids[1]), FRAME_MARK);
+	assert_int_equal(names_class(&f.names, ids[2]), FRAME_USER);
+	assert_int_equal(names_class(&f.names, ids[3]), FRAME_KERNEL);
+	fold_done(&f);
+	filter_done(&all);
+	bundle_close(b);
+}
+
+static void test_jit(void **state)
+{
+	static const char *const paths[] = { "/tmp/perf-42.map", "/root/.debug/jit-7.dump", "[anon]", "//anon", "/usr/bin/perf-map", "/a/jit" };
+	static const enum frame_class want[] = { FRAME_JIT, FRAME_JIT, FRAME_JIT, FRAME_JIT, FRAME_USER, FRAME_USER };
+	struct bundle_mapping maps[SB_ARRAY_SIZE(paths)];
+	struct bundle_process p = { .pid = 43, .comm = "java", .maps = maps, .n_maps = SB_ARRAY_SIZE(paths) };
+	struct made m;
+	struct bundle *b;
+	struct names names;
+
+	(void)state;
+	begin(&m);
+	for (uint32_t i = 0; i < SB_ARRAY_SIZE(paths); i++)
+		maps[i] = (struct bundle_mapping){ 0x10000u * (i + 1), 0x1000, 0, bundle_writer_binary(m.w, paths[i], "", 0, 0) };
+	p.id = bundle_writer_process(m.w, &p);
+	b = end(&m);
+	names_init(&names, b);
+	for (uint32_t i = 0; i < SB_ARRAY_SIZE(paths); i++)
+		assert_int_equal(names_class(&names, names_frame(&names, p.id, 0x10000u * (i + 1) + 5)), want[i]);
+	assert_int_equal(names_class(&names, names_frame(&names, p.id, 0x99999999)), FRAME_UNKNOWN);
+	/* bpf_prog_1234_sched_switch of the test's kernel symbols */
+	assert_int_equal(names_class(&names, names_frame(&names, 0, KERNEL + 0x400)), FRAME_JIT);
+	assert_int_equal(names_class(&names, names_frame(&names, 0, KERNEL)), FRAME_KERNEL);
+	names_done(&names);
+	bundle_close(b);
+}
+
+/* Both sides of the trigger add up, to the nanosecond, also of what reaches over it. */
+static void test_sides(void **state)
+{
+	static const uint64_t want[3][2] = { { 7000000, 3 }, { 4500000, 1 }, { 2500000, 2 } };
+	struct made m;
+	struct bundle *b;
+	struct filter all;
+	uint32_t k;
+
+	(void)state;
+	begin(&m);
+	k = put_stack(m.w, 0, "0", 0);
+	m.now = TRIGGER_NS - NSEC_PER_SEC;
+	put_event(&m, BUNDLE_OFF_CPU, 0, k, 0, 4000000); /* before */
+	m.now = TRIGGER_NS + 1500000;
+	put_event(&m, BUNDLE_OFF_CPU, 0, k, 0, 2000000); /* 0.5 ms before, 1.5 ms after */
+	m.now = TRIGGER_NS + NSEC_PER_SEC;
+	put_event(&m, BUNDLE_OFF_CPU, 0, k, 0, 1000000); /* after */
+	b = end(&m);
+	all = everything(b);
+	for (int s = 0; s < 3; s++) {
+		struct fold_options o = { .kind = FOLD_OFF_CPU, .weight = FOLD_NS, .side = (enum fold_side)s };
+		struct fold f;
+
+		assert_int_equal(fold_bundle_as(&f, b, &all, &o), 0);
+		assert_int_equal(f.total, want[s][0]);
+		assert_int_equal(f.n, 1);
+		assert_int_equal(f.row[0].count, want[s][1]);
+		fold_done(&f);
+	}
+	filter_done(&all);
+	bundle_close(b);
+}
+
+static void test_groups(void **state)
+{
+	static const struct {
+		enum group_by by;
+		const char *lines[4];
+	} cases[] = {
+		{ GROUP_THREAD, { "db 42/42;schedule 2000/1", "db 42/43;schedule 1000/1", "we:b 42/44;schedule 500/1", NULL } },
+		{ GROUP_PROCESS, { "db 42;db;schedule 3000/2", "db 42;we:b;schedule 500/1", NULL } },
+		{ GROUP_CGROUP, { "[no cgroup known];db;schedule 3000/2", "[no cgroup known];we:b;schedule 500/1", NULL } },
+		{ GROUP_CPU, { "CPU 0;db;schedule 3000/2", "CPU 0;we:b;schedule 500/1", NULL } },
+	};
+	struct made m;
+	struct bundle *b;
+	struct filter all;
+	uint32_t k;
+
+	(void)state;
+	begin(&m);
+	k = put_stack(m.w, 0, "0", 0);
+	put_event(&m, BUNDLE_OFF_CPU, 0, k, 0, 2000000);
+	put_event(&m, BUNDLE_OFF_CPU, 1, k, 0, 1000000);
+	put_event(&m, BUNDLE_OFF_CPU, 2, k, 0, 500000);
+	b = end(&m);
+	all = everything(b);
+	for (size_t i = 0; i < SB_ARRAY_SIZE(cases); i++) {
+		struct fold_options o = { .kind = FOLD_OFF_CPU, .by = cases[i].by };
+		struct fold f;
+
+		assert_int_equal(fold_bundle_as(&f, b, &all, &o), 0);
+		assert_int_equal(fold_merge(&f), 0);
+		fold_sort(&f);
+		for (size_t n = 0; cases[i].lines[n]; n++)
+			assert_string_equal(line(&f, n), cases[i].lines[n]);
+		fold_done(&f);
+	}
+	filter_done(&all);
+	bundle_close(b);
+}
+
 static void test_kind_names(void **state)
 {
 	static const char *const names[FOLD_KINDS] = { "on-cpu", "off-cpu", "reclaim", "blocked",
@@ -374,6 +513,10 @@ int main(void)
 		cmocka_unit_test(test_own_frames),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_hostile_durations),
+		cmocka_unit_test(test_marks),
+		cmocka_unit_test(test_jit),
+		cmocka_unit_test(test_sides),
+		cmocka_unit_test(test_groups),
 		cmocka_unit_test(test_kind_names),
 	};
 
