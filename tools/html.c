@@ -12,6 +12,7 @@
 
 /* ---- JSON in a script element ----------------------------------------------------------- */
 
+/* Of JSON that is there already: neither "</script" nor "<!--" can end or change the element. */
 static void put_without_markup(FILE *out, const char *s)
 {
 	for (; *s; s++) {
@@ -22,14 +23,10 @@ static void put_without_markup(FILE *out, const char *s)
 	}
 }
 
-/* No '<': neither "</script" nor "<!--" can end or change the element. */
 static void put_text(FILE *out, const char *s)
 {
-	char buf[4096];
-
-	escape_copy(buf, sizeof(buf), ESCAPE_JSON, s ? s : "");
 	putc('"', out);
-	put_without_markup(out, buf);
+	escape_put(out, ESCAPE_SCRIPT, s ? s : "");
 	putc('"', out);
 }
 

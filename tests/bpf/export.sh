@@ -24,7 +24,7 @@ for k in on-cpu off-cpu; do
 done
 is "Firefox: samples" "$(export_ firefox "$BUNDLE" | jq '[.threads[].samples.length] | add')" "$(total on-cpu "$BUNDLE")"
 is "NDJSON: events" "$(export_ ndjson "$BUNDLE" | jq -c 'select(.type == "event")' | wc -l)" "$("$STALLBOX" events --json --no-stacks "$BUNDLE" | wc -l)"
-is "NDJSON: counters" "$(export_ ndjson "$BUNDLE" | jq -r 'select(.type == "series" and .name == "pressure.memory.some") | .unit')" us
+is "NDJSON: counters" "$(export_ ndjson "$BUNDLE" | jq -r 'select(.type == "series" and .name == "stat.ctxt") | .unit')" switches
 if command -v go >/dev/null; then
 	export_ pprof -o "$TEST_TMP/p.pb.gz" "$BUNDLE"
 	is "go tool pprof: samples of the spinner" "$(go tool pprof -sample_index=on-cpu -nodefraction=0 -tagfocus=thread:spinner -top "$TEST_TMP/p.pb.gz" 2>/dev/null |
@@ -41,12 +41,12 @@ if [ -d "$ROOT/tests/consumers/node_modules" ] && command -v chromium >/dev/null
 	timeout 120 "$NODE" "$CONSUMERS/perfetto.js" "$TEST_TMP/trace" 'select count(*) from perf_sample' \
 		"select sum(value) from stats where severity in ('error', 'data_loss')" \
 		"select sum(dur) / 1000 from slice where category = 'off-cpu'" \
-		"select count(*) > 0 from counter c join track t on c.track_id = t.id where t.name = 'pressure.memory.some'" >"$TEST_TMP/rows" 2>&1
+		"select count(*) > 0 from counter c join track t on c.track_id = t.id where t.name = 'stat.ctxt'" >"$TEST_TMP/rows" 2>&1
 	mapfile -t rows <"$TEST_TMP/rows"
 	is "Perfetto: samples" "${rows[0]}" "[[$(total on-cpu "$BUNDLE")]]"
 	is "Perfetto: no import error" "${rows[1]}" '[[0]]'
 	is "Perfetto: time off the CPU" "${rows[2]}" "[[$(total off-cpu "$BUNDLE")]]"
-	is "Perfetto: pressure" "${rows[3]}" '[[1]]'
+	is "Perfetto: a counter" "${rows[3]}" '[[1]]'
 	"$STALLBOX" html -o "$TEST_TMP/page.html" "$BUNDLE"
 	run_script open.js "$TEST_TMP/page.html"
 else
