@@ -123,6 +123,18 @@ $(B)/tools/rules.inc: $(RULES)
 	$(Q)for f in $(RULES); do echo "{ \"$$f\","; sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $$f; echo '},'; done > $@.tmp && mv $@.tmp $@
 $(B)/tools/rule.o: $(B)/tools/rules.inc
 
+# The page has one script. Its hash in the page's policy keeps every other one from running.
+HTML_JS := $(patsubst %,tools/html/%.js,data flame charts tables page)
+$(B)/tools/html/script.js: tools/html/vendor/uPlot.iife.min.js $(HTML_JS)
+	$(say) TEXT $@
+	$(Q)mkdir -p $(@D)
+	$(Q){ cat $<; echo; echo '(() => {'; echo "'use strict';"; cat $(HTML_JS); echo '})();'; } > $@
+$(B)/tools/html/script.js.inc: $(B)/tools/html/script.js
+	$(Q)sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $< > $@
+$(B)/tools/html/script.hash.inc: $(B)/tools/html/script.js
+	$(Q)sha256sum < $< | cut -c1-64 | tr a-f A-F | basenc --base16 -d | base64 -w0 | sed 's/.*/"&"/' > $@
+$(B)/tools/cmd_html.o: $(patsubst %,$(B)/tools/html/%.inc,page.css page.html vendor/uPlot.min.css script.js script.hash)
+
 # Names of system calls, from the kernel's headers.
 UNISTD_x86_64  := asm/unistd_64.h
 UNISTD_generic := asm-generic/unistd.h
@@ -178,12 +190,19 @@ $(B)/tests/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h)
 		-fno-optimize-sibling-calls -fno-inline -pthread -o $@ $< -lm
 
 # ---- packages -------------------------------------------------------------
-.PHONY: deps deps-test
+.PHONY: deps deps-test vendor
 deps:
 	$(Q)tests/install-deps build
 	$(Q)tests/install-deps browser
 deps-test:
 	$(Q)tests/install-deps test
+
+# The libraries of the HTML page, as package-lock.json pins them. They are kept in the tree: a
+# build needs no npm.
+vendor:
+	$(Q)cd tools/html && npm ci --no-audit --no-fund --loglevel=error
+	$(Q)cd tools/html && mkdir -p vendor && cp node_modules/uplot/dist/uPlot.iife.min.js node_modules/uplot/dist/uPlot.min.css vendor/
+	$(Q)cp tools/html/node_modules/uplot/LICENSE tools/html/vendor/uPlot.LICENSE
 
 # ---- demo and tests: they call make again once the packages are there ------
 .PHONY: demo test check check-root check-vm check-holder bench fuzz tests-bin
@@ -195,13 +214,13 @@ demo:
 test:
 	$(Q)tests/install-deps test
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all tests-bin
-	$(Q)tests/run unit cli golden fuzz browser bpf vm
+	$(Q)tests/run unit cli golden fuzz browser consumers bpf vm
 
 tests-bin: all $(UNIT) $(WORK) $(HELPERS) $(REPLAY)
 
-# Without root: unit, command line, golden bundles, fuzz corpora, pictures in a browser.
+# Without root: unit, command line, golden bundles, fuzz corpora, pictures in a browser, exports in their programs.
 check: tests-bin
-	$(Q)tests/run unit cli golden fuzz browser
+	$(Q)tests/run unit cli golden fuzz browser consumers
 # The recorder on this kernel.
 check-root: tests-bin
 	$(Q)tests/run bpf
@@ -243,11 +262,11 @@ check-headers:
 lint: check-layers check-headers
 	$(Q)tests/install-deps lint
 	$(Q)cppcheck -q --std=c11 --error-exitcode=1 --inline-suppr -I. \
-		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=internalAstError:tools/flame.c \
+		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=internalAstError:tools/flame.c --suppress=internalAstError:tools/cmd_html.c \
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers recorder tools
 	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/demo tests/install-deps tests/lib.sh tests/holders.sh tests/campaigns/holder tests/bench/run tests/bench/history tests/bench/fold tests/bench/programs \
-		$(wildcard tests/cli/*.sh tests/browser/*.sh tests/bpf/*.sh tests/vm/*)
+		$(wildcard tests/cli/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*)
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(RECORDER_SRC) $(TOOLS_SRC) \
 		$(wildcard */*.h) $(BPF_SRC) $(UNIT_SRC) $(WORK_SRC)
@@ -259,6 +278,7 @@ install: all
 	install -D -m 0644 tools/stallbox.1 $(DESTDIR)$(mandir)/man1/stallbox.1
 	install -D -m 0644 format/FORMAT.md $(DESTDIR)$(docdir)/FORMAT.md
 	install -D -m 0644 format/capture.proto $(DESTDIR)$(docdir)/capture.proto
+	install -D -m 0644 docs/ndjson.schema.json $(DESTDIR)$(docdir)/ndjson.schema.json
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/stallboxd $(DESTDIR)$(bindir)/stallbox \
 		$(DESTDIR)$(mandir)/man8/stallboxd.8 $(DESTDIR)$(mandir)/man1/stallbox.1
@@ -266,8 +286,8 @@ uninstall:
 clean:
 	rm -rf $(B)
 help:
-	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder bench fuzz'
-	@echo 'lint check-layers check-headers format deps deps-test install uninstall clean'
+	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder bench fuzz lint'
+	@echo 'check-layers check-headers format deps deps-test vendor install uninstall clean'
 
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
 .SECONDARY:

@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "tools/commands.h"
-#include "tools/escape.h"
 #include "tools/fold.h"
 
 static const struct opt_command command = {
@@ -13,35 +12,6 @@ static const struct opt_command command = {
 	  "stallbox fold --since -10s --until 0 --comm postgres X.stall.pb.zst" },
 };
 
-static void print_row(struct fold *f, const struct fold_row *r, char **escaped)
-{
-	uint32_t ids[FOLD_MAX_FRAMES], n = fold_frames(f, r, ids, FOLD_MAX_FRAMES);
-
-	for (uint32_t i = 0; i < n; i++) {
-		if (i)
-			putchar(';');
-		fputs(escaped && ids[i] ? escaped[ids[i] - 1] : "?", stdout);
-		if (names_class(&f->names, ids[i]) == FRAME_KERNEL)
-			fputs("_[k]", stdout); /* as stackcollapse does with --kernel */
-	}
-	printf(" %llu\n", (unsigned long long)r->weight);
-}
-
-/* Every name is escaped once, not once per line. */
-static char **escape_names(const struct names *names)
-{
-	char **list = calloc(names->n + 1u, sizeof(*list));
-	char text[2048];
-
-	for (uint32_t i = 0; list && i < names->n; i++) {
-		escape_copy(text, sizeof(text), ESCAPE_FOLDED, names->list[i].text);
-		list[i] = strdup(text);
-		if (!list[i])
-			return NULL;
-	}
-	return list;
-}
-
 int cmd_fold(int argc, char **argv)
 {
 	SB_CLEANUP(bundle_closep) struct bundle *b = NULL;
@@ -49,7 +19,6 @@ int cmd_fold(int argc, char **argv)
 	const char *weight = NULL, *by = NULL;
 	struct fold_options o = {};
 	struct fold f;
-	char **escaped;
 	int first, r;
 	const struct opt opts[] = {
 		{ "weight", "WHAT", OPT_TEXT, &weight, "duration (us, the default where there is one), ns, or count" },
@@ -76,12 +45,7 @@ int cmd_fold(int argc, char **argv)
 		r = fold_merge(&f);
 	if (r == 0) {
 		fold_sort(&f);
-		escaped = escape_names(&f.names);
-		for (size_t i = 0; i < f.n; i++)
-			print_row(&f, &f.row[i], escaped);
-		for (uint32_t i = 0; escaped && i < f.names.n; i++)
-			free(escaped[i]);
-		free(escaped);
+		r = fold_print(&f, stdout);
 	}
 	fold_done(&f);
 	if (r < 0)

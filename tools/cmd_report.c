@@ -329,6 +329,26 @@ static void report_done(struct report *r)
 	free(r->unjudged);
 }
 
+int report_json(struct bundle *b, const char *path)
+{
+	SB_CLEANUP(report_done) struct report rep = { .filter = FILTER_INIT, .bundle = path };
+	struct rule_error err = {};
+	int r;
+
+	rep.filter.since = (struct opt_offset){ true, -DEFAULT_BEFORE_NS };
+	rep.filter.until = (struct opt_offset){ true, DEFAULT_AFTER_NS };
+	r = filter_start(&rep.filter, b);
+	if (r == 0)
+		r = rules_builtin(&rep.rules, &err);
+	if (r == 0)
+		r = facts_collect(&rep.facts, b, &rep.filter);
+	if (r == 0)
+		r = judge(&rep);
+	if (r == 0)
+		put_json(&rep);
+	return r;
+}
+
 int cmd_report(int argc, char **argv)
 {
 	SB_CLEANUP(bundle_closep) struct bundle *b = NULL;

@@ -11,6 +11,8 @@ int cmd_info(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_fold(int argc, char **argv);
 int cmd_flame(int argc, char **argv);
+int cmd_export(int argc, char **argv);
+int cmd_html(int argc, char **argv);
 int cmd_events(int argc, char **argv);
 int cmd_diff(int argc, char **argv);
 int cmd_order(int argc, char **argv);
@@ -33,5 +35,9 @@ void warn_damage(const struct bundle *b);
 void losses_line(const struct bundle *b, char *ret, size_t len);
 /* "-1.234s" of a time against the trigger. */
 const char *offset_text(int64_t ns, char ret[32]);
+
+/* What "stallbox report --json" prints, on standard output; path: as the commands in it name the
+ * bundle. 0 or a negative errno, and then nothing has been printed. */
+int report_json(struct bundle *b, const char *path);
 
 #endif

@@ -170,6 +170,11 @@ uint64_t event_total_ns(const struct bundle_event *e)
 	return times(e->duration_ns, e);
 }
 
+uint64_t fold_microseconds(const struct bundle_event *e)
+{
+	return times(e->duration_ns / 1000 + (e->duration_ns % 1000 >= 500), e);
+}
+
 uint64_t span_after(uint64_t end_ns, uint64_t ns, uint64_t moment_ns)
 {
 	uint64_t begin = ns < end_ns ? end_ns - ns : 0;

@@ -96,8 +96,11 @@ uint32_t fold_frames(struct fold *f, const struct fold_row *r, uint32_t *ret_ids
 int fold_merge(struct fold *f);
 /* Heaviest first. */
 void fold_sort(struct fold *f);
+/* Collapsed stacks, a line for each row; after fold_merge(). 0 or -ENOMEM. */
+int fold_print(struct fold *f, FILE *out);
 /* What a duration weighs; a sampled wait counts for all that it stands for, as far as 64 bits go. */
 uint64_t event_total_ns(const struct bundle_event *e);
+uint64_t fold_microseconds(const struct bundle_event *e);
 /* Of a span of ns that ended at end_ns: the part after a moment. */
 uint64_t span_after(uint64_t end_ns, uint64_t ns, uint64_t moment_ns);
 

@@ -17,6 +17,8 @@ static const struct {
 	{ "flame", cmd_flame, "flame graph as one SVG file" },
 	{ "diff", cmd_diff, "flame graph of what changed: at the trigger, or between two bundles" },
 	{ "fold", cmd_fold, "collapsed stacks" },
+	{ "html", cmd_html, "everything in one HTML page, with charts, a heat map and flame graphs" },
+	{ "export", cmd_export, "pprof, speedscope, Firefox Profiler, Perfetto, perf script, NDJSON" },
 	{ "events", cmd_events, "every event in time order" },
 	{ "order", cmd_order, "one line per sample, CPU by CPU; what ran before something did" },
 	{ "top", cmd_top, "who used and waited for what, before and after the trigger" },

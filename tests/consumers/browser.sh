@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Exports opened in headless Chromium: speedscope itself, and Perfetto's trace processor.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/lib.sh"
+need_browser
+
+"$BUILD/tests/helpers/make_bundle" "$TEST_TMP/plain" events=5000 locks=1
+"$BUILD/tests/helpers/make_bundle" "$TEST_TMP/hostile" events=2000 locks=1 hostile=1
+for b in plain hostile; do
+	B=$TEST_TMP/$b
+	leaf=$("$STALLBOX" fold "$B" | awk '{n = $NF; sub(/ [0-9]+$/, ""); k = split($0, f, ";"); leaf[f[k]] += n}
+		END {for (l in leaf) print leaf[l]}' | sort -nr | head -n 1)
+	"$STALLBOX" export --format speedscope -o "$TEST_TMP/s.json" "$B"
+	run_script speedscope.js "$TEST_TMP/s.json" 'on-cpu (samples)' "$(total on-cpu "$B")" "$leaf"
+
+	"$STALLBOX" export --format perfetto -o "$TEST_TMP/p" "$B"
+	timeout 120 "$NODE" "$CONSUMERS/perfetto.js" "$TEST_TMP/p" \
+		'select count(*) from perf_sample' \
+		"select sum(value) from stats where severity in ('error', 'data_loss')" \
+		"select count(*) from counter c join counter_track t on c.track_id = t.id where t.name = 'psi.memory.full'" \
+		'select max(n) from (select count(*) n from perf_sample p join stack_profile_callsite c on p.callsite_id = c.id
+			join stack_profile_frame f on c.frame_id = f.id group by f.name)' \
+		"select count(*) from thread where name like 'w%' and tid between 1000 and 1019" \
+		"select sum(t.int_value) from slice s join args t on s.arg_set_id = t.arg_set_id where s.category = 'sampled' and t.key = 'debug.samples'" \
+		"select category, sum(dur) from slice where dur > 0 and category <> 'sampled' group by category" >"$TEST_TMP/rows" 2>&1
+	mapfile -t rows <"$TEST_TMP/rows"
+	is "Perfetto: samples ($b)" "${rows[0]}" "[[$(total on-cpu "$B")]]"
+	is "Perfetto: no import error ($b)" "${rows[1]}" '[[0]]'
+	is "Perfetto: values of a counter ($b)" "${rows[2]}" '[[3]]'
+	is "Perfetto: samples of the hottest leaf ($b)" "${rows[3]}" "[[$leaf]]"
+	is "Perfetto: threads by name ($b)" "${rows[4]}" '[[20]]'
+	is "Perfetto: every sample is in a slice of a CPU track ($b)" "${rows[5]}" "[[$(total on-cpu "$B")]]"
+	for k in off-cpu reclaim lock-wait lock-hold syscall softirq block-io slab; do
+		is "Perfetto: time of $k ($b)" \
+			"$(jq -r --arg k $k '.[] | select(.[0] == $k)[1] / 1000 | round' <<<"${rows[6]}")" "$(total $k "$B")"
+	done
+done
+finish
