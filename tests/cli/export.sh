@@ -80,7 +80,7 @@ is "a filter: perfetto" "$(export_ perfetto --kind on-cpu "${cut[@]}" "$B" | pro
 export_ ndjson -o "$TEST_TMP/nd" "$B"
 is "NDJSON: events" "$(jq -c 'select(.type == "event")' "$TEST_TMP/nd" | wc -l)" "$("$STALLBOX" events --json "$B" | wc -l)"
 is "NDJSON: off-CPU time" "$(jq 'select(.type == "event" and .kind == "off-cpu").duration_ns' "$TEST_TMP/nd" | awk '{n += int(($1 + 500) / 1000)} END {print n}')" "$(total off-cpu "$B")"
-is "NDJSON: losses, marks, stackshot" "$(jq -sc '[[.[] | select(.type == "loss").count], ([.[] | select(.type == "mark")] | length), ([.[] | select(.type == "shot")] | length)]' "$TEST_TMP/nd")" '[[12345],1,11]'
+is "NDJSON: losses, marks, stackshot" "$(jq -sc '[[.[] | select(.type == "loss").count], ([.[] | select(.type == "mark")] | length), ([.[] | select(.type == "shot")] | length)]' "$TEST_TMP/nd")" '[[12345],1,20]'
 is "NDJSON: no id leads nowhere" "$(jq -sc '([.[] | select(.type == "stack").id] + [0]) as $s | ([.[] | select(.type == "thread").id]) as $t |
 	[.[] | select(.type == "event") | .kstack, .ustack] - $s + ([.[] | select(.type == "event").thread] - $t) | unique' "$TEST_TMP/nd")" '[]'
 
