@@ -40,8 +40,16 @@ enum fold_kind export_fold_kind(uint8_t kind)
 	case BUNDLE_SOFTIRQ: return FOLD_SOFTIRQ;
 	case BUNDLE_BLOCK_IO: return FOLD_BLOCK_IO;
 	case BUNDLE_SLAB: return FOLD_SLAB;
-	default: return FOLD_KINDS;
+	case BUNDLE_HARDIRQ: return FOLD_HARDIRQ;
+	case BUNDLE_OOM:
+	case BUNDLE_KIND_COUNT: break;
 	}
+	return FOLD_KINDS;
+}
+
+bool export_is_sampled(uint8_t kind)
+{
+	return kind == BUNDLE_RECLAIM || kind == BUNDLE_LOCK_WAIT;
 }
 
 const char *export_unit(enum fold_kind kind)
@@ -107,9 +115,15 @@ static uint32_t what_of(const struct bundle_event *e)
 	case BUNDLE_OOM: return e->peer;
 	case BUNDLE_RECLAIM: return e->reclaim_kind;
 	case BUNDLE_BLOCK_IO:
-	case BUNDLE_SLAB: return e->name;
-	default: return e->syscall;
+	case BUNDLE_SLAB:
+	case BUNDLE_HARDIRQ: return e->name;
+	case BUNDLE_ON_CPU:
+	case BUNDLE_OFF_CPU:
+	case BUNDLE_SYSCALL: return e->syscall;
+	case BUNDLE_KIND_NONE:
+	case BUNDLE_KIND_COUNT: break;
 	}
+	return 0;
 }
 
 static int collect(const struct bundle_event *e, void *ctx)
@@ -127,7 +141,10 @@ static int collect(const struct bundle_event *e, void *ctx)
 		.reclaimed = (uint32_t)SB_MIN(e->nr_reclaimed, (uint64_t)UINT32_MAX),
 		.kind = (uint8_t)e->kind, .state = e->kind == BUNDLE_OFF_CPU ? event_state(e) : 0,
 		.weight = kind == FOLD_KINDS ? 0 : kind == FOLD_ON_CPU ? 1 : fold_microseconds(e),
+		.stands_for = export_is_sampled((uint8_t)e->kind) ? SB_MAX(e->weight, 1u) : 1,
 	};
+	if (e->kind == BUNDLE_HARDIRQ)
+		out.irq = e->detail;
 	return x->failed ? -ENOMEM : add(x, &out);
 }
 
@@ -140,7 +157,7 @@ static int collect_blocked(struct export *x)
 
 	for (size_t i = 0; i < n && r == 0; i++) {
 		struct export_event out = {
-			.ts_ns = begin, .thread = t[i].thread, .cpu = (uint16_t)t[i].cpu, .weight = 1,
+			.ts_ns = begin, .thread = t[i].thread, .cpu = (uint16_t)t[i].cpu, .weight = 1, .stands_for = 1,
 			.pair = export_pair_of(x, t[i].kstack, t[i].ustack, 0), .state = shot_state(&t[i]),
 		};
 

@@ -15,10 +15,15 @@
 struct export_event {
 	uint64_t ts_ns; /* end of a span, moment of a sample */
 	uint64_t duration_ns;
-	uint64_t weight; /* as fold counts it; 0 for kinds that fold does not know */
+	uint64_t weight; /* as fold counts it, for all that it stands for; 0 for kinds that fold does not know */
 	uint32_t thread, pair, flags;
 	uint32_t what; /* by kind: peer, lock flags, system call, name ... */
-	uint32_t scanned, reclaimed; /* reclaim: pages */
+	uint32_t stands_for; /* events, 1 unless sampled: duration_ns and the pages are of one */
+	union {
+		uint32_t scanned; /* reclaim: pages */
+		uint32_t irq;	  /* hardirq: its number */
+	};
+	uint32_t reclaimed; /* reclaim: pages */
 	uint16_t cpu;
 	uint8_t kind; /* enum bundle_kind; BUNDLE_KIND_NONE: a thread of the stackshot */
 	char state;   /* off-CPU and stackshot: as ps(1) has it, else 0 */
@@ -68,6 +73,8 @@ uint32_t export_frames(struct export *x, uint32_t pair, uint32_t *ret_ids, uint3
 /* A name in the form of the output; valid until export_done(). */
 const char *export_name(struct export *x, uint32_t id);
 enum fold_kind export_fold_kind(uint8_t kind); /* FOLD_KINDS: none (oom) */
+/* Kinds of which one event may stand for several. */
+bool export_is_sampled(uint8_t kind);
 /* "samples", "threads" or "microseconds". */
 const char *export_unit(enum fold_kind kind);
 /* Wall clock of a time, ns since 1970; 0 unknown. */

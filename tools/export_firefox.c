@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Firefox Profiler: its "processed profile" JSON, version 60 (newer readers upgrade it). Each
- * thread has its on-CPU samples; waits and spans are markers with their stack; the host's
+ * thread has its on-CPU samples; waits and spans are markers with their stack, as long as the one
+ * that was recorded, with the weight of all that it stands for as a field; the host's
  * counters and gauges are counters. Times are milliseconds since the first of all.
  */
 #include <errno.h>
@@ -13,11 +14,6 @@
 
 #define PROCESSED_VERSION 60
 enum { CATEGORY_OTHER, CATEGORY_KERNEL, CATEGORY_USER };
-/* Strings: those of the markers, then the names of frames. */
-static const char *const kind_title[BUNDLE_KIND_COUNT] = {
-	"stackshot", "on-cpu", "off-cpu", "reclaim", "lock-wait", "wakeup", "lock-hold", "syscall", "softirq",
-	"block-io", "oom", "slab",
-};
 
 struct firefox {
 	struct export *x;
@@ -164,8 +160,8 @@ static void put_shared(struct firefox *f)
 	fprintf(out, ",\"length\":%u},\n\"resourceTable\":{\"lib\":[],\"name\":[],\"host\":[],\"type\":[],\"length\":0},"
 		"\"nativeSymbols\":{\"libIndex\":[],\"address\":[],\"name\":[],\"functionSize\":[],\"length\":0},"
 		"\"sources\":{\"id\":[],\"filename\":[],\"length\":0},\n\"stringArray\":[", n);
-	for (int k = 0; k < BUNDLE_KIND_COUNT; k++)
-		fprintf(out, "%s\"%s\"", k ? "," : "", kind_title[k]);
+	for (int k = 0; k < BUNDLE_KIND_COUNT; k++) /* of the markers; the names of frames follow */
+		fprintf(out, "%s\"%s\"", k ? "," : "", bundle_kind_name((enum bundle_kind)k));
 	for (uint32_t id = 1; id <= n; id++)
 		fprintf(out, ",\"%s\"", export_name(f->x, id));
 	fputs("]}", out);
@@ -208,7 +204,7 @@ static void put_what(struct firefox *f, const struct export_event *e)
 {
 	const struct bundle_header *h = bundle_header(f->x->b);
 	const char *what = "";
-	char buf[64];
+	char buf[300];
 
 	switch (e->kind) {
 	case BUNDLE_OFF_CPU:
@@ -225,6 +221,13 @@ static void put_what(struct firefox *f, const struct export_event *e)
 		break;
 	case BUNDLE_SYSCALL:
 		what = e->what ? syscall_name(h ? h->arch : "", e->what - 1, buf) : "";
+		break;
+	case BUNDLE_SOFTIRQ:
+		what = softirq_name(e->what);
+		break;
+	case BUNDLE_HARDIRQ:
+		snprintf(buf, sizeof(buf), "%u %s", e->irq, bundle_string(f->x->b, e->what));
+		what = buf;
 		break;
 	case BUNDLE_BLOCK_IO:
 	case BUNDLE_SLAB:
@@ -245,6 +248,8 @@ static void put_marker(struct firefox *f, const struct export_event *e)
 	fputs("{\"type\":\"stallbox\",\"what\":", out);
 	put_what(f, e);
 	fprintf(out, ",\"cpu\":%u,\"us\":%llu", e->cpu, (unsigned long long)(e->weight ? e->weight : e->duration_ns / 1000));
+	if (export_is_sampled(e->kind))
+		fprintf(out, ",\"weight\":%u", e->stands_for);
 	if (f->stack_of[e->pair] != UINT32_MAX)
 		fprintf(out, ",\"cause\":{\"time\":%.6f,\"stack\":%u}", ms(f, e->ts_ns), f->stack_of[e->pair]);
 	putc('}', out);
@@ -339,7 +344,8 @@ static void put_meta(struct firefox *f)
 	      "\"tableLabel\":\"{marker.data.what}\",\"chartLabel\":\"{marker.name}: {marker.data.what}\","
 	      "\"display\":[\"marker-chart\",\"marker-table\",\"timeline-overview\"],\"fields\":["
 	      "{\"key\":\"what\",\"label\":\"What\",\"format\":\"string\"},{\"key\":\"cpu\",\"label\":\"CPU\",\"format\":\"integer\"},"
-	      "{\"key\":\"us\",\"label\":\"Weight in microseconds\",\"format\":\"integer\"}]}],\n"
+	      "{\"key\":\"us\",\"label\":\"Microseconds of all it stands for\",\"format\":\"integer\"},"
+	      "{\"key\":\"weight\",\"label\":\"Stands for so many\",\"format\":\"integer\"}]}],\n"
 	      "\"extra\":[{\"label\":\"stallbox\",\"entries\":[{\"label\":\"Losses\",\"format\":\"string\",\"value\":", out);
 	export_json(out, losses);
 	fputs("}]}]},\n\"libs\":[],\"pages\":[],\n", out);

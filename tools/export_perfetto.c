@@ -4,7 +4,8 @@
  * samples; a track per CPU shows which thread they met; waits and spans are slices on tracks
  * of their threads, with the stack as callstack and in words; counters and gauges of the
  * context are counter tracks. A slice that covers a wait is measured, a slice on a CPU track
- * is drawn from samples and says how many.
+ * is drawn from samples and says how many. Where waits or spans were sampled, the slice is the one that
+ * was recorded; its argument "weight" says how many it stands for.
  */
 #include <errno.h>
 
@@ -308,6 +309,12 @@ static void event_name(const struct perfetto *p, const struct export_event *e, c
 	case BUNDLE_SYSCALL:
 		snprintf(ret, len, "%s", e->what ? syscall_name(h ? h->arch : "", e->what - 1, buf) : "syscall");
 		break;
+	case BUNDLE_SOFTIRQ:
+		snprintf(ret, len, "softirq %s", softirq_name(e->what));
+		break;
+	case BUNDLE_HARDIRQ:
+		snprintf(ret, len, "hardirq %u %s", e->irq, bundle_string(p->x->b, e->what));
+		break;
 	case BUNDLE_BLOCK_IO:
 	case BUNDLE_SLAB:
 		snprintf(ret, len, "%s %s", bundle_kind_name((enum bundle_kind)e->kind), bundle_string(p->x->b, e->what));
@@ -343,6 +350,8 @@ static void put_span(struct perfetto *p, const struct export_event *e)
 	text(&p->inner, EVENT_NAME, name);
 	put_number(p, "cpu", e->cpu);
 	put_number(p, "microseconds", e->duration_ns / 1000);
+	if (export_is_sampled(e->kind))
+		put_number(p, "weight", e->stands_for);
 	put_words(p, e->pair);
 	if (stack)
 		wire_number(&p->inner, EVENT_CALLSTACK_IID, stack);

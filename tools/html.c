@@ -92,7 +92,7 @@ static uint32_t thread_at(struct html *h, uint32_t id)
 	return h->thread_at[id] - 1;
 }
 
-enum part { PART_TIME, PART_PAIR, PART_THREAD, PART_CPU, PART_STATE, PART_WEIGHT, PART_SCANNED, PART_RECLAIMED, PARTS };
+enum part { PART_TIME, PART_PAIR, PART_THREAD, PART_CPU, PART_STATE, PART_WEIGHT, PART_STANDS_FOR, PART_SCANNED, PART_RECLAIMED, PARTS };
 
 static uint64_t part_of(struct html *h, const struct export_event *e, enum part part)
 {
@@ -102,6 +102,7 @@ static uint64_t part_of(struct html *h, const struct export_event *e, enum part 
 	case PART_CPU: return e->cpu;
 	case PART_STATE: return e->kind == BUNDLE_ON_CPU ? e->flags & BUNDLE_EV_USER : (unsigned char)e->state;
 	case PART_WEIGHT: return SB_MIN(e->weight, 1ULL << 53); /* what a double holds */
+	case PART_STANDS_FOR: return e->stands_for;
 	case PART_SCANNED: return e->scanned;
 	case PART_RECLAIMED: return e->reclaimed;
 	default: return (e->ts_ns - h->base_ns) / HTML_TICK_NS;
@@ -111,7 +112,7 @@ static uint64_t part_of(struct html *h, const struct export_event *e, enum part 
 /* One kind of events, in time order: a column for each part. */
 static void put_events(struct html *h, enum fold_kind kind, const uint32_t *events, size_t n)
 {
-	static const char *const names[PARTS] = { "t", "pair", "thread", "cpu", "x", "w", "scanned", "reclaimed" };
+	static const char *const names[PARTS] = { "t", "pair", "thread", "cpu", "x", "w", "many", "scanned", "reclaimed" };
 	char name[32];
 
 	for (enum part part = 0; part < PARTS; part++) {
@@ -119,6 +120,8 @@ static void put_events(struct html *h, enum fold_kind kind, const uint32_t *even
 
 		if (part == PART_WEIGHT && kind == FOLD_ON_CPU)
 			continue; /* one each */
+		if (part == PART_STANDS_FOR && kind != FOLD_RECLAIM && kind != FOLD_LOCK_WAIT)
+			continue;
 		if (part >= PART_SCANNED && kind != FOLD_RECLAIM)
 			continue;
 		snprintf(name, sizeof(name), "%s.%s", fold_kind_name(kind), names[part]);

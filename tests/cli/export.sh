@@ -5,7 +5,7 @@
 
 B=$TEST_TMP/b.stall.pb.zst
 H=$TEST_TMP/h.stall.pb.zst
-KINDS="on-cpu off-cpu reclaim blocked lock-wait wakeup lock-hold syscall softirq block-io slab"
+KINDS="on-cpu off-cpu reclaim blocked lock-wait wakeup lock-hold syscall softirq block-io slab hardirq"
 "$BUILD/tests/helpers/make_bundle" "$B" events=5000 locks=1 || { fail "make_bundle"; finish; }
 "$BUILD/tests/helpers/make_bundle" "$H" events=2000 locks=1 hostile=1
 export_() { "$STALLBOX" export --format "$@"; }
@@ -80,7 +80,9 @@ is "a filter: perfetto" "$(export_ perfetto --kind on-cpu "${cut[@]}" "$B" | pro
 export_ ndjson -o "$TEST_TMP/nd" "$B"
 is "NDJSON: events" "$(jq -c 'select(.type == "event")' "$TEST_TMP/nd" | wc -l)" "$("$STALLBOX" events --json "$B" | wc -l)"
 is "NDJSON: off-CPU time" "$(jq 'select(.type == "event" and .kind == "off-cpu").duration_ns' "$TEST_TMP/nd" | awk '{n += int(($1 + 500) / 1000)} END {print n}')" "$(total off-cpu "$B")"
-is "NDJSON: losses, marks, stackshot" "$(jq -sc '[[.[] | select(.type == "loss").count], ([.[] | select(.type == "mark")] | length), ([.[] | select(.type == "shot")] | length)]' "$TEST_TMP/nd")" '[[12345],1,20]'
+is "NDJSON: sampled reclaim adds up to fold's" "$(jq 'select(.type == "event" and .kind == "reclaim") | .duration_ns * .weight' "$TEST_TMP/nd" | awk '{n += int(($1 + 500) / 1000)} END {print n}')" "$(total reclaim "$B")"
+is "NDJSON: a hardirq" "$(jq -c 'select(.kind? == "hardirq") | [.irq, .name, .duration_ns]' "$TEST_TMP/nd")" '[27,"virtio0-input",6000000]'
+is "NDJSON: losses, marks, stackshot" "$(jq -sc '[[.[] | select(.type == "loss").count], ([.[] | select(.type == "mark")] | length), ([.[] | select(.type == "shot")] | length)]' "$TEST_TMP/nd")" '[[12345],4,20]'
 is "NDJSON: no id leads nowhere" "$(jq -sc '([.[] | select(.type == "stack").id] + [0]) as $s | ([.[] | select(.type == "thread").id]) as $t |
 	[.[] | select(.type == "event") | .kstack, .ustack] - $s + ([.[] | select(.type == "event").thread] - $t) | unique' "$TEST_TMP/nd")" '[]'
 

@@ -31,10 +31,19 @@ for b in plain hostile; do
 	done < <(jq -r '.threads[].threadHandle' "$TEST_TMP/threads")
 	is "the Firefox Profiler counts the samples ($b)" "$samples" "$(total on-cpu "$B")"
 	pq profile markers --json --limit 0 >"$TEST_TMP/markers"
-	for k in off-cpu reclaim lock-wait lock-hold syscall softirq block-io slab; do
+	for k in off-cpu reclaim lock-wait lock-hold syscall softirq block-io slab hardirq; do
 		is "the Firefox Profiler adds up its markers: $k ($b)" \
 			"$(jq --arg k $k '[.markers[] | select(.name == $k).data.us] | add' "$TEST_TMP/markers")" "$(total $k "$B")"
 	done
+	# A marker is as long as the span that was recorded; its weight says for how many it stands.
+	for k in reclaim lock-wait; do
+		read -r us many <<<"$(recorded $k "$B")"
+		is "the Firefox Profiler draws what was recorded: $k ($b)" \
+			"$(jq --arg k $k '[.markers[] | select(.name == $k).duration] | add * 1000 | round' "$TEST_TMP/markers")" "$us"
+		is "and each marker knows for how many it stands: $k ($b)" \
+			"$(jq --arg k $k '[.markers[] | select(.name == $k).data.weight] | add' "$TEST_TMP/markers")" "$many"
+	done
+	is "a marker of a hardirq ($b)" "$(jq -r '.markers[] | select(.name == "hardirq").data.what' "$TEST_TMP/markers")" '27 virtio0-input'
 	is "markers have stacks ($b)" "$(jq '[.markers[] | select(.name == "off-cpu") | .hasStack] | unique' -c "$TEST_TMP/markers")" '[true]'
 	hot=$("$STALLBOX" fold --tid 1003 "$B" | awk '{n = $NF; sub(/ [0-9]+$/, ""); k = split($0, f, ";"); leaf[f[k]] += n}
 		END {for (l in leaf) print leaf[l]}' | sort -nr | head -n 1)

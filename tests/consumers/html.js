@@ -27,6 +27,45 @@ const [file, totals, hostile, shot] = process.argv.slice(2);
 
 		t.is("the verdict is the report's", await page.$$eval('#findings .finding b', (l) => l.map((e) => e.innerText)), JSON.parse(process.env.VERDICT));
 
+		// A sampled span keeps its length; in each second that it covers it counts for all that it stands for.
+		const spans = JSON.parse(fs.readFileSync(process.env.RECLAIM, 'utf8')).map(([end, length, many, pages]) => ({ begin: end - length, end, length, many, pages }));
+		const drawn = await ask(() => {
+			const u = window.stallbox.charts.map(([chart]) => chart).find((chart) => chart.series.some((line) => line.label === 'reclaimed in them'));
+
+			return { time: window.stallbox.perSecond('reclaim', null, null), pages: u && [u.data[0], u.data[u.series.findIndex((line) => line.label === 'reclaimed in them')]] };
+		});
+		const tick = 1e-4, wrong = [];
+		let seen = 0;
+
+		for (const [what, per] of [['time', () => 1], ['pages', (s) => s.pages / s.length]]) {
+			const [x, y] = drawn[what] || [[], []];
+
+			x.forEach((middle, i) => {
+				const from = middle - 0.5, to = middle + 0.5;
+				let sum = 0, slack = 1e-6;
+
+				if (y[i] === null || y[i] === undefined)
+					return;
+				for (const s of spans.filter((s) => s.end > from - tick && s.begin < to + tick)) {
+					sum += Math.max(0, Math.min(s.end, to) - Math.max(s.begin, from)) * s.many * per(s);
+					slack += s.begin > from + tick && s.end < to - tick ? 0 : 1.1 * tick * s.many * per(s);
+				}
+				seen++;
+				if (Math.abs(sum - y[i]) > slack + sum * 1e-4)
+					wrong.push([what, middle, y[i], sum, slack]);
+			});
+		}
+		t.is('reclaim of each second, time and pages', wrong, []);
+		t.ok('in all seconds', seen >= 2 * (spans[spans.length - 1].end - spans[0].end), seen);
+		const many = spans.reduce((n, s) => n + s.many, 0);
+
+		t.ok('the page says what sampled spans stand for', many > spans.length && (await page.locator('#facts-cards').innerText()).includes(
+			`${spans.length.toLocaleString('en-US')} reclaim (sampled, stand for ${many.toLocaleString('en-US')})`), many);
+		const marks = JSON.parse(process.env.MARKS);
+
+		t.is('warnings of what is not ordinary', await page.locator('#damage .warn').count(), marks.filter((m) => m !== 'sealed').length);
+		t.is('the end of the sealed bank is a fact', await page.$$eval('#facts-cards dt', (l) => l.filter((e) => e.innerText.toLowerCase() === 'sealed').length), marks.filter((m) => m === 'sealed').length);
+
 		// Drag over the heat map: from the middle of its second column to the fifth.
 		await page.locator('#heatmap').scrollIntoViewIfNeeded();
 		const box = await page.locator('#heat canvas').boundingBox();

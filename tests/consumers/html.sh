@@ -8,7 +8,7 @@ totals() {
 	local k sep=
 
 	printf '{'
-	for k in on-cpu off-cpu reclaim blocked lock-wait wakeup lock-hold syscall softirq block-io slab; do
+	for k in on-cpu off-cpu reclaim blocked lock-wait wakeup lock-hold syscall softirq block-io slab hardirq; do
 		printf '%s"%s":%s' "$sep" $k "$(total $k "$1")"
 		sep=,
 	done
@@ -24,7 +24,14 @@ within() { # WHAT VALUE KIND FROM TO BUNDLE
 }
 
 verdict() { "$STALLBOX" report --json "$1" | jq -c '[.causes[].title]'; }
-export VERDICT
+# As the bundle has them, not the page: [end in seconds from the trigger, length, weight, pages] of reclaim; kinds of marks.
+facts() {
+	RECLAIM=$TEST_TMP/reclaim.json
+	"$STALLBOX" events --json --no-stacks --kind reclaim "$1" | jq -cs 'map([.offset_ns / 1e9, .duration_ns / 1e9, .weight, .nr_reclaimed])' >"$RECLAIM"
+	MARKS=$("$STALLBOX" info --json "$1" | jq -c '[.marks[].kind]')
+	VERDICT=$(verdict "$1")
+}
+export VERDICT RECLAIM MARKS
 
 for b in plain hostile; do
 	B=$TEST_TMP/$b
@@ -37,7 +44,7 @@ for b in plain hostile; do
 	ok "the page is written ($b)" "$STALLBOX" html -o "$TEST_TMP/page.html" "$B"
 	is "no name ends a script element ($b)" "$(grep -c '</script>' "$TEST_TMP/page.html")" "$(grep -c '<script' "$TEST_TMP/page.html")"
 	is "nothing is referred to by address ($b)" "$(grep -cE '(src|href)="(https?:)?//' "$TEST_TMP/page.html")" 0
-	VERDICT=$(verdict "$B")
+	facts "$B"
 	run_script html.js "$TEST_TMP/page.html" "$(totals "$B")" "$name" ${SHOTS:+"$SHOTS/$b.png"}
 	read -r _ from to oncpu offcpu <<<"$(grep '^range ' <<<"$SCRIPT_OUT")"
 	within "samples of the selected range ($b)" "$oncpu" on-cpu "$from" "$to" "$B"
@@ -51,7 +58,7 @@ between "samples" "$(total on-cpu "$B")" 1000000 1100000
 "$BUILD/tests/helpers/make_bundle" "$TEST_TMP/m" events=1000000 stacks=5000 threads=300 cpus=16
 "$STALLBOX" html -o "$TEST_TMP/small.html" "$TEST_TMP/m"
 between "a page of 1 M events is at most 10 MB" "$(stat -c %s "$TEST_TMP/small.html")" 1000000 10000000
-VERDICT=$(verdict "$B")
+facts "$B"
 run_script html.js "$TEST_TMP/page.html" "$(totals "$B")" ''
 
 # Odd bundles still make a page that opens.

@@ -33,4 +33,9 @@ run_script() {
 	done <<<"$out"
 	[ $seen = 1 ] || fail "$1 says something" "$out"
 }
+# Microseconds of the events as they were recorded, and for how many they stand.
+recorded() { # KIND BUNDLE
+	"$STALLBOX" events --json --kind "$1" "$2" |
+		jq -rs '"\(map(.duration_ns) | add / 1000 | round) \(map(.weight) | add)"'
+}
 total() { "$STALLBOX" fold --kind "$1" "${@:2}" | awk '{n += $NF} END {printf "%.0f\n", n}'; }

@@ -269,7 +269,12 @@ static void tail(struct bundle_writer *w, const uint32_t *threads, const uint32_
 	struct bundle_shot_thread shot[17];
 	struct bundle_loss loss = { BUNDLE_LOSS_OVERWRITTEN, BUNDLE_OFF_CPU, -1, 12345, "records",
 				    "older than the ring reaches back" };
-	struct bundle_mark mark = { TRIGGER_NS + NSEC_PER_SEC, "merged", "trigger 'psi' fired again" };
+	struct bundle_mark mark[] = {
+		{ TRIGGER_NS + NSEC_PER_SEC, "merged", "trigger 'psi' fired again" },
+		{ TRIGGER_NS - 1, "sealed", "newest record of the sealed bank" },
+		{ TRIGGER_NS + 2 * NSEC_PER_SEC, "no-names", "names of earlier bundles were still being looked up" },
+		{ TRIGGER_NS, o.hostile ? "kind\033[5m</script><i>" : "kind", o.hostile ? "<script>alert(1)</script>\xff" : "of a later version" },
+	};
 	struct bundle_program_cost prog = { "sched_switch", 1000, 150000, 0 };
 	struct bundle_cost cost = { 1, 2 * NSEC_PER_SEC, &prog, 1, 1000000, 4 << 20, 64 << 20, 10, 0 };
 	struct bundle_footer footer = { .closed_ns = 120 * NSEC_PER_SEC, .symbolized = true,
@@ -289,7 +294,7 @@ static void tail(struct bundle_writer *w, const uint32_t *threads, const uint32_
 		bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, 17, 17, 0);
 	}
 	bundle_writer_losses(w, 1, &loss, 1);
-	bundle_writer_marks(w, &mark, 1);
+	bundle_writer_marks(w, mark, o.locks ? SB_ARRAY_SIZE(mark) : 1);
 	bundle_writer_series(w, &series);
 	bundle_writer_cost(w, &cost);
 	bundle_writer_flush(w);

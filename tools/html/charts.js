@@ -46,7 +46,7 @@ function cpuShare(name) {
 }
 
 // Spans become a value for each second: a span gives each second that it covers its share of
-// give(i), which is its length in seconds unless said otherwise.
+// give(i), which is its length in seconds unless said otherwise, times the spans that it stands for.
 function perSecond(kind, states, open, give) {
 	const k = model.kinds[kind], all = Object.values(model.kinds).filter((m) => m.n && !m.moment);
 	const first = Math.floor(facts.base), last = Math.max(...all.map((m) => Math.ceil(offsetOf(m.t[m.n - 1]))), facts.shotAt ?? 0, first + 1);
@@ -61,13 +61,13 @@ function perSecond(kind, states, open, give) {
 	if (sum.length > 7200)
 		return null;
 	for (let i = 0; i < k.n; i++) {
-		const end = offsetOf(k.t[i]) - first, length = k.w[i] / 1e6;
+		const end = offsetOf(k.t[i]) - first, many = standsFor(k, i), length = k.w[i] / many / 1e6;
 
 		if (states && !states.includes(String.fromCharCode(k.x[i])))
 			continue;
 		if (at !== null && end >= at && end - length <= at)
 			ended.add(k.thread[i]);
-		put(end - length, end, give ? give(i) : length);
+		put(end - length, end, (give ? give(i) : length) * many);
 	}
 	// What had not ended at the freeze, and has no record of its end either.
 	for (const s of at !== null && open ? facts.shot : []) {

@@ -81,8 +81,12 @@ function readKind(name, unit) {
 	for (let i = 1; i < n; i++)
 		t[i] += t[i - 1];
 	return { name, unit, n, t, pair: column(`${name}.pair`), thread: column(`${name}.thread`), cpu: column(`${name}.cpu`, Uint16Array),
-		x: column(`${name}.x`, Uint8Array), w: unit === 'samples' ? null : column(`${name}.w`, Float64Array) };
+		x: column(`${name}.x`, Uint8Array), w: unit === 'samples' ? null : column(`${name}.w`, Float64Array),
+		many: facts.columns[`${name}.many`] ? column(`${name}.many`) : null };
 }
+
+// Of sampled spans one stands for so many: w is of all of them.
+const standsFor = (k, i) => k.many ? k.many[i] : 1;
 
 // The threads of the stackshot that were not running, as fold counts them.
 function blockedKind() {

@@ -97,7 +97,7 @@ async function start() {
 
 // For tests and for the curious.
 window.stallbox = {
-	ready: false, state, select, facts, flame, heat,
+	ready: false, state, select, facts, flame, heat, charts, perSecond,
 	kind: (name) => { state.kind = name; update(); },
 	total: (name, all = true) => total(model.kinds[name], { ...selection(name), states: all ? null : selection(name).states }),
 	shown: () => ({ kind: state.kind, sum: flame.tree.sum, nodes: flame.tree.n }),

@@ -9,7 +9,10 @@ function showHead() {
 		(t.detail ? `${t.threshold > 0 ? ': ' : ''}${t.detail}` : '');
 	$('sub').textContent = `${when} \u00b7 ${t.spec} \u00b7 kernel ${facts.kernel} ${facts.arch} \u00b7 ${facts.cpus} CPUs \u00b7 ${bytes(facts.memory)}`;
 	card('history', facts.first === null ? 'nothing' : `${seconds(Math.max(0, -facts.first))} before the trigger, ${seconds(Math.max(0, facts.last))} after`);
-	card('events', facts.kinds.filter(([k]) => k !== 'blocked' && model.kinds[k].n).map(([k]) => `${count(model.kinds[k].n)} ${k}`).join(', ') || 'none');
+	const stands = (k) => k.many ? k.many.reduce((n, v) => n + v, 0) : k.n;
+	const events = (k) => `${count(k.n)} ${k.name}${stands(k) > k.n ? ` (sampled, stand for ${count(stands(k))})` : ''}`;
+
+	card('events', facts.kinds.filter(([k]) => k !== 'blocked' && model.kinds[k].n).map(([k]) => events(model.kinds[k])).join(', ') || 'none');
 	if (facts.shot.length) {
 		const of = (...states) => facts.shot.filter((s) => states.includes(s.s)).length;
 
@@ -24,7 +27,11 @@ function showHead() {
 	if (!facts.complete || facts.bad)
 		$('damage').append(el('div', { class: 'warn' }, facts.complete ? 'This bundle is damaged: some of it could not be read.' :
 			'This bundle has no end: it was still being written, or its writer was stopped. Names may be missing.'));
-	for (const m of facts.marks)
+	const ordinary = (m) => m.kind === 'sealed'; // in every bundle, nothing to warn of
+
+	for (const m of facts.marks.filter(ordinary))
+		card(m.kind, `${signed(m.at)}, ${m.text}`);
+	for (const m of facts.marks.filter((m) => !ordinary(m)))
 		$('damage').append(el('div', { class: 'warn' }, `${signed(m.at)} ${m.kind}: ${m.text}`));
 	$('foot').textContent = `stallbox ${facts.version}. Times are seconds from the trigger. This page needs no network; it holds names of programs and files of the recorded host.`;
 }
