@@ -163,7 +163,7 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIBS)
 	$(say) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 # Tests that run the BPF programs as plain functions.
-MODEL := $(B)/tests/unit/test_inflight.o
+MODEL := $(addprefix $(B)/tests/unit/,test_inflight.o test_deadline.o)
 $(MODEL): CPPFLAGS_ += -Itests/unit/model -D__TARGET_ARCH_$(BPF_ARCH)
 $(MODEL): CFLAGS_ += -Wno-attributes -Wno-missing-prototypes -Wno-unused-parameter -Wno-unused-variable \
 	-Wno-unused-but-set-variable -Wno-array-bounds -Wno-type-limits
@@ -186,7 +186,7 @@ deps-test:
 	$(Q)tests/install-deps test
 
 # ---- demo and tests: they call make again once the packages are there ------
-.PHONY: demo test check check-root check-vm bench fuzz tests-bin
+.PHONY: demo test check check-root check-vm check-holder bench fuzz tests-bin
 demo:
 	$(Q)tests/install-deps build
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all $(B)/tests/workloads/reclaim_storm
@@ -209,6 +209,9 @@ check-root: tests-bin
 KERNEL ?= all
 check-vm: tests-bin
 	$(Q)tests/vm/check $(KERNEL)
+# How often the holder of a lock is named: RUNS=50 of each kind of stall, half an hour.
+check-holder: tests-bin
+	$(Q)tests/campaigns/holder
 bench: tests-bin
 	$(Q)tests/bench/run
 	$(Q)tests/bench/history
@@ -243,7 +246,7 @@ lint: check-layers check-headers
 		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=internalAstError:tools/flame.c \
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers recorder tools
-	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/demo tests/install-deps tests/lib.sh tests/bench/run tests/bench/history tests/bench/fold \
+	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/demo tests/install-deps tests/lib.sh tests/holders.sh tests/campaigns/holder tests/bench/run tests/bench/history tests/bench/fold \
 		$(wildcard tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/bpf/*.sh tests/vm/*)
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(RECORDER_SRC) $(TOOLS_SRC) \
@@ -263,8 +266,8 @@ uninstall:
 clean:
 	rm -rf $(B)
 help:
-	@echo 'all demo test check check-root check-vm KERNEL=x.y|all bench fuzz lint'
-	@echo 'check-layers check-headers format deps deps-test install uninstall clean'
+	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder bench fuzz'
+	@echo 'lint check-layers check-headers format deps deps-test install uninstall clean'
 
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
 .SECONDARY:

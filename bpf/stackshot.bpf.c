@@ -96,7 +96,8 @@ int stackshot(struct bpf_iter__task *ctx)
 	c = bpf_map_lookup_elem(&cpus, &cpu);
 	if (c && c->clock_offset_ns)
 		off += c->clock_offset_ns;
-	shot.since_ns = off;
+	/* A thread that has never run has been waiting since it was born. */
+	shot.since_ns = since ? off : shot.start_ns;
 	shot.cpu_ns = t->se.sum_exec_runtime;
 	shot.nvcsw = t->nvcsw;
 	shot.nivcsw = t->nivcsw;

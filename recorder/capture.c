@@ -13,6 +13,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -24,6 +25,7 @@
 #define SETTLE_NS (20 * NSEC_PER_MSEC)
 #define ZSTD_LEVEL 3
 #define STORE_WAIT_MS 10000
+#define MAX_NAMING    2 /* processes at a time that look up names */
 /* Touched at start, so that the first stackshot finds its pages there. */
 #define PREFAULT_BYTES (512u << 10)
 
@@ -40,6 +42,7 @@ struct freezer {
 	struct capture_order order; /* the FREEZE one */
 	bool open;		    /* a capture whose post part is to come */
 	size_t pre_len;
+	int naming_fd[MAX_NAMING]; /* pidfds, -1 none */
 	int pre_done_fd; /* the first storing process says how it went; -1 none */
 	uint64_t pre_durable_ns;
 };
@@ -275,13 +278,13 @@ static const char *pre_directory(struct freezer *z)
 	return done.where == 1 ? z->c->spool.dir : z->c->spool.fallback;
 }
 
-static bool append_names(struct freezer *z, const char *dir, uint64_t raw_durable_ns)
+static bool append_names(struct freezer *z, const char *dir, uint64_t raw_durable_ns, bool names)
 {
 	struct bundle_footer footer = { .raw_durable_ns = raw_durable_ns,
 					.pre_durable_ns = z->pre_durable_ns };
 	size_t raw_len = z->out.len;
 
-	footer.symbolized = enrich(&z->f);
+	footer.symbolized = names && enrich(&z->f);
 	footer.closed_ns = sb_monotonic_ns();
 	bundle_writer_finish(z->f.w, &footer);
 	return bundle_writer_error(z->f.w) == 0 &&
@@ -289,7 +292,36 @@ static bool append_names(struct freezer *z, const char *dir, uint64_t raw_durabl
 			    z->out.len - raw_len) == 0;
 }
 
-static void store_rest(struct freezer *z)
+/* Storing processes that are still at it. The names of a bundle take time that an overloaded host
+ * does not have: more than MAX_NAMING at once would only pile up memory, so the next bundles go
+ * without. */
+static bool may_name(struct freezer *z)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < MAX_NAMING; i++) {
+		struct pollfd pfd = { .fd = z->naming_fd[i], .events = POLLIN };
+
+		if (z->naming_fd[i] >= 0 && poll(&pfd, 1, 0) > 0) {
+			close(z->naming_fd[i]);
+			z->naming_fd[i] = -1;
+		}
+		n += z->naming_fd[i] >= 0;
+	}
+	return n < MAX_NAMING;
+}
+
+static void note_naming(struct freezer *z, pid_t pid)
+{
+	for (unsigned int i = 0; i < MAX_NAMING; i++) {
+		if (z->naming_fd[i] < 0) {
+			z->naming_fd[i] = (int)syscall(SYS_pidfd_open, pid, 0);
+			return;
+		}
+	}
+}
+
+static void store_rest(struct freezer *z, bool names)
 {
 	const char *dir = pre_directory(z);
 	int error = 0, deleted;
@@ -306,7 +338,7 @@ static void store_rest(struct freezer *z)
 	deleted = spool_vacuum(&z->c->spool, z->order.file);
 	report_path(z, CAPTURE_RAW_DURABLE, dir, z->out.len, (uint32_t)deleted);
 	become_ordinary();
-	if (append_names(z, dir, raw_ns))
+	if (append_names(z, dir, raw_ns, names))
 		report_path(z, CAPTURE_COMPLETE, dir, z->out.len, 0);
 	else
 		report(z, CAPTURE_FAILED, z->out.len, -EIO);
@@ -395,12 +427,24 @@ static uint64_t missed_runs(const struct capture_order *o)
 
 static void end_capture(struct freezer *z)
 {
-	if (fork() == 0) {
+	bool names = may_name(z);
+	pid_t pid;
+
+	if (!names) {
+		struct bundle_mark m = { sb_monotonic_ns(), "no-names",
+					 "names of earlier bundles were still being looked up" };
+
+		bundle_writer_marks(z->f.w, &m, 1);
+	}
+	pid = fork();
+	if (pid == 0) {
 		prctl(PR_SET_NAME, "stallbox-store");
 		signal(SIGCHLD, SIG_DFL); /* it waits for its own helpers */
-		store_rest(z);
+		store_rest(z, names);
 		_exit(0);
 	}
+	if (pid > 0 && names)
+		note_naming(z, pid);
 	if (z->pre_done_fd >= 0)
 		close(z->pre_done_fd);
 	z->pre_done_fd = -1;
@@ -451,6 +495,8 @@ static int freezer_main(const struct capture_config *c, int fd)
 	ssize_t n;
 
 	prctl(PR_SET_NAME, "stallbox-freeze");
+	for (unsigned int i = 0; i < MAX_NAMING; i++)
+		z.naming_fd[i] = -1;
 	signal(SIGINT, SIG_IGN); /* a terminal's ^C goes to the agent, which ends us in order */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGCHLD, SIG_IGN); /* storing processes are not waited for */

@@ -2,6 +2,7 @@
 #include "tools/blame.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 /* Kernel functions that only run, or only wait, while their caller holds mmap_lock of its own
  * mm. A thread inside one of them, and not waiting for mmap_lock itself, holds it. */
@@ -11,7 +12,18 @@ static const char *const holds_for_writing[] = {
 	"do_mlock", "apply_vma_lock_flags", "exit_mmap", "khugepaged_scan_mm_slot",
 };
 /* A page fault holds it for reading, or (6.4 and later) the lock of its VMA. */
-static const char *const in_fault[] = { "handle_mm_fault", "__handle_mm_fault", "populate_vma_page_range" };
+static const char *const in_fault[] = { "handle_mm_fault", "__handle_mm_fault" };
+/* These hold mmap_lock for reading, on every kernel. */
+static const char *const holds_for_reading[] = { "populate_vma_page_range", "__get_user_pages", "do_madvise" };
+/* A writer that has taken the mapping apart goes on as a reader while it frees the pages. */
+static const char *const unmapping[] = { "unmap_region", "unmap_vmas", "free_pgtables", "tlb_finish_mmu",
+					 "do_mas_align_munmap", "do_vmi_align_munmap", "vms_complete_munmap_vmas",
+					 "__do_munmap" };
+/* Took mmap_lock for a page fault, and lost the CPU before the fault itself began. */
+static const char *const before_fault[] = { "lock_mm_and_find_vma", "mmap_read_lock_maybe_expand" };
+/* Where a page fault lets go of its lock when the page has to be read, at its first try. */
+static const char *const may_let_go[] = { "filemap_fault", "__folio_lock_or_retry", "__lock_page_or_retry",
+					  "shmem_fault", "handle_userfault" };
 /* Waiting for a VMA whose lock a page fault holds (per-VMA locks). */
 static const char *const waits_for_vma[] = { "vma_start_write", "__vma_start_write", "vma_mark_detached",
 					     "__vma_enter_locked", "vma_lock_mm", "vma_expand" };
@@ -117,8 +129,10 @@ static int add_waiter(struct blame *r, uint32_t i, uint64_t addr)
 	l->waiter[l->n_waiters++] = i;
 	l->flags |= r->shot[i].lock_flags;
 	for (size_t k = 0; k < r->n_shot && !l->mm; k++) {
-		if (r->shot[k].mmap_lock == addr)
+		if (r->shot[k].mmap_lock == addr) {
 			l->mm = r->shot[k].mm;
+			l->of = r->shot[k].thread;
+		}
 	}
 	return 0;
 }
@@ -135,29 +149,132 @@ static bool waits(struct blame *r, uint32_t i, uint64_t addr)
 	return wanted(r, &r->shot[i]) == addr;
 }
 
-/* By stack: a thread of this address space inside one of these functions. Prefers one that
- * reclaims, then the one that has been there the longest. */
-static uint32_t by_stack(struct blame *r, uint32_t mm, uint64_t lock, const char *const *list, size_t n)
+static uint64_t waiting_since(const struct bundle_shot_thread *t)
 {
-	uint32_t best = UINT32_MAX;
+	return t->lock_since_ns ? t->lock_since_ns : t->since_ns;
+}
+
+/* rw_semaphore.count (kernel/locking/rwsem.c): bit 0 a writer, bit 1 waiters, readers from
+ * bit 8 on. */
+#define RWSEM_WRITER 1
+#define RWSEM_WAITERS 2
+#define RWSEM_READERS_SHIFT 8
+
+static uint32_t readers_of(const struct bundle_shot_thread *t)
+{
+	if (t->mmap_count <= 0 || (t->mmap_count & RWSEM_WRITER))
+		return 0;
+	return (uint32_t)(t->mmap_count >> RWSEM_READERS_SHIFT);
+}
+
+/* Waiters, and neither a reader nor a writer when this thread was looked at. */
+static bool mmap_lock_free(const struct bundle_shot_thread *t)
+{
+	return t->mmap_count > 0 && (t->mmap_count & RWSEM_WAITERS) && !(t->mmap_count & RWSEM_WRITER) &&
+	       !readers_of(t);
+}
+
+/* Who holds a lock for reading, or the lock of a VMA, by the stacks. */
+struct reader_hunt {
+	uint32_t mm;
+	uint64_t mmap_lock; /* of that mm: whoever waits for it is inside no fault */
+	uint64_t first_wait_ns; /* the holder was there before its first waiter */
+	uint32_t last_reader; /* thread that the owner field names, 0: none */
+	bool vma; /* hunts the holder of a VMA's lock, not of mmap_lock */
+	bool before; /* who may just have taken mmap_lock: the last resort */
+};
+
+/* Kernels that take the lock of the VMA in page faults instead (0bff0aaea03e, x86 in 6.4). */
+static bool per_vma_locks(const struct blame *r)
+{
+	const struct bundle_header *h = bundle_header(r->b);
+	unsigned int major = 0, minor = 0;
+
+	return h && sscanf(h->kernel_release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 4));
+}
+
+/* How well this thread fits, 0: not at all. What weighs most is that its stack cannot stand
+ * there without the lock; then that it was there before the queue was. */
+static unsigned int reader_score(struct blame *r, const struct reader_hunt *h, uint32_t i)
+{
+	const struct bundle_shot_thread *t = &r->shot[i];
+	bool fault = HAS(r, t, in_fault), sure;
+	bool other = !h->vma && (HAS(r, t, holds_for_reading) || HAS(r, t, unmapping));
+	bool before = h->before && running(t) && HAS(r, t, before_fault);
+	uint32_t kstack, ustack;
+	uint64_t sampled;
+	unsigned int score = 1;
+
+	if (t->mm != h->mm || !(fault || other || before) || waits(r, i, h->mmap_lock) || (!h->vma && mmap_lock_free(t)))
+		return 0;
+	blame_stacks(r, i, &kstack, &ustack, &sampled);
+	/* A sample of an earlier slice of a running thread: it may be elsewhere by now. */
+	sure = !(sampled && sampled < t->since_ns) && !HAS(r, t, may_let_go) && !before &&
+	       (h->vma || other || !per_vma_locks(r));
+	if (sure)
+		score += 16;
+	if ((!running(t) && t->since_ns && t->since_ns <= h->first_wait_ns) ||
+	    (t->reclaim_since_ns && t->reclaim_since_ns <= h->first_wait_ns))
+		score += 8;
+	if (h->last_reader == t->thread)
+		score += 4;
+	if (t->reclaim_since_ns || HAS(r, t, reclaiming))
+		score += 2;
+	return score;
+}
+
+/* 1 with *ret, 0: nobody fits. */
+static int find_reader(struct blame *r, const struct reader_hunt *h, struct blame_hop *ret)
+{
+	uint32_t best = UINT32_MAX, candidates = 0;
+	unsigned int best_score = 0;
 
 	for (uint32_t i = 0; i < r->n_shot; i++) {
-		const struct bundle_shot_thread *t = &r->shot[i], *old;
-		bool reclaims, old_reclaims;
+		unsigned int score = reader_score(r, h, i);
 
-		if (t->mm != mm || (lock && waits(r, i, lock)) || !stack_has(r, t, list, n))
-			continue;
-		if (best == UINT32_MAX) {
+		candidates += score != 0;
+		/* There the longest; who has just taken it lost the CPU just before the queue began. */
+		if (score > best_score || (score && score == best_score &&
+		     (r->shot[i].since_ns < r->shot[best].since_ns) != (h->before && r->shot[i].since_ns <= h->first_wait_ns))) {
 			best = i;
-			continue;
+			best_score = score;
 		}
-		old = &r->shot[best];
-		reclaims = t->reclaim_since_ns || HAS(r, t, reclaiming);
-		old_reclaims = old->reclaim_since_ns || HAS(r, old, reclaiming);
-		if (reclaims != old_reclaims ? reclaims : t->since_ns < old->since_ns)
+	}
+	if (best == UINT32_MAX)
+		return 0;
+	*ret = (struct blame_hop){
+		.thread = best,
+		.thread_id = r->shot[best].thread,
+		.how = BLAME_STACK,
+		.candidates = candidates,
+		.readers = h->vma ? 0 : readers_of(&r->shot[best]),
+		.last_reader = h->last_reader == r->shot[best].thread,
+	};
+	return 1;
+}
+
+/* A thread of this address space inside an operation that holds mmap_lock for writing, unless
+ * the lock says that no writer has it. Prefers the one that has been there the longest. */
+static int find_writer(struct blame *r, const struct blame_lock *l, struct blame_hop *ret)
+{
+	uint32_t best = UINT32_MAX, candidates = 0;
+
+	for (uint32_t i = 0; i < r->n_shot; i++) {
+		const struct bundle_shot_thread *t = &r->shot[i];
+
+		if (t->mm != l->mm || (t->mmap_count && !(t->mmap_count & RWSEM_WRITER)) || waits(r, i, l->addr) ||
+		    !HAS(r, t, holds_for_writing))
+			continue;
+		candidates++;
+		if (best == UINT32_MAX || t->since_ns < r->shot[best].since_ns)
 			best = i;
 	}
-	return best;
+	if (best == UINT32_MAX)
+		return 0;
+	*ret = (struct blame_hop){ .thread = best, .thread_id = r->shot[best].thread, .how = BLAME_STACK,
+				   .candidates = candidates };
+	return 1;
 }
 
 /* The owner field as the stackshot read it: of the mm for mmap_lock, else as the first waiter
@@ -174,7 +291,8 @@ static void owner_field(const struct blame *r, const struct blame_lock *l, uint3
 			return;
 		}
 	}
-	for (size_t k = 0; k < l->n_waiters; k++) {
+	/* Of mmap_lock the field itself was read: what the waiters remember is older. */
+	for (size_t k = 0; !l->mm && k < l->n_waiters; k++) {
 		const struct bundle_shot_thread *t = &r->shot[l->waiter[k]];
 
 		if (t->lock_owner && t->lock_since_ns >= newest) {
@@ -183,6 +301,21 @@ static void owner_field(const struct blame *r, const struct blame_lock *l, uint3
 			*ret_flags = t->lock_owner_flags;
 		}
 	}
+}
+
+/* Whoever lets go wakes the first of the queue; readers have the lock from then on, a writer takes
+ * it when it runs. Until it runs it counts as a waiter, and everybody else waits for it. */
+static int find_woken(const struct blame *r, const struct blame_lock *l, struct blame_hop *ret)
+{
+	for (size_t k = 0; k < l->n_waiters; k++) {
+		const struct bundle_shot_thread *t = &r->shot[l->waiter[k]];
+
+		if (!running(t))
+			continue;
+		*ret = (struct blame_hop){ .thread = l->waiter[k], .thread_id = t->thread, .how = BLAME_WOKEN };
+		return 1;
+	}
+	return 0;
 }
 
 static struct blame_hop holder_of(struct blame *r, const struct blame_lock *l)
@@ -197,20 +330,51 @@ static struct blame_hop holder_of(struct blame *r, const struct blame_lock *l)
 		return hop;
 	}
 	if (l->mm) {
-		uint32_t i = by_stack(r, l->mm, l->addr, holds_for_writing, SB_ARRAY_SIZE(holds_for_writing));
+		struct reader_hunt hunt = { .mm = l->mm, .mmap_lock = l->addr,
+					    .first_wait_ns = waiting_since(&r->shot[l->waiter[0]]),
+					    .last_reader = flags ? hop.thread_id : 0 };
+		struct blame_hop found;
 
-		if (i == UINT32_MAX)
-			i = by_stack(r, l->mm, l->addr, in_fault, SB_ARRAY_SIZE(in_fault));
-		if (i != UINT32_MAX)
-			return (struct blame_hop){ i, r->shot[i].thread, BLAME_STACK, NULL };
+		if (find_writer(r, l, &found) || find_reader(r, &hunt, &found) || find_woken(r, l, &found))
+			return found;
+		hunt.before = true;
+		if (find_reader(r, &hunt, &found))
+			return found;
 	}
 	hop.thread = find_thread(r, hop.thread_id);
 	/* The last reader may be gone already; waiting for the same lock it cannot hold it. */
-	if (flags && (hop.thread == UINT32_MAX || !waits(r, hop.thread, l->addr)))
+	if (flags && (hop.thread == UINT32_MAX ||
+		      (!waits(r, hop.thread, l->addr) && !(l->mm && mmap_lock_free(&r->shot[hop.thread])))))
 		hop.how = BLAME_READER;
 	else
 		hop.thread_id = 0;
 	return hop;
+}
+
+/* The holder of a VMA's lock. What waits for it is a writer of mmap_lock; the lock is an rwsem
+ * up to 6.14, and names its last reader. */
+static bool vma_hop(struct blame *r, const struct bundle_shot_thread *t, struct blame_hop *ret)
+{
+	struct reader_hunt hunt = { .mm = t->mm, .mmap_lock = t->mmap_lock, .vma = true,
+				    .first_wait_ns = waiting_since(t),
+				    .last_reader = t->lock && t->lock != t->mmap_lock ? t->lock_owner : 0 };
+
+	if (!find_reader(r, &hunt, ret) || ret->thread_id == t->thread)
+		return false;
+	ret->why = "holds the VMA that it waits for, in a page fault";
+	return true;
+}
+
+static bool lock_hop(struct blame *r, uint64_t lock, struct blame_hop *ret)
+{
+	for (size_t i = 0; i < r->n_locks; i++) {
+		if (r->lock[i].addr != lock)
+			continue;
+		*ret = holder_of(r, &r->lock[i]);
+		ret->why = "holds what it waits for";
+		return ret->how != BLAME_NOBODY;
+	}
+	return false;
 }
 
 /* Whom the last of the chain waits for; false at its end. */
@@ -218,30 +382,22 @@ static bool next_hop(struct blame *r, const struct blame_lock *l, const struct b
 		     struct blame_hop *ret)
 {
 	const struct bundle_shot_thread *t = last->thread == UINT32_MAX ? NULL : &r->shot[last->thread];
-	uint64_t lock = t ? wanted(r, t) : 0;
+	struct blame_hop other = { .how = BLAME_NOBODY };
+	uint64_t lock;
 
 	if (!t || running(t))
 		return false;
-	if (lock && lock != l->addr) {
-		for (size_t i = 0; i < r->n_locks; i++) {
-			if (r->lock[i].addr == lock) {
-				*ret = holder_of(r, &r->lock[i]);
-				ret->why = "holds what it waits for";
-				if (ret->how == BLAME_OWNER)
-					return true;
-			}
-		}
-	}
-	if (t->mm && HAS(r, t, waits_for_vma)) {
-		uint32_t i = by_stack(r, t->mm, l->addr, in_fault, SB_ARRAY_SIZE(in_fault));
-
-		if (i != UINT32_MAX && i != last->thread) {
-			*ret = (struct blame_hop){ i, r->shot[i].thread, BLAME_STACK,
-						   "holds the VMA that it waits for, in a page fault" };
-			return true;
-		}
-	}
-	return false;
+	lock = wanted(r, t);
+	if (lock != l->addr)
+		lock_hop(r, lock, &other);
+	/* The wait for a VMA is often inlined into what changes the mapping; then it shows as an
+	 * rwsem that somebody in a page fault of this address space has read last. */
+	if (other.how != BLAME_OWNER && t->mm &&
+	    ((HAS(r, t, waits_for_vma) && vma_hop(r, t, ret)) ||
+	     (other.how == BLAME_READER && t->mm == l->mm && per_vma_locks(r) && vma_hop(r, t, ret) && ret->last_reader)))
+		return true;
+	*ret = other;
+	return other.how != BLAME_NOBODY;
 }
 
 static void follow(struct blame *r, struct blame_lock *l)
@@ -265,11 +421,6 @@ static int more_waiters(const void *a, const void *b)
 	if (x->n_waiters != y->n_waiters)
 		return x->n_waiters > y->n_waiters ? -1 : 1;
 	return x->addr < y->addr ? -1 : x->addr > y->addr;
-}
-
-static uint64_t waiting_since(const struct bundle_shot_thread *t)
-{
-	return t->lock_since_ns ? t->lock_since_ns : t->since_ns;
 }
 
 static void sort_waiters(const struct blame *r, struct blame_lock *l)
@@ -308,10 +459,10 @@ int blame_find(struct blame *r, struct bundle *b, struct names *names)
 	}
 	if (r->n_locks)
 		qsort(r->lock, r->n_locks, sizeof(*r->lock), more_waiters);
-	for (size_t i = 0; i < r->n_locks && e == 0; i++) {
+	for (size_t i = 0; i < r->n_locks && e == 0; i++)
 		sort_waiters(r, &r->lock[i]);
+	for (size_t i = 0; i < r->n_locks && e == 0; i++)
 		follow(r, &r->lock[i]);
-	}
 	return e;
 }
 

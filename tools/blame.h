@@ -14,8 +14,9 @@
 enum blame_how {
 	BLAME_NOBODY,	/* not found: "reader, unknown" or an owner that the lock does not name */
 	BLAME_OWNER,	/* the owner field names a writer, or the owner of a mutex */
-	BLAME_STACK,	/* its kernel stack is inside an operation that holds this lock */
+	BLAME_STACK,	/* its kernel stack is inside an operation that holds this lock; no proof */
 	BLAME_READER,	/* the owner field names the last reader, and the lock is held by readers */
+	BLAME_WOKEN,	/* it has been let go; this waiter was woken to take it, and has not run yet */
 };
 
 struct blame_hop {
@@ -23,12 +24,18 @@ struct blame_hop {
 	uint32_t thread_id; /* of the bundle */
 	enum blame_how how;
 	const char *why; /* how a next hop was found, one phrase; NULL at the first */
+	/* What BLAME_STACK rests on. A page fault may have let go of the lock while it waits for
+	 * its page, and its stack does not tell: fewer readers than candidates is a guess. */
+	uint32_t candidates; /* threads whose stacks allow it */
+	uint32_t readers;    /* that the lock counted when this thread was looked at; 0 unknown */
+	bool last_reader;    /* the owner field names it too */
 };
 
 struct blame_lock {
 	uint64_t addr;
 	uint32_t flags; /* of one waiter */
 	uint32_t mm;	/* whose mmap_lock it is; 0: another lock */
+	uint32_t of;	/* a thread of that mm, of the bundle: khugepaged and ps wait for other mms' locks */
 	uint32_t *waiter; /* indexes into the stackshot, longest wait first */
 	size_t n_waiters;
 	struct blame_hop chain[BLAME_CHAIN]; /* the holder, whom it waits for, ... */

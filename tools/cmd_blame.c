@@ -20,6 +20,7 @@ static const char *how_text(enum blame_how how)
 	case BLAME_OWNER: return "owner";
 	case BLAME_STACK: return "holder by its stack";
 	case BLAME_READER: return "last reader, perhaps one of several";
+	case BLAME_WOKEN: return "let go: woken to take it, has not run yet";
 	case BLAME_NOBODY: break;
 	}
 	return "unknown";
@@ -27,7 +28,7 @@ static const char *how_text(enum blame_how how)
 
 static const char *how_key(enum blame_how how)
 {
-	static const char *const names[] = { "unknown", "owner", "stack", "reader" };
+	static const char *const names[] = { "unknown", "owner", "stack", "reader", "woken" };
 
 	return names[how];
 }
@@ -38,6 +39,25 @@ static void put_who(const struct blame *r, uint32_t id)
 
 	escape_put(stdout, ESCAPE_TERMINAL, t->comm);
 	printf(" %u/%u", bundle_process(r->b, t->process)->pid, t->tid);
+}
+
+/* How the holder is known, and how well. */
+static void put_how(const struct blame_hop *hop)
+{
+	printf(" (%s", hop->why ? hop->why : how_text(hop->how));
+	if (hop->how == BLAME_STACK) {
+		if (hop->why)
+			printf("; by its stack");
+		if (hop->candidates > 1)
+			printf(", not proven: one of %u that it could be", hop->candidates);
+		else
+			printf(", not proven: the only one of its process that it could be");
+		if (hop->readers)
+			printf("; the lock has %u reader%s", hop->readers, hop->readers > 1 ? "s" : "");
+		if (hop->last_reader)
+			printf("; it was the last reader to come");
+	}
+	putchar(')');
 }
 
 static void put_state(const struct blame *r, const struct bundle_shot_thread *t)
@@ -97,19 +117,19 @@ static void print_lock(const struct blame *r, const struct blame_lock *l, bool s
 	printf("%s 0x%llx", l->mm ? "mmap_lock" : lock_class(l->flags), (unsigned long long)l->addr);
 	if (l->mm) {
 		printf(" of ");
-		put_who(r, first->thread);
+		put_who(r, l->of);
 	}
 	printf(": %zu waiting, the first for %.3f s\n", l->n_waiters, waited(r, first));
 	for (size_t i = 0; i < l->n_chain; i++) {
 		const struct blame_hop *hop = &l->chain[i];
 
-		printf("  %*s%s", (int)i * 2, "", i ? "which waits for: " : "held by ");
+		printf("  %*s%s", (int)i * 2, "", i ? "which waits for: " : hop->how == BLAME_WOKEN ? "next is " : "held by ");
 		if (hop->how == BLAME_NOBODY) {
 			printf("a reader, unknown\n");
 			continue;
 		}
 		put_who(r, hop->thread_id);
-		printf(" (%s)", hop->why ? hop->why : how_text(hop->how));
+		put_how(hop);
 		if (hop->thread != UINT32_MAX)
 			put_state(r, &r->shot[hop->thread]);
 		else
@@ -178,8 +198,14 @@ static void json_shot(const struct blame *r, uint32_t i)
 
 static void json_lock(const struct blame *r, const struct blame_lock *l)
 {
-	printf("{\"lock\":\"%s\",\"addr\":%llu,\"waiters\":[", l->mm ? "mmap_lock" : lock_class(l->flags),
+	printf("{\"lock\":\"%s\",\"addr\":%llu", l->mm ? "mmap_lock" : lock_class(l->flags),
 	       (unsigned long long)l->addr);
+	if (l->mm) {
+		printf(",\"of\":{");
+		json_who(r, l->of);
+		putchar('}');
+	}
+	printf(",\"waiters\":[");
 	for (size_t i = 0; i < l->n_waiters; i++) {
 		const struct bundle_shot_thread *t = &r->shot[l->waiter[i]];
 
@@ -191,7 +217,11 @@ static void json_lock(const struct blame *r, const struct blame_lock *l)
 	for (size_t i = 0; i < l->n_chain; i++) {
 		const struct blame_hop *hop = &l->chain[i];
 
-		printf("%s{\"found\":\"%s\"", i ? "," : "", how_key(hop->how));
+		printf("%s{\"found\":\"%s\",\"proven\":%s", i ? "," : "", how_key(hop->how),
+		       hop->how == BLAME_OWNER ? "true" : "false");
+		if (hop->how == BLAME_STACK)
+			printf(",\"candidates\":%u,\"readers\":%u,\"last_reader\":%s", hop->candidates,
+			       hop->readers, hop->last_reader ? "true" : "false");
 		if (hop->how != BLAME_NOBODY) {
 			putchar(',');
 			json_who(r, hop->thread_id);
@@ -242,6 +272,8 @@ int cmd_blame(int argc, char **argv)
 	else if (r == 0 && !found.n_locks)
 		printf("%s\n", found.n_shot ? "no thread waited for a lock at the freeze" :
 			       "the bundle has no stackshot");
+	if (!json && r == 0 && !found.n_locks && bundle_n_events(b, BUNDLE_LOCK_WAIT))
+		printf("hint: 'stallbox events --kind lock-wait' shows the waits that had ended\n");
 	blame_done(&found);
 	names_done(&names);
 	return r < 0 ? SB_EXIT_FAILURE : SB_EXIT_OK;

@@ -122,7 +122,7 @@ static void show_run_queues(const struct bundle *b)
 
 	n = run_queues(t, n, &q);
 	for (size_t i = 0; i < n; i++) {
-		const struct bundle_thread *running = bundle_thread(b, q[i].running);
+		const struct bundle_thread *running = q[i].running ? bundle_thread(b, q[i].running) : NULL;
 
 		if (!q[i].waiting)
 			continue;
@@ -313,7 +313,7 @@ static void json_run_queues(const struct bundle *b, const struct bundle_shot_thr
 
 	n = run_queues(t, n, &q);
 	for (size_t i = 0; i < n; i++) {
-		const struct bundle_thread *running = bundle_thread(b, q[i].running);
+		const struct bundle_thread *running = q[i].running ? bundle_thread(b, q[i].running) : NULL;
 
 		printf("%s{\"cpu\":%u,\"waiting\":%u", i ? "," : "", q[i].cpu, q[i].waiting);
 		if (running) {
@@ -360,7 +360,8 @@ static void show_json(const struct bundle *b)
 		printf("%s\"%s\":%llu", k > BUNDLE_ON_CPU ? "," : "", bundle_kind_name((enum bundle_kind)k),
 		       (unsigned long long)bundle_n_events(b, (enum bundle_kind)k));
 	n = bundle_stackshot(b, &t, &begin, &end, &seen, &truncated);
-	printf("},\"stackshot_threads\":%zu,\"run_queues\":[", n);
+	printf("},\"stackshot_begin_ns\":%llu,\"stackshot_end_ns\":%llu,\"stackshot_threads\":%zu,\"run_queues\":[",
+	       (unsigned long long)begin, (unsigned long long)end, n);
 	json_run_queues(b, t, n);
 	printf("],\"losses_since_ns\":%llu,\"losses\":[", (unsigned long long)bundle_losses_since_ns(b));
 	n = bundle_losses(b, &l);

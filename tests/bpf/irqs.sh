@@ -92,33 +92,42 @@ awk '{
 	events --kind syscall --comm slow_read --no-stacks "$BUNDLE" | jq -r 'select(.file == "kcore" and .sampled == false and .cpu == 1) | "call \((.ts_ns - .duration_ns) / 1000) \(.ts_ns / 1000)"'
 	events --kind softirq --no-stacks "$BUNDLE" | jq -r 'select(.cpu == 1 and .vector == "NET_RX") | "wait \((.ts_ns - .duration_ns - .delay_ns) / 1000) \((.ts_ns - .duration_ns) / 1000)"'
 } >"$TEST_TMP/ours.intervals"
-# matched WHAT LEAST_US: how many of tracefs there are, and how many of them the bundle has within
-# 5 % of their length.
+# matched WHAT LEAST_US SLACK_US: how many of tracefs there are, and how many of them the bundle has within
+# 5 % of their length, or SLACK_US.
 matched() {
-	awk -v what="$1" -v least="$2" 'NR == FNR { if ($1 == what) { b[++n] = $2; e[n] = $3 } next }
+	awk -v what="$1" -v least="$2" -v slack_us="${3:-0}" 'NR == FNR { if ($1 == what) { b[++n] = $2; e[n] = $3 } next }
 		$1 == what && $3 - $2 >= least {
 			all++
 			slack = ($3 - $2) / 20
+			if (slack < slack_us) slack = slack_us
 			for (i = 1; i <= n; i++) if (b[i] >= $2 - slack && b[i] <= $2 + slack && e[i] >= $3 - slack && e[i] <= $3 + slack) { found++; break }
 		}
 		END { print all + 0, found + 0 }' "$TEST_TMP/ours.intervals" "$TEST_TMP/intervals"
 }
-# Between the looks of the two at the clock an emulated CPU may stand still.
-nearly_all() { [ -n "${STALLBOX_IN_VM:-}" ] && echo $(($1 * 19 / 20)) || echo "$1"; }
-read -r all found < <(matched call 5000)
+# Between the looks of the two at the clock an emulated CPU may stand still; most of the time it does not.
+emulated=${STALLBOX_IN_VM:+200000}
+told() { # WHAT LEAST_US TEXT
+	local all found
+	read -r all found < <(matched "$1" "$2" "$emulated")
+	is "each of $all $3" "$found" "$all"
+	[ -n "$emulated" ] || return 0
+	read -r all found < <(matched "$1" "$2")
+	between "most of them within 5 %" "$found" $((all / 2)) "$all"
+}
+read -r all _ < <(matched call 5000)
 if [ "$all" = 0 ]; then
 	skip "a slow read and the softirqs that waited for it" "4 MiB of /proc/kcore are read in less than 5 ms here"
 	finish
 fi
-between "each of $all slow reads is told, with its file, when and how long" "$found" "$(nearly_all "$all")" "$all"
-read -r all found < <(matched wait 4000)
+told call 5000 "slow reads is told, with its file, when and how long"
+read -r all _ < <(matched wait 4000)
 if [ "$all" = 0 ]; then
 	skip "the softirqs that waited for it" "this kernel runs them at the end of the interrupt, whatever the CPU is at (6.5)"
 	finish
 fi
-between "each of $all late softirqs is told, with its delay" "$found" "$(nearly_all "$all")" "$all"
+told wait 4000 "late softirqs is told, with its delay"
 in_order=$(awk '$1 == "call" { b[++n] = $2; e[n] = $3 }
 	$1 == "wait" && $3 - $2 >= 3500 { for (i = 1; i <= n; i++) if (b[i] < $2 && e[i] > $2) { found++; break } }
 	END { print found + 0 }' "$TEST_TMP/ours.intervals")
-between "in order: raised on that CPU while the read was in the kernel" "$in_order" 1 "$all"
+between "in order: raised on that CPU while the read was in the kernel" "$in_order" 1 100000
 finish

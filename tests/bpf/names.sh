@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Captures that follow each other within a second are files of their own.
+# Captures that follow each other within a second are files of their own. Names that take their time
+# do not pile up processes.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"
 
-start_agent --post 0s --cooldown 0s || { fail "agent starts"; finish; }
+start_agent --post 0s --cooldown 0s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
 started=$EPOCHREALTIME
 n=0
 for i in 1 2 3 4 5 6 7; do
@@ -15,4 +16,25 @@ is "and are 7 bundles" "$(bundle_count)" 7
 is "with 7 reasons" "$(for b in $(bundles); do "$STALLBOX" info --json "$b" | jq -r .trigger.detail; done | sort | tr '\n' ,)" \
 	"$(printf 'number %s,' 1 2 3 4 5 6 7)"
 is "their names are in order" "$(bundles | xargs -n 1 basename)" "$(find "$SPOOL" -name '*.zst' -printf '%T@ %f\n' | sort -n | cut -d' ' -f2)"
+
+# While /proc/PID/maps of a process cannot be read every bundle's names take half a second.
+"$WORKLOADS/fuse_fault" write 1 5 >"$TEST_TMP/fuse" 2>&1 &
+fuse=$!
+TEST_PIDS+=("$fuse")
+stalled() { ! kill -0 "$fuse" 2>/dev/null || [ "$(cat /proc/"$fuse"/task/*/stat 2>/dev/null | grep -c ') D ')" -ge 16 ]; }
+wait_for 30 stalled
+if ! kill -0 "$fuse" 2>/dev/null; then
+	skip "names do not pile up" "$(tail -n 1 "$TEST_TMP/fuse")"
+	finish
+fi
+forget() { find "$SPOOL" -name '*.zst' -delete; }
+forget
+while kill -0 "$fuse" 2>/dev/null; do "$STALLBOX" freeze --socket "$SOCKET" -r fast >/dev/null || break; done
+wait "$fuse"
+all_whole() { for b in $(bundles); do complete "$b" || return 1; done; }
+ok "all bundles are whole" wait_for 60 all_whole
+without=$(for b in $(bundles); do "$STALLBOX" info --json "$b" | jq '[.marks[] | select(.kind == "no-names")] | length'; done | awk '{n += $1} END {print n}')
+between "some of them go without names, because two others' are looked up, and say so" "$without" 1 $(($(bundle_count) - 2))
+ok "later ones have theirs" freeze
+is "nothing is missing in it" "$("$STALLBOX" info --json "$BUNDLE" | jq '[.marks[] | select(.kind == "no-names")] | length')" 0
 finish

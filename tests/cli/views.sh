@@ -71,8 +71,8 @@ done
 # One block of 5 s that ends 2 s after the trigger is cut there.
 is "a span over the trigger is cut at it" "$("$STALLBOX" top --json --comm worker0 "$B" | jq -s -c '.[0] | [.before, .after] | map(.lock_hold_ns)')" \
 	"$("$STALLBOX" events --json --kind lock-hold "$B" | jq -c '(.offset_ns) as $o | [.duration_ns - $o, $o]')"
-is "the states at the freeze" "$(jq -s -c '.[0].freeze | [.D, .R, .longest_d_ns]' "$TEST_TMP/top")" '[9,2,9000000000]'
-like "as a table" "$("$STALLBOX" top "$B")" 'PROCESS +AT THE FREEZE +\|before +after .* all +D9 R2 9.0s .* server 1000 +D9 R2 9.0s'
+is "the states at the freeze" "$(jq -s -c '.[0].freeze | [.D, .R, .longest_d_ns]' "$TEST_TMP/top")" '[15,5,9000000000]'
+like "as a table" "$("$STALLBOX" top "$B")" 'PROCESS +AT THE FREEZE +\|before +after .* all +D15 R5 9.0s .* server 1000 +D15 R5 9.0s'
 is "sorted by a column" "$("$STALLBOX" top --by thread --sort reclaim --json "$B" | jq -s '.[1:] | map(.before.reclaim_ns + .after.reclaim_ns) | . == (sort | reverse)')" true
 
 # ---- diff: two columns that are the two sides of top

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Writes a synthetic bundle with known contents: make_bundle OUT [key=value]...
  * events, cpus, stacks, threads, seed; hostile=1 puts markup and escapes into names, and a trigger value
- * that is not a number, hostile=2 scripts that would run in a browser; locks=1 a stackshot in which threads wait for locks, and one event of
- * each further kind; onlycpu=1 nothing but on-CPU samples; comms: thread names. */
+ * that is not a number, hostile=2 scripts that would run in a browser; locks=1 a stackshot in which threads
+ * wait for locks, and one event of each further kind; locks=2 the same on a kernel whose wait for a VMA is an
+ * rwsem and inlined; onlycpu=1 nothing but on-CPU samples; comms: thread names. */
 #include <math.h>
 #include <stdio.h>
 
@@ -36,7 +37,7 @@ static void header(struct bundle_writer *w)
 	struct bundle_kv missing = { "lock contention", "no such tracepoint" };
 	struct bundle_header h = {
 		.producer = "make_bundle", .hostname = o.hostile ? "<b>evil</b>" : "golden",
-		.machine_id_hash = "0", .boot_id = "0", .kernel_release = "6.1.0", .kernel_version = "#1",
+		.machine_id_hash = "0", .boot_id = "0", .kernel_release = o.locks > 1 ? "6.12.0" : "6.1.0", .kernel_version = "#1",
 		.arch = "x86_64", .page_size = 4096, .cpus_possible = 4, .cpu_online = online,
 		.n_cpu_online = 4, .mem_total_bytes = 1ULL << 34, .clocks = &clock, .n_clocks = 1,
 		.config = &config, .n_config = 1, .missing = &missing, .n_missing = 1,
@@ -116,8 +117,8 @@ static void events(struct bundle_writer *w, const uint32_t *threads, const uint3
 
 static const char *const lock_names[] = { "rwsem_down_read_slowpath", "lock_mm_and_find_vma", "vm_mmap_pgoff",
 					  "__vma_start_write", "handle_mm_fault", "shrink_lruvec",
-					  "__mutex_lock" };
-enum { DOWN_READ, FIND_VMA, MMAP_PGOFF, VMA_START_WRITE, MM_FAULT, SHRINK, MUTEX };
+					  "__mutex_lock", "filemap_fault", "unmap_region" };
+enum { DOWN_READ, FIND_VMA, MMAP_PGOFF, VMA_START_WRITE, MM_FAULT, SHRINK, MUTEX, FILEMAP_FAULT, UNMAP_REGION };
 #define LOCK_TEXT (KERNEL_TEXT + 0x100000)
 
 static uint32_t stack_of(struct bundle_writer *w, int leaf, int caller)
@@ -140,11 +141,52 @@ static void lock_symbols(struct bundle_writer *w)
 /* mm 1: thread 0 owns mmap_lock for writing and waits for a VMA that thread 1 holds in a page
  * fault, runnable and reclaiming; threads 2 to 6 wait for mmap_lock. mm 2: readers hold it, the
  * field names thread 8, which waits itself; thread 7 is in a page fault. Thread 9 waits for
- * a mutex of thread 10. */
+ * a mutex of thread 10. mm 3 and 4: see reader_shot(). */
+#define N_SHOT 20
+
+/* mm 3: one reader. Threads 11 and 12 are in page faults and reclaim: 11 has been there longer,
+ * but may have let go of the lock to read its page; 12 cannot. mm 4: one reader, 14 and 15 both wait for
+ * their pages, and the field names 15, the last to come. 13, 16 and 17 wait for the locks.
+ * mm 5: nobody has the lock; 18 was woken to take it, 19 was the last reader. */
+static void reader_shot(struct bundle_writer *w, const uint32_t *t, struct bundle_shot_thread *shot)
+{
+	uint64_t second = NSEC_PER_SEC;
+	uint32_t page = stack_of(w, FILEMAP_FAULT, MM_FAULT), queue = stack_of(w, DOWN_READ, MMAP_PGOFF);
+
+	for (unsigned int i = 11; i < 18; i++) {
+		shot[i] = (struct bundle_shot_thread){
+			.thread = t[i], .state = 2, .mm = i < 14 ? 3 : 4, .since_ns = TRIGGER_NS - (20 - i) * second,
+			.mmap_lock = i < 14 ? 0x4000 : 0x5000, .mmap_count = 1 << 8 | 2, .mmap_owner = t[i < 14 ? 13 : 15],
+			.mmap_owner_flags = BUNDLE_OWNER_KNOWN | BUNDLE_OWNER_READER, .kstack = page,
+		};
+		if (i == 13 || i > 15) {
+			shot[i].lock = shot[i].mmap_lock;
+			shot[i].lock_since_ns = shot[i].since_ns;
+			shot[i].lock_flags = BUNDLE_LOCK_WRITE | BUNDLE_LOCK_MMAP;
+			shot[i].kstack = queue;
+		}
+	}
+	for (unsigned int i = 18; i < N_SHOT; i++)
+		shot[i] = (struct bundle_shot_thread){
+			.thread = t[i], .mm = 5, .since_ns = TRIGGER_NS - second, .mmap_lock = 0x6000, .mmap_count = 2,
+			.flags = BUNDLE_SHOT_RUNNABLE, .mmap_owner = t[19],
+			.mmap_owner_flags = BUNDLE_OWNER_KNOWN | BUNDLE_OWNER_READER, .kstack = page,
+		};
+	shot[18].lock = 0x6000;
+	shot[18].lock_since_ns = TRIGGER_NS - second;
+	shot[18].lock_flags = BUNDLE_LOCK_WRITE | BUNDLE_LOCK_MMAP;
+	shot[18].kstack = queue;
+	shot[11].reclaim_since_ns = TRIGGER_NS - 8 * second;
+	shot[12].flags = BUNDLE_SHOT_RUNNABLE;
+	shot[12].state = 0;
+	shot[12].kstack = stack_of(w, SHRINK, MM_FAULT);
+	shot[12].reclaim_since_ns = TRIGGER_NS - second;
+}
+
 static void lock_shot(struct bundle_writer *w, const uint32_t *t)
 {
 	uint64_t second = NSEC_PER_SEC;
-	struct bundle_shot_thread shot[11] = {
+	struct bundle_shot_thread shot[N_SHOT] = {
 		{ .thread = t[0], .state = 2, .since_ns = TRIGGER_NS - 5 * second, .mm = 1, .mmap_lock = 0x1000,
 		  .mmap_owner = t[0], .mmap_owner_flags = BUNDLE_OWNER_KNOWN, .mmap_count = 1, .syscall = 10,
 		  .kstack = stack_of(w, VMA_START_WRITE, MMAP_PGOFF) },
@@ -173,7 +215,25 @@ static void lock_shot(struct bundle_writer *w, const uint32_t *t)
 					       .lock_owner = t[10], .lock_owner_flags = BUNDLE_OWNER_KNOWN,
 					       .kstack = stack_of(w, MUTEX, MUTEX) };
 	shot[10] = (struct bundle_shot_thread){ .thread = t[10], .flags = BUNDLE_SHOT_RUNNING, .cpu = 2 };
-	bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, 11, 11, 0);
+	if (o.locks > 1) {
+		shot[0].kstack = stack_of(w, MMAP_PGOFF, MMAP_PGOFF);
+		shot[0].lock = 0x9000;
+		shot[0].lock_since_ns = shot[0].since_ns;
+		shot[0].lock_flags = BUNDLE_LOCK_WRITE;
+		shot[0].lock_owner = t[1];
+		shot[0].lock_owner_flags = BUNDLE_OWNER_KNOWN | BUNDLE_OWNER_READER;
+	}
+	reader_shot(w, t, shot);
+	if (o.locks > 1) {
+		/* No page fault, but a writer that went on as a reader; and a reader that lost the CPU
+		 * when it had just taken the lock. */
+		shot[14].kstack = stack_of(w, UNMAP_REGION, UNMAP_REGION);
+		shot[19].kstack = stack_of(w, FIND_VMA, FIND_VMA);
+		shot[18].mmap_count = shot[19].mmap_count = 1 << 8 | 2;
+		shot[18].flags = 0;
+		shot[18].state = 2;
+	}
+	bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, N_SHOT, N_SHOT, 0);
 }
 
 static void one_of_each(struct bundle_writer *w, const uint32_t *t)

@@ -14,7 +14,7 @@ for k in ${STALLBOX_VM_KERNELS:-6.1}; do
 		skip "root tests on kernel $k" "the kernel package cannot be had: $(tail -n 1 "$TEST_TMP/get")"
 		continue
 	fi
-	VM_TIMEOUT=1000 tests/vm/check "$k" bpf >"$TEST_TMP/out" 2>&1
+	VM_TIMEOUT=1800 tests/vm/check "$k" bpf >"$TEST_TMP/out" 2>&1
 	if ! ls build/vm/"$k"/logs/*.log >/dev/null 2>&1; then
 		fail "kernel $k boots and runs the tests" "$(tail -n 20 "build/vm/$k/result")"
 		continue

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* mmap_lock held for writing by one large operation, while others of the process need it. */
-#include "tests/workloads/workload.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
-#include <sys/mman.h>
+#include "tests/workloads/convoy.h"
 
 static const char usage[] =
-	"usage: mmap_hold fork|munlock|mprotect|populate TIMES MIB [THREADS]\n"
+	"usage: mmap_hold fork|munlock|mprotect|zeros|populate TIMES MIB [THREADS [GAP_MS]]\n"
 	"\n"
-	"Main makes one operation over MIB MiB of touched anonymous memory, TIMES times, 100 ms\n"
-	"apart; THREADS (default 32) fault and map pages of their own all the time, and queue.\n"
+	"Main makes one operation over MIB MiB of touched anonymous memory, TIMES times, GAP_MS\n"
+	"(default 100) apart; THREADS (default 32) fault and map pages of their own all the time,\n"
+	"and queue.\n"
 	"  fork      copies the page tables: mmap_lock for writing, all of the time\n"
 	"  munlock   unlocks every page: for writing\n"
 	"  mprotect  for writing\n"
+	"  zeros     mprotect over memory that was only read: needs 2 MiB of page tables a GiB.\n"
+	"            A tenth of MIB first, ten tenths last; to read-only and back in turn\n"
 	"  populate  mmap(MAP_POPULATE): for reading, for long stretches\n"
 	"One line per operation, times of CLOCK_MONOTONIC in ns, then the total:\n"
 	"  tid=T begin_ns=NS end_ns=NS waiters=N longest_wait_ns=NS\n"
@@ -25,50 +24,7 @@ static const char usage[] =
 	"  mmap_hold fork 5 2048\n"
 	"  mmap_hold munlock 1 4096 16\n";
 
-struct worker {
-	pthread_t thread;
-	_Atomic uint64_t begin_ns; /* of the fault or mapping under way; 0 none */
-	/* The longest one that ended since main looked, and what it overlapped. */
-	_Atomic uint64_t longest_begin_ns, longest_end_ns;
-	pid_t tid;
-};
-
-static atomic_bool stop;
-static struct worker *worker;
-static unsigned int threads = 32;
-
-static WL_NOINLINE void touch(volatile char *p)
-{
-	*p = 1;
-}
-
-static void *fault(void *arg)
-{
-	struct worker *w = arg;
-
-	w->tid = wl_gettid();
-	while (!atomic_load(&stop)) {
-		uint64_t begin = now_ns(), end;
-		char *p;
-
-		atomic_store(&w->begin_ns, begin);
-		p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (p != MAP_FAILED) {
-			touch(p);
-			munmap(p, 4096);
-		}
-		end = now_ns();
-		atomic_store(&w->begin_ns, 0);
-		if (end - begin > atomic_load(&w->longest_end_ns) - atomic_load(&w->longest_begin_ns)) {
-			atomic_store(&w->longest_begin_ns, begin);
-			atomic_store(&w->longest_end_ns, end);
-		}
-		usleep(2000);
-	}
-	return NULL;
-}
-
-static WL_NOINLINE void operate(const char *mode, char *area, size_t bytes)
+static WL_NOINLINE void operate(const char *mode, char *area, size_t bytes, unsigned int i)
 {
 	pid_t child;
 	char *p;
@@ -82,6 +38,8 @@ static WL_NOINLINE void operate(const char *mode, char *area, size_t bytes)
 		munlock(area, bytes);
 	} else if (!strcmp(mode, "mprotect")) {
 		mprotect(area, bytes, PROT_READ);
+	} else if (!strcmp(mode, "zeros")) {
+		mprotect(area, bytes, i % 2 ? PROT_READ | PROT_WRITE : PROT_READ);
 	} else {
 		p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 		if (p != MAP_FAILED)
@@ -89,81 +47,68 @@ static WL_NOINLINE void operate(const char *mode, char *area, size_t bytes)
 	}
 }
 
-static uint64_t overlap(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
-{
-	uint64_t from = a > c ? a : c, to = b < d ? b : d;
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* 5.14 */
+#endif
 
-	return to > from ? to - from : 0;
+static void read_all(char *area, size_t bytes)
+{
+	if (madvise(area, bytes, MADV_POPULATE_READ) == 0)
+		return;
+	for (size_t i = 0; i < bytes; i += 4096)
+		(void)((volatile char *)area)[i];
 }
 
-static void report(uint64_t begin, uint64_t end)
+static size_t part(size_t bytes, unsigned int i, unsigned int times)
 {
-	uint64_t longest = 0;
-	unsigned int n = 0;
-
-	for (unsigned int i = 0; i < threads; i++) {
-		uint64_t b = atomic_load(&worker[i].longest_begin_ns), e = atomic_load(&worker[i].longest_end_ns);
-
-		if (overlap(b, e, begin, end) >= (end - begin) / 2) {
-			n++;
-			if (e - b > longest)
-				longest = e - b;
-		}
-	}
-	printf("tid=%d begin_ns=%llu end_ns=%llu waiters=%u longest_wait_ns=%llu\n", wl_gettid(),
-	       (unsigned long long)begin, (unsigned long long)end, n, (unsigned long long)longest);
-	fflush(stdout);
+	return times > 1 ? (bytes / 10 + bytes / 10 * 9 / (times - 1) * i) / 4096 * 4096 : bytes;
 }
 
 int main(int argc, char **argv)
 {
-	unsigned int times, mib;
+	unsigned int times, mib, threads = 32, gap_ms = 100;
 	size_t bytes;
 	char *area;
 
-	check_args(argc, argv, 3, 4, usage);
+	check_args(argc, argv, 3, 5, usage);
 	times = (unsigned int)parse_number("TIMES", argv[2], 1, 10000);
 	mib = (unsigned int)parse_number("MIB", argv[3], 1, 1 << 20);
 	if (argc > 4)
 		threads = (unsigned int)parse_number("THREADS", argv[4], 1, WL_MAX_THREADS);
+	if (argc > 5)
+		gap_ms = (unsigned int)parse_number("GAP_MS", argv[5], 1, 60000);
 	bytes = (size_t)mib << 20;
 	if (strcmp(argv[1], "fork") && strcmp(argv[1], "munlock") && strcmp(argv[1], "mprotect") &&
-	    strcmp(argv[1], "populate"))
-		die("unknown operation '%s'", argv[1]);
-	area = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	    strcmp(argv[1], "zeros") && strcmp(argv[1], "populate"))
+		bad_usage("unknown operation '%s'", argv[1]);
+	area = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | (strcmp(argv[1], "zeros") ? 0 : MAP_NORESERVE), -1, 0);
 	if (area == MAP_FAILED)
 		die("cannot map %u MiB", mib);
 	madvise(area, bytes, MADV_NOHUGEPAGE);
-	if (strcmp(argv[1], "populate"))
+	if (!strcmp(argv[1], "zeros"))
+		read_all(area, bytes);
+	else if (strcmp(argv[1], "populate"))
 		memset(area, 1, bytes);
-	worker = calloc(threads, sizeof(*worker));
-	if (!worker)
-		die("cannot allocate %u threads", threads);
-	for (unsigned int i = 0; i < threads; i++) {
-		if ((errno = pthread_create(&worker[i].thread, NULL, fault, &worker[i])))
-			die("cannot start thread %u", i);
-	}
+	convoy_start(threads);
 	for (unsigned int i = 0; i < times; i++) {
+		size_t size = strcmp(argv[1], "zeros") ? bytes : part(bytes, i, times);
 		uint64_t begin, end;
 
 		if (!strcmp(argv[1], "munlock") && mlock(area, bytes) < 0)
 			die("cannot lock %u MiB", mib);
 		if (!strcmp(argv[1], "mprotect"))
 			mprotect(area, bytes, PROT_READ | PROT_WRITE);
-		usleep(100000);
-		for (unsigned int k = 0; k < threads; k++) {
-			atomic_store(&worker[k].longest_begin_ns, 0);
-			atomic_store(&worker[k].longest_end_ns, 0);
-		}
+		sleep_ms(gap_ms);
+		convoy_reset();
 		begin = now_ns();
-		operate(argv[1], area, bytes);
+		operate(argv[1], area, size, i);
 		end = now_ns();
 		usleep(50000); /* the queue drains */
-		report(begin, end);
+		printf("tid=%d ", wl_gettid());
+		convoy_report(begin, end);
 	}
-	atomic_store(&stop, true);
-	for (unsigned int i = 0; i < threads; i++)
-		pthread_join(worker[i].thread, NULL);
+	convoy_stop();
 	printf("pid=%d tid=%d times=%u\n", getpid(), wl_gettid(), times);
 	linger();
 	return 0;

@@ -3,6 +3,12 @@
  * A real stall: many threads in one small memory cgroup keep slices of a mapped file hot while
  * others grow anonymous memory beside them. Together they want more than the limit, so faults
  * end in memcg reclaim, and reclaim takes the pages that the next thread needs.
+ *
+ * With --writers, threads that map and unmap a page wait for whoever holds mmap_lock, or a VMA,
+ * in such a fault. Then every long page access and every long wait is told, times of
+ * CLOCK_MONOTONIC in ns:
+ *   fault tid=T begin_ns=NS end_ns=NS
+ *   wait tid=T begin_ns=NS end_ns=NS
  */
 #include <getopt.h>
 #include <pthread.h>
@@ -16,14 +22,17 @@
 #include <time.h>
 
 #include "tests/workloads/cgroup.h"
+#include "tests/workloads/workload.h"
 
 #define MIB (1ULL << 20)
 #define PAGE 4096u
 
 static struct {
-	unsigned long limit_mib, file_threads, anon_threads, file_percent, anon_percent, seconds, ramp;
+	unsigned long limit_mib, file_threads, anon_threads, file_percent, anon_percent, seconds, ramp, writers;
 	const char *dir;
-} o = { 256, 256, 64, 80, 55, 30, 5, "." };
+} o = { 256, 256, 64, 80, 55, 30, 5, 0, "." };
+
+#define LONG_NS (20 * NSEC_PER_MSEC)
 
 static atomic_bool stop;
 static atomic_ullong touches;
@@ -39,6 +48,31 @@ static double elapsed(void)
 	return (double)(now.tv_sec - started.tv_sec) + (double)(now.tv_nsec - started.tv_nsec) / 1e9;
 }
 
+static void tell(const char *what, uint64_t begin)
+{
+	uint64_t end = now_ns();
+
+	if (o.writers && end - begin >= LONG_NS)
+		printf("%s tid=%d begin_ns=%llu end_ns=%llu\n", what, wl_gettid(), (unsigned long long)begin,
+		       (unsigned long long)end);
+}
+
+static void *writer_thread(void *arg)
+{
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		uint64_t begin = now_ns();
+		void *p = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		tell("wait", begin);
+		begin = now_ns();
+		if (p != MAP_FAILED)
+			munmap(p, PAGE);
+		tell("wait", begin);
+		usleep(10000);
+	}
+	return arg;
+}
+
 static void *file_thread(void *arg)
 {
 	size_t slice = file_bytes / o.file_threads / PAGE * PAGE, at = (size_t)(uintptr_t)arg * slice;
@@ -46,8 +80,12 @@ static void *file_thread(void *arg)
 	unsigned int sum = 0;
 
 	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
-		for (size_t i = 0; i < slice; i += PAGE)
+		for (size_t i = 0; i < slice; i += PAGE) {
+			uint64_t begin = now_ns();
+
 			sum += (unsigned char)p[i];
+			tell("fault", begin);
+		}
 		atomic_fetch_add_explicit(&touches, slice / PAGE, memory_order_relaxed);
 	}
 	return (void *)(uintptr_t)sum;
@@ -65,8 +103,12 @@ static void *anon_thread(void *arg)
 		double part = o.ramp ? elapsed() / (double)o.ramp : 1;
 
 		size = part < 1 ? (size_t)((double)share * part) / PAGE * PAGE : share;
-		for (size_t i = 0; i < size; i += PAGE)
+		for (size_t i = 0; i < size; i += PAGE) {
+			uint64_t begin = now_ns();
+
 			p[i]++;
+			tell("fault", begin);
+		}
 		if (part >= 1) /* give some back and take it again: charges go on */
 			madvise(p, share / 4 / PAGE * PAGE, MADV_DONTNEED);
 	}
@@ -104,9 +146,18 @@ static void on_signal(int sig)
 	atomic_store(&stop, true);
 }
 
+static int start_thread(pthread_t *t, const pthread_attr_t *attr, unsigned long i)
+{
+	void *(*run)(void *) = i < o.file_threads ? file_thread : anon_thread;
+
+	if (i >= o.file_threads + o.anon_threads)
+		run = writer_thread;
+	return pthread_create(t, attr, run, (void *)(uintptr_t)i);
+}
+
 static int storm(void)
 {
-	unsigned long n = o.file_threads + o.anon_threads;
+	unsigned long n = o.file_threads + o.anon_threads + o.writers;
 	pthread_t *t = calloc(n, sizeof(*t));
 	pthread_attr_t attr;
 
@@ -116,8 +167,7 @@ static int storm(void)
 	pthread_attr_setstacksize(&attr, 65536);
 	clock_gettime(CLOCK_MONOTONIC, &started);
 	for (unsigned long i = 0; i < n; i++) {
-		int r = pthread_create(&t[i], &attr, i < o.file_threads ? file_thread : anon_thread,
-				       (void *)(uintptr_t)i);
+		int r = start_thread(&t[i], &attr, i);
 
 		if (r) {
 			fprintf(stderr, "error: cannot start thread %lu: %s\n", i, strerror(r));
@@ -153,7 +203,7 @@ static void parse(int argc, char **argv)
 		{ "limit", 1, NULL, 'l' }, { "file-threads", 1, NULL, 'F' },
 		{ "anon-threads", 1, NULL, 'A' }, { "file-percent", 1, NULL, 'f' },
 		{ "anon-percent", 1, NULL, 'a' }, { "seconds", 1, NULL, 's' },
-		{ "ramp", 1, NULL, 'r' }, { "dir", 1, NULL, 'd' }, {}
+		{ "ramp", 1, NULL, 'r' }, { "writers", 1, NULL, 'w' }, { "dir", 1, NULL, 'd' }, {}
 	};
 	int c;
 
@@ -166,11 +216,12 @@ static void parse(int argc, char **argv)
 		case 'a': o.anon_percent = number(optarg); break;
 		case 's': o.seconds = number(optarg); break;
 		case 'r': o.ramp = number(optarg); break;
+		case 'w': o.writers = number(optarg); break;
 		case 'd': o.dir = optarg; break;
 		default:
 			fprintf(stderr, "usage: reclaim_storm [--limit MIB] [--file-threads N] "
 				"[--anon-threads N] [--file-percent P] [--anon-percent P]\n"
-				"       [--seconds S] [--ramp S] [--dir DIR on a real disk]\n");
+				"       [--seconds S] [--ramp S] [--writers N] [--dir DIR on a real disk]\n");
 			exit(2);
 		}
 	}

@@ -28,6 +28,8 @@ void *model_lookup(const void *map, uint32_t key);
 long model_stack(void *buf, uint32_t bytes, uint64_t flags);
 /* Called where the agent would be woken. */
 void model_hit(const void *hit);
+/* Called where a timer would be set: nanoseconds from now. */
+void model_timer(const void *timer, uint64_t ns);
 
 static inline uint64_t model_now(void)
 {
@@ -56,3 +58,6 @@ static inline long model_zero(void *to, size_t size)
 #define bpf_task_pt_regs(task)			   ((uintptr_t)0)
 #define bpf_probe_read_kernel_str(to, size, from)  memset((to), 0, (size))
 #define bpf_ringbuf_output(map, data, size, flags) model_hit(data)
+#define bpf_timer_init(timer, map, clock)	   ((void)(map))
+#define bpf_timer_set_callback(timer, fn)	   ((void)(fn))
+#define bpf_timer_start(timer, ns, flags)	   model_timer((timer), (ns))
