@@ -4,7 +4,8 @@
  * distinct pairs of user and kernel stack, and names that are safe to write.
  *
  * Weights are those of fold: samples, threads, else microseconds. Every export of a bundle
- * therefore has the totals of "stallbox fold".
+ * therefore has the totals of "stallbox fold"; what is drawn as a span is as long as the one that was
+ * recorded, and says for how many it stands.
  */
 #ifndef SB_TOOLS_EXPORT_H
 #define SB_TOOLS_EXPORT_H

@@ -17,6 +17,9 @@
 #define AFTER_CALL_NS (25 * NSEC_PER_MSEC)
 #define LIST_MAX 65536u
 #define RUN_CPUS 4096u
+/* Whether CPUs were busy while threads waited for one: the window in bins, as neither fills all of it. */
+#define BINS 4096u
+#define BIN_NS (100 * NSEC_PER_MSEC)
 
 struct call {
 	uint64_t begin_ns, end_ns;
@@ -50,6 +53,8 @@ struct pass {
 	uint64_t fork_samples, oom, samples;
 	uint8_t *stack_forks; /* by stack id: 0 not looked at, 1 no, 2 yes */
 	struct tally io;
+	double *waiting, *busy; /* ns of each bin, all CPUs */
+	uint64_t bin_ns;
 };
 
 /* What of the event lies in the window, in ns. */
@@ -197,6 +202,42 @@ static bool forks(struct pass *p, uint32_t kstack)
 	return p->stack_forks[kstack] == 2;
 }
 
+/* Adds what of [end - ns, end] lies in each bin. */
+static void add_bins(const struct pass *p, double *bin, uint64_t end_ns, uint64_t ns)
+{
+	uint64_t at = end_ns - SB_MIN(ns, end_ns), end = SB_MIN(end_ns, p->in->end_ns);
+
+	at = SB_MAX(at, p->in->begin_ns);
+	while (at < end) {
+		uint64_t i = (at - p->in->begin_ns) / p->bin_ns;
+		uint64_t next = SB_MIN(p->in->begin_ns + (i + 1) * p->bin_ns, end);
+
+		if (i >= BINS)
+			return;
+		bin[i] += (double)(next - at);
+		at = next;
+	}
+}
+
+static void contested_facts(const struct pass *p, struct facts *f)
+{
+	double width = (double)p->bin_ns, waiting = 0, busy = 0;
+	uint32_t n = 0, all = (uint32_t)SB_MIN((p->in->end_ns - p->in->begin_ns) / p->bin_ns, BINS);
+
+	for (uint32_t i = 0; i < all; i++) {
+		if (p->waiting[i] < width) /* less than one thread on average */
+			continue;
+		n++;
+		waiting += p->waiting[i];
+		busy += p->busy[i];
+	}
+	facts_set(f, "runq.contested_percent", FACT_PERCENT, all ? 100.0 * n / all : 0);
+	if (!n)
+		return;
+	facts_set(f, "runq.contested_waiting", FACT_DECIMAL, waiting / (n * width));
+	facts_set(f, "runq.contested_busy_percent", FACT_PERCENT, SB_MIN(100.0, 100 * busy / (n * width * p->in->cpus)));
+}
+
 static bool is_ksoftirqd(const struct pass *p, uint32_t thread)
 {
 	return !strncmp(bundle_thread(p->in->b, thread)->comm, "ksoftirqd/", 10);
@@ -209,6 +250,7 @@ static void take_sample(struct pass *p, const struct bundle_event *e)
 	p->reclaim_samples += (e->flags & BUNDLE_EV_IN_RECLAIM) && !(e->flags & BUNDLE_EV_USER);
 	p->fork_samples += forks(p, e->kstack);
 	follow_run(p, e);
+	add_bins(p, p->busy, e->ts_ns, e->duration_ns);
 	if (is_ksoftirqd(p, e->thread))
 		add_late(p, e->cpu, e->ts_ns, e->ts_ns, UINT32_MAX);
 }
@@ -224,6 +266,8 @@ static int take(const struct bundle_event *e, void *ctx)
 		take_sample(p, e);
 		break;
 	case BUNDLE_OFF_CPU:
+		add_bins(p, p->waiting, e->ts_ns, e->flags & BUNDLE_EV_PREEMPTED ? e->duration_ns :
+			 SB_MIN(e->runq_delay_ns, e->duration_ns));
 		if (is_ksoftirqd(p, e->thread) && e->runq_delay_ns >= LATE_NS)
 			add_late(p, e->cpu, e->ts_ns - SB_MIN(e->ts_ns, e->runq_delay_ns), e->ts_ns, UINT32_MAX);
 		break;
@@ -519,14 +563,16 @@ static void io_facts(struct pass *p, struct facts *f)
 
 int facts_from_events(struct facts *f, const struct facts_input *in)
 {
-	struct pass p = { .in = in };
+	struct pass p = { .in = in, .bin_ns = SB_MAX((in->end_ns - in->begin_ns) / BINS + 1, BIN_NS) };
 	int r = -ENOMEM;
 
 	p.call = malloc(LIST_MAX * sizeof(*p.call));
 	p.late = malloc(LIST_MAX * sizeof(*p.late));
 	p.run = calloc(RUN_CPUS, sizeof(*p.run));
+	p.waiting = calloc(BINS, sizeof(*p.waiting));
+	p.busy = calloc(BINS, sizeof(*p.busy));
 	p.stack_forks = calloc(bundle_n_stacks(in->b) + 1u, 1);
-	if (p.call && p.late && p.run && p.stack_forks)
+	if (p.call && p.late && p.run && p.stack_forks && p.waiting && p.busy)
 		r = bundle_each_event(in->b, take, &p);
 	if (r == 0) {
 		reclaim_facts(&p, f);
@@ -535,12 +581,15 @@ int facts_from_events(struct facts *f, const struct facts_input *in)
 		softirq_facts(&p, f);
 		fork_facts(&p, f);
 		io_facts(&p, f);
+		contested_facts(&p, f);
 		if (p.n_calls == LIST_MAX || p.n_late == LIST_MAX)
 			facts_set(f, "softirq.list_full", FACT_COUNT, 1);
 	}
 	free(p.call);
 	free(p.late);
 	free(p.run);
+	free(p.waiting);
+	free(p.busy);
 	free(p.stack_forks);
 	tally_done(&p.reclaim_process);
 	tally_done(&p.reclaim_cgroup);

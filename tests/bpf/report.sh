@@ -57,7 +57,8 @@ if incident reclaim 'kernel:reclaim>300ms' "$WORKLOADS/reclaim_storm" "${storm[@
 	if [ "$spans" = 0 ]; then
 		skip "reclaim: the other views" "no reclaim span ended in the time recorded"
 	else
-		is "reclaim: hist counts what events list" "$("$STALLBOX" hist reclaim --json "$BUNDLE" | jq -s 'map(.count) | add')" "$spans"
+		is "reclaim: hist counts what events list" "$("$STALLBOX" hist reclaim --json "$BUNDLE" | jq -s 'map(.count) | add')" \
+			"$(events --no-stacks --kind reclaim "$BUNDLE" | jq -s 'map(.weight // 1) | add')"
 		is "reclaim: the storm leads the table" "$("$STALLBOX" top --sort reclaim --json "$BUNDLE" | sed -n 2p | jq -r '.group | split(" ")[0]')" reclaim_storm
 		is "reclaim: fold, top and hist agree on the time" \
 			"$("$STALLBOX" fold --kind reclaim --weight ns "$BUNDLE" | awk '{n += $NF} END {printf "%.0f\n", n}') $("$STALLBOX" hist reclaim --json "$BUNDLE" | jq .total_ns)" \

@@ -14,7 +14,7 @@ while read -r scene scale want; do
 	make_scene "$S/$scene.$scale" "$scene" scale="$scale"
 	is "$scene at $scale %" "$(rules "$S/$scene.$scale")" "$want"
 done <<'SCENES'
-reclaim 100 reclaim-livelock
+reclaim 100 reclaim-livelock runq-saturation
 reclaim-open 100 reclaim-livelock
 reclaim-open 10 calm
 reclaim-healthy 100 calm
@@ -34,9 +34,10 @@ convoy 100 lock-convoy
 one-holder 100 unidentified
 runq 100 runq-saturation
 runq 2 unidentified
+runq-late 100 runq-saturation
 calm 100 calm
 odd 100 unidentified
-both 100 reclaim-livelock mmap-lock-stall
+both 100 reclaim-livelock mmap-lock-stall runq-saturation
 SCENES
 # Quota counters that were not read: the waiting is seen, its reason is not claimed.
 make_scene "$S/quota" throttle bare=1

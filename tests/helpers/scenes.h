@@ -299,6 +299,21 @@ static void tell_runq(struct scene *s)
 	}
 }
 
+/* The same for 3 s only; the CPUs are idle in the rest of the window. */
+static void tell_runq_late(struct scene *s)
+{
+	uint32_t t[MAX_THREADS], u, p = crowd(s, 9100, "batch", "/batch", 40, t);
+
+	u = stack(s, p, "compute;worker;main");
+	ordinary_series(s, 20, 3, 10, 2);
+	for (uint32_t c = 0; c < CPUS; c++)
+		samples(s, c, -3000, 0, t[c], 0, u, 0, 0);
+	for (uint32_t i = 0; i < 40; i++) {
+		for (int64_t ms = -2900 + 5 * (int64_t)i; ms < 0; ms += 110)
+			block(s, i % CPUS, ms, 100, t[i], 0, 100, 0);
+	}
+}
+
 /* 1,500 short processes a second by one parent, a third of the CPU time in fork, exec and exit. */
 static void tell_fork(struct scene *s)
 {
@@ -390,6 +405,7 @@ static const struct scene_entry {
 	{ "one-holder", tell_one_holder, MANUAL },
 	{ "throttle", tell_throttle, MANUAL },
 	{ "runq", tell_runq, MANUAL },
+	{ "runq-late", tell_runq_late, MANUAL },
 	{ "fork", tell_fork, MANUAL },
 	{ "storage", tell_storage, MANUAL },
 	{ "vfork", tell_vfork, MANUAL },
