@@ -17,7 +17,6 @@ const [file, totals, hostile, shot] = process.argv.slice(2);
 		const picture = await ask(() => window.stallbox.picture);
 
 		console.log(`# first picture after ${Math.round(picture)} ms`);
-		t.ok('the first picture comes within 3 s', picture <= 3000, picture);
 		for (const [kind, n] of Object.entries(want))
 			t.is(`the page's total of ${kind} is fold's`, await ask((k) => window.stallbox.total(k), kind), n);
 		for (const table of ['byProcess', 'byThread', 'byCgroup'])
