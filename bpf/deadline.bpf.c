@@ -38,7 +38,7 @@ int deadline_next(__u32 index)
 		struct sb_inflight *slot = &table->slot[i];
 		__u64 since = slot->since_ns, age = now - since;
 
-		if (!since || !(slot->match & bit) || age >= threshold || age > 1ULL << 62)
+		if (!since || !sb_watched(slot, trigger, bit) || age >= threshold || age > 1ULL << 62)
 			continue;
 		if (age >= oldest->oldest_ns)
 			oldest->oldest_ns = age ?: 1;

@@ -11,6 +11,15 @@ static __always_inline struct sb_inflight_table *sb_watched_table(volatile struc
 									    SB_INFLIGHT_BLOCKED);
 }
 
+/* The bit alone may be of an earlier agent's trigger of this index. */
+_Static_assert((int)SB_KTRIG_RECLAIM == SB_INFLIGHT_RECLAIM && (int)SB_KTRIG_BLOCKED == SB_INFLIGHT_BLOCKED &&
+		       (int)SB_KTRIG_MMAP_LOCK_WAIT == SB_INFLIGHT_LOCK, "types");
+static __always_inline bool sb_watched(const struct sb_inflight *slot, volatile struct sb_ktrigger *trigger,
+				       __u32 bit)
+{
+	return (slot->match & bit) && (__u32)(slot->key & 0xff) == trigger->type;
+}
+
 /* Fires trigger `index` if enough of what it watches has been in flight for too long. `who`:
  * enum sb_scanner, because the sampler can interrupt the timer's scan on the same CPU. */
 SB_GLOBAL int sb_scan_inflight(__u32 index, __u32 who)
@@ -31,7 +40,7 @@ SB_GLOBAL int sb_scan_inflight(__u32 index, __u32 who)
 		struct sb_inflight *slot = &table->slot[i];
 		__u64 since = slot->since_ns;
 
-		if (!since || !(slot->match & bit) || (__s64)(now - since) < (__s64)threshold)
+		if (!since || !sb_watched(slot, trigger, bit) || (__s64)(now - since) < (__s64)threshold)
 			continue;
 		found->count++;
 		if (now - since > found->oldest_ns) {

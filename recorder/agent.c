@@ -368,9 +368,15 @@ static int kernel_hit(void *ctx, void *data, size_t len)
 	struct capture_cause cause;
 	struct trigger *t;
 
-	if (len < sizeof(*h) || a->v.state != AGENT_RECORDING ||
-	    h->freeze_ns != a->probes.control->freeze_ns || h->trigger >= a->n_kernel)
+	if (len < sizeof(*h) || a->v.state != AGENT_RECORDING || h->freeze_ns != a->probes.control->freeze_ns)
 		return 0; /* of an earlier agent's time */
+	if (h->trigger >= a->n_kernel) {
+		/* Sealed is sealed: nothing else would ever open the bank again. */
+		cause = (struct capture_cause){ .name = "kernel", .kind = "kernel", .fired_ns = h->freeze_ns,
+						.target_tid = h->tid, .detail = "a condition of an earlier agent" };
+		begin_capture(a, &cause, 0, h->freeze_ns);
+		return 0;
+	}
 	t = a->o->trigger[a->kernel_index[h->trigger]];
 	hit.fired_ns = h->freeze_ns;
 	hit.target_tid = h->tid;

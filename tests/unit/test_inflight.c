@@ -102,9 +102,24 @@ static void test_ended(void **state)
 	assert_int_equal(hits_seen, 0);
 }
 
+/* What is left of an earlier agent: a bit of a trigger that is no more, or is of another type now. */
+static void test_another_agents(void **state)
+{
+	(void)state;
+	arm(1);
+	control.trigger[0] = (struct sb_ktrigger){};
+	scan_on_all_cpus();
+	assert_int_equal(hits_seen, 0);
+	control.trigger[0] = (struct sb_ktrigger){ .type = SB_KTRIG_RECLAIM, .count = 1, .threshold_ns = 1 };
+	scan_on_all_cpus();
+	assert_int_equal(hits_seen, 0);
+	assert_int_equal(control.armed, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_another_agents),
 		cmocka_unit_test(test_below),
 		cmocka_unit_test(test_reached),
 		cmocka_unit_test(test_ended),
