@@ -41,7 +41,13 @@ if have "waits for locks"; then
 		longest=$(jq -s 'map(.duration_ns) | max // 0' "$TEST_TMP/of_one") own=$(field "$line" longest_wait_ns)
 		echo "# hold $(((end - begin) / 1000000)) ms, $(wc -l <"$TEST_TMP/of_one") waits, ${owner#* } of them name the holder, longest $longest, by the workload $own ns"
 		diff=$((longest > own ? longest - own : own - longest))
-		agrees "$diff" "$own" && timed=$((timed + 1))
+		if [ -n "${STALLBOX_IN_VM:-}" ]; then
+			# 33 threads on two emulated CPUs: from having the lock to saying so takes them half a
+			# second. So: no shorter than the operation, no longer than they say.
+			[ $((longest * 20)) -ge $(((end - begin) * 19)) ] && [ "$longest" -le $((own + 200000000)) ]
+		else
+			agrees "$diff" "$own"
+		fi && timed=$((timed + 1))
 	done < <(grep begin_ns "$TEST_TMP/hold")
 	is "the holder is named in each of $RUNS operations" "$named" "$RUNS"
 	is "by the threads that the workload saw waiting" "$counted" "$RUNS"
