@@ -3,7 +3,7 @@
 # hold; what is missing is said.
 . "$(dirname "$0")/../lib.sh"
 S=$TEST_TMP/scenes
-mkdir "$S" "$TEST_TMP/work"
+mkdir "$S" "$TEST_TMP/bin"
 report() { "$STALLBOX" report "$@"; }
 said() { report "$@" 2>/dev/null | tr -s ' \n' ' '; } # without its line breaks
 make_scene() { "$BUILD/tests/helpers/make_scene" "$@" || fail "make_scene $*"; }
@@ -70,14 +70,14 @@ is "spans as in hist" "$(facts "$S/reclaim.100" '.facts["reclaim.spans"]')" "$("
 is "waiters as in blame" "$(facts "$S/mmap.100" '.facts["mmap.freeze_waiters"]')" "$("$STALLBOX" blame --json "$S/mmap.100" | jq '.[0].waiters | length')"
 
 # Every command that it names works, in a directory whose name needs quotes.
-ln -s "$STALLBOX" "$TEST_TMP/work/stallbox"
+ln -s "$STALLBOX" "$TEST_TMP/bin/stallbox"
 mkdir "$TEST_TMP/it's a place"
 bad=0 n=0
 for f in "$S"/*.100 "$S/quota"; do
 	cp "$f" "$TEST_TMP/it's a place/x"
 	while IFS= read -r c; do
 		n=$((n + 1))
-		(cd "$TEST_TMP/work" && PATH=$TEST_TMP/work:$PATH bash -c "$c" >out 2>err </dev/null) || { bad=$((bad + 1)); echo "# failed: $c: $(head -n 1 "$TEST_TMP/work/err")"; }
+		(cd "$TEST_TMP/bin" && PATH=$TEST_TMP/bin:$PATH bash -c "$c" >out 2>err </dev/null) || { bad=$((bad + 1)); echo "# failed: $c: $(head -n 1 "$TEST_TMP/bin/err")"; }
 	done < <(report --json "$TEST_TMP/it's a place/x" | jq -r '.causes[].evidence[].command')
 done
 between "commands tried" $n 40 200
