@@ -177,7 +177,7 @@ deps-test:
 	$(Q)tests/install-deps test
 
 # ---- demo and tests: they call make again once the packages are there ------
-.PHONY: demo test check check-root check-vm bench fuzz tests-bin
+.PHONY: demo test check check-root check-vm check-survive bench fuzz tests-bin
 demo:
 	$(Q)tests/install-deps build
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all $(B)/tests/workloads/reclaim_storm
@@ -200,6 +200,9 @@ check-root: tests-bin
 KERNEL ?= all
 check-vm: tests-bin
 	$(Q)tests/vm/check $(KERNEL)
+# What the recorder survives, a line each: KILLS=200 random kills among them.
+check-survive: tests-bin
+	$(Q)tests/survive
 bench: tests-bin
 	$(Q)tests/bench/run
 	$(Q)tests/bench/history
@@ -233,7 +236,7 @@ lint: check-layers check-headers
 		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=internalAstError:tools/flame.c \
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers recorder tools
-	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/demo tests/install-deps tests/lib.sh tests/bench/run tests/bench/history \
+	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/bench/run tests/bench/history \
 		$(wildcard tests/cli/*.sh tests/bpf/*.sh tests/vm/*)
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(RECORDER_SRC) $(TOOLS_SRC) \
@@ -253,7 +256,7 @@ uninstall:
 clean:
 	rm -rf $(B)
 help:
-	@echo 'all demo test check check-root check-vm KERNEL=x.y|all bench fuzz lint'
+	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-survive bench fuzz lint'
 	@echo 'check-layers check-headers format deps deps-test install uninstall clean'
 
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
