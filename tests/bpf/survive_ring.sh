@@ -42,7 +42,7 @@ storm() {
 }
 storm &
 STORM=$!
-spawn "$WORKLOADS/spinner" 100000 6 >/dev/null
+spawn "$WORKLOADS/spinner" 86400 6 >/dev/null
 SPINNER=$SPAWNED
 taken=0 slowest=0
 for _ in $(seq "$KILLS"); do
