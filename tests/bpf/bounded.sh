@@ -39,7 +39,7 @@ began=$(date +%s%N)
 ok "a freeze among them" freeze
 echo "# complete after $((($(date +%s%N) - began) / 1000000)) ms, stackshot after $(status_of .last.stackshot_ms) ms"
 info=$("$STALLBOX" info --json "$BUNDLE")
-between "has all of them in the stackshot" "$(jq -r '.stackshot.threads' <<<"$info")" "$N" 1000000
+between "has all of them in the stackshot" "$(jq -r .stackshot_threads <<<"$info")" "$N" 1000000
 is "and dropped none" "$(jq '[.losses[] | select(.cause == "truncated" and (.what | test("stackshot")))] | length' <<<"$info")" 0
 kill "$MANY"
 wait "$MANY" 2>/dev/null
