@@ -37,14 +37,14 @@ fi
 if [ -n "$GROUP" ] && mkdir "$GROUP" 2>/dev/null && echo 400M >"$GROUP/$LIMIT"; then
 	cat >"$TEST_TMP/stallboxd" <<SH
 #!/bin/bash
+echo 1000 >/proc/self/oom_score_adj # it is chosen before what fills the cgroup
 echo \$\$ >'$GROUP/cgroup.procs' && exec '$STALLBOXD' "\$@"
 SH
 	chmod +x "$TEST_TMP/stallboxd"
 	STALLBOXD=$TEST_TMP/stallboxd start_agent --post 1s || { fail "agent starts"; finish; }
 	ok "somebody reads the rings" follow
 	"$WORKLOADS/sleeper" 11 20 >"$TEST_TMP/a"
-	# What fills the cgroup may not be chosen itself.
-	bash -c "echo \$\$ >'$GROUP/cgroup.procs'; echo -1000 >/proc/self/oom_score_adj
+	bash -c "echo \$\$ >'$GROUP/cgroup.procs'
 		exec python3 -c 'b = []
 while 1: b.append(bytearray(1 << 20))'" 2>/dev/null &
 	HOG=$!
