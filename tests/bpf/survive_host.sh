@@ -50,6 +50,7 @@ while 1: b.append(bytearray(1 << 20))'" 2>/dev/null &
 	HOG=$!
 	agent_dead() { ! kill -0 "$AGENT" 2>/dev/null; }
 	ok "the kernel kills the agent for its cgroup's memory" wait_for 60 agent_dead
+	kill "$AGENT" 2>/dev/null # if it did not
 	wait "$AGENT" 2>/dev/null
 	is "by SIGKILL" $? 137
 	kill -9 "$HOG" 2>/dev/null
