@@ -97,6 +97,8 @@ struct pt_regs___arm64 {
 #define SB_ATOMIC_DEC(p) __sync_fetch_and_add((p), -1)
 #define SB_ATOMIC_ADD(p, n) __sync_fetch_and_add((p), (n))
 #endif
+/* A counter that the program which interrupts this one counts in, too. */
+#define SB_COUNT(p) ((void)__sync_fetch_and_add((p), 1))
 
 /* Was the CPU in user mode? The registers in the sampler's context are the UAPI's, whose
  * code segment is 8 bytes wide: 2-byte loads are refused by the verifier. */

@@ -386,11 +386,13 @@ static __always_inline __u64 sb_hash_stack(const __u64 *f, __u32 n, __u64 h, __u
 }
 
 /* Must the frames stand in this record? Yes unless this CPU wrote them within
- * cfg.keep_segments. A collision of the table writes once more and is never wrong. */
+ * cfg.keep_segments. A collision of the table writes once more. The slot comes from the lower
+ * half of the hash and the tag is the upper half: two stacks are taken for one only where
+ * 44 bits agree. */
 static __always_inline bool sb_must_inline(struct sb_seen *s, __u64 hash, __u32 segment)
 {
 	__u64 *slot = &s->slot[(hash >> 20) & (SB_SEEN_SLOTS - 1)];
-	__u64 tag = hash << 32;
+	__u64 tag = hash & 0xffffffff00000000ULL;
 	__u64 v = *slot;
 
 	if ((v & 0xffffffff00000000ULL) == tag && segment - (__u32)v < cfg.keep_segments)
@@ -523,7 +525,7 @@ static __noinline __maybe_unused int sb_emit(struct sb_scratch *s)
 	sb_copy(d, s->u, SB_AGAIN(s->in_u), SB_UFRAMES);
 	barrier();
 	r->flags = s->flags;
-	c->recorded[s->kind & (SB_KIND_SLOTS - 1)]++;
+	SB_COUNT(&c->recorded[s->kind & (SB_KIND_SLOTS - 1)]);
 	return 0;
 }
 

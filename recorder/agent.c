@@ -16,6 +16,7 @@
 #include "format/log.h"
 #include "recorder/capture.h"
 #include "recorder/control.h"
+#include "recorder/orphan.h"
 #include "recorder/ring.h"
 #include "recorder/selfcost.h"
 #include "recorder/status.h"
@@ -38,7 +39,7 @@ struct agent {
 	bool stop;
 	uint64_t due[OPTIONS_MAX_TRIGGERS]; /* of triggers with a period */
 	uint64_t said_ns; /* last message about a trigger without a bundle: one in 10 s */
-	uint64_t selfcost_due;
+	uint64_t selfcost_due, cpus_due;
 	size_t kernel_index[SB_KTRIGGERS]; /* in-kernel condition -> trigger */
 	size_t n_kernel;
 	/* The capture under way. */
@@ -389,30 +390,6 @@ static int kernel_hit(void *ctx, void *data, size_t len)
 	return 0;
 }
 
-/* A bank that the kernel froze while no agent ran is exported now. `met` is the condition
- * that the agent of that time had armed. */
-static void export_orphan(struct agent *a, const struct sb_ktrigger *met)
-{
-	const struct sb_control *c = a->probes.control;
-	struct capture_cause k = { .name = "kernel", .kind = "kernel", .fired_ns = c->freeze_ns,
-				   .target_tid = c->fired_tid };
-	unsigned long long ms = met->threshold_ns / NSEC_PER_MSEC;
-
-	if (met->type == SB_KTRIG_BLOCKED) {
-		snprintf(k.spec, sizeof(k.spec), "kernel:blocked(D)>%llums:count=%u", ms, met->count);
-		snprintf(k.unit, sizeof(k.unit), "threads");
-		k.value = (double)c->fired_value;
-		k.threshold = met->count;
-	} else {
-		snprintf(k.spec, sizeof(k.spec), "kernel:reclaim>%llums", ms);
-		snprintf(k.unit, sizeof(k.unit), "ms");
-		k.value = (double)c->fired_value / 1e6;
-		k.threshold = (double)met->threshold_ns / 1e6;
-	}
-	snprintf(k.detail, sizeof(k.detail), "frozen by the kernel while no agent ran, tid %u", c->fired_tid);
-	begin_capture(a, &k, 0, sb_monotonic_ns());
-}
-
 static void restart_freezer(struct agent *a, const char *why)
 {
 	int r;
@@ -631,6 +608,13 @@ static void run_timers(struct agent *a, uint64_t now)
 		if (a->v.trigger_error[i] >= 0)
 			a->due[i] = next_due(a->o->trigger[i], now);
 	}
+	if (now >= a->cpus_due) {
+		int n = probes_follow_cpus(&a->probes);
+
+		if (n > 0)
+			log_info("%d CPUs came online and are sampled", n);
+		a->cpus_due = (now / NSEC_PER_SEC + 1) * NSEC_PER_SEC; /* with the triggers of a second */
+	}
 	if (now >= a->selfcost_due)
 		a->selfcost_due = selfcost_tick(&a->v.cost, &a->probes, now);
 	if (a->v.state == AGENT_POST_TRIGGER && a->pre_read && now >= a->post_deadline_ns)
@@ -644,7 +628,7 @@ static void run_timers(struct agent *a, uint64_t now)
 
 static int timeout_ms(const struct agent *a, uint64_t now)
 {
-	uint64_t due = a->selfcost_due;
+	uint64_t due = SB_MIN(a->selfcost_due, a->cpus_due);
 
 	for (size_t i = 0; i < a->o->n_triggers; i++)
 		due = SB_MIN(due, a->due[i]);
@@ -742,6 +726,9 @@ static void print_start(const struct agent *a)
 		 p->taken_over ? " (took over a running recorder)" : "", p->cfg.cpus,
 		 (unsigned long long)(p->cfg.ring_bytes * SB_BANKS * p->cfg.cpus >> 20),
 		 p->map_bytes >> 20, a->o->n_triggers);
+	if (p->older)
+		log_warn("the programs in the kernel are those of another build; 'stallboxd --unload' before the "
+			 "next start replaces them and ends the history");
 	if (p->replaced)
 		log_warn("the pinned recorder had another layout or other settings; it was replaced and "
 			 "its history is gone");
@@ -849,22 +836,31 @@ int agent_run(struct options *o, int ready_fd)
 {
 	struct agent a = { .o = o, .env = trigger_env_host(), .capture.fd = -1, .control.fd = -1 };
 	_cleanup_close_ int lock = open_lock(o);
-	struct sb_ktrigger met;
+	struct capture_cause cause;
+	char path[SPOOL_NAME_MAX + 256];
 	bool orphan;
 
 	if (lock < 0)
 		return SB_EXIT_FAILURE;
 	for (size_t i = 0; i < OPTIONS_MAX_TRIGGERS; i++)
 		a.due[i] = UINT64_MAX;
+	/* What the kernel froze in a recorder that does not fit is lost with it unless it is written now. */
+	if (o->pin && probes_frozen(o->bpffs) && probes_would_replace(&o->probes) &&
+	    orphan_export(o, path, sizeof(path)) == 0)
+		log_info("complete: %s, frozen by the kernel while no agent ran", path);
 	if (start(&a) < 0) {
 		stop(&a);
 		return SB_EXIT_FAILURE;
 	}
-	orphan = a.probes.taken_over && !a.probes.control->armed && a.probes.control->freeze_ns;
-	met = a.probes.control->trigger[a.probes.control->fired_trigger & (SB_KTRIGGERS - 1)];
+	/* An earlier agent's last bundle may be of this second, and not written yet. */
+	a.stamp = SB_MAX(spool_newest(&o->spool, time(NULL) + 60), a.probes.taken_over ? time(NULL) : 0);
+	orphan = a.probes.taken_over && orphan_frozen(a.probes.control);
+	/* Before ours take the place of the conditions that the agent of that time had armed. */
+	cause = orphan_cause(a.probes.control,
+			     &a.probes.control->trigger[a.probes.control->fired_trigger & (SB_KTRIGGERS - 1)]);
 	write_kernel_triggers(&a);
 	if (orphan)
-		export_orphan(&a, &met);
+		begin_capture(&a, &cause, 0, sb_monotonic_ns());
 	else
 		arm(&a);
 	if (arm_triggers(&a) < 0) {

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #define SHOT_BYTES (8u << 20) /* about 30,000 threads; beyond that they are counted */
+#define GONE (1ULL << 40)	      /* of a tid or pid: another one has it now */
 #define FRAMES_BITS 8	      /* value of inline_stacks: address << 8 | frames */
 
 int freeze_init(struct freeze *f, const struct probes *p)
@@ -81,13 +82,15 @@ static void remember_user(struct freeze *f, uint32_t process, uint32_t pid, uint
 struct who {
 	uint32_t tid, tgid, ppid;
 	bool kthread;
+	bool process_gone; /* the pid is another process's now */
 	uint64_t group_start_ns, exit_ns, cgroup;
 	char comm[SB_COMM + 1], group_comm[SB_COMM + 1];
 };
 
 static uint32_t process_id(struct freeze *f, const struct who *t)
 {
-	uint32_t id = (uint32_t)map64_get(&f->processes, (uint64_t)t->tgid + 1);
+	uint64_t key = ((uint64_t)t->tgid + 1) | (t->process_gone ? GONE : 0);
+	uint32_t id = (uint32_t)map64_get(&f->processes, key);
 	struct bundle_process p = {
 		.pid = t->tgid,
 		.ppid = t->ppid,
@@ -100,13 +103,13 @@ static uint32_t process_id(struct freeze *f, const struct who *t)
 		return id;
 	p.cgroup = cgroup_id(f, t->cgroup);
 	id = bundle_writer_process(f->w, &p);
-	map64_put(&f->processes, (uint64_t)t->tgid + 1, id);
-	if (!t->kthread)
+	map64_put(&f->processes, key, id);
+	if (!t->kthread && !t->process_gone)
 		remember_user(f, id, t->tgid, t->group_start_ns);
 	return id;
 }
 
-static uint32_t add_thread(struct freeze *f, const struct who *t)
+static uint32_t add_thread(struct freeze *f, const struct who *t, uint64_t key)
 {
 	struct bundle_thread th = { .tid = t->tid, .comm = t->comm };
 	uint32_t id;
@@ -114,22 +117,32 @@ static uint32_t add_thread(struct freeze *f, const struct who *t)
 	th.process = process_id(f, t);
 	th.cgroup = cgroup_id(f, t->cgroup);
 	id = bundle_writer_thread(f->w, &th);
-	map64_put(&f->threads, (uint64_t)t->tid + 1, id);
+	map64_put(&f->threads, key, id);
 	map64_put(&f->thread_process, id, th.process);
 	return id;
 }
 
-/* The bundle's id of a thread seen in the ring. The task table knows it unless another tid
- * took its place since; then the number is all there is. */
-static uint32_t thread_id(struct freeze *f, uint32_t tid, uint32_t tgid)
+/* The bundle's id of a thread seen in the ring at ts_ns. The task table knows it unless another tid
+ * took its place since, or another thread its tid; then the number is all there is, and perhaps
+ * the process. */
+static uint32_t thread_id(struct freeze *f, uint32_t tid, uint32_t tgid, uint64_t ts_ns)
 {
-	uint32_t id = (uint32_t)map64_get(&f->threads, (uint64_t)tid + 1);
 	const struct sb_task *e = &f->probes->tasks[tid & (SB_TASKS - 1)];
 	struct who t = { .tid = tid, .tgid = tgid, .comm = "?", .group_comm = "?" };
+	bool gone = e->tid == tid && ts_ns < e->start_ns;
+	uint64_t key = ((uint64_t)tid + 1) | (gone ? GONE : 0);
+	uint32_t id = (uint32_t)map64_get(&f->threads, key);
 
 	if (id)
 		return id;
-	if (e->tid == tid) {
+	if (gone) {
+		t.process_gone = e->tgid == tgid && ts_ns < e->group_start_ns;
+		if (e->tgid == tgid && !t.process_gone) {
+			t.ppid = e->ppid;
+			t.group_start_ns = e->group_start_ns;
+			copy_comm(t.group_comm, e->group_comm);
+		}
+	} else if (e->tid == tid) {
 		t.ppid = e->ppid;
 		t.kthread = e->flags & SB_TASK_KTHREAD;
 		t.group_start_ns = e->group_start_ns;
@@ -138,7 +151,7 @@ static uint32_t thread_id(struct freeze *f, uint32_t tid, uint32_t tgid)
 		copy_comm(t.comm, e->comm);
 		copy_comm(t.group_comm, e->group_comm);
 	}
-	return add_thread(f, &t);
+	return add_thread(f, &t, key);
 }
 
 /* ---- stacks -------------------------------------------------------------------- */
@@ -222,11 +235,11 @@ static int note_inline(const struct sb_rec *r, void *ctx)
 /* ---- records ------------------------------------------------------------------- */
 
 /* A thread of which only the tid is known: its process is what the task table says. */
-static uint32_t peer_id(struct freeze *f, uint32_t tid)
+static uint32_t peer_id(struct freeze *f, uint32_t tid, uint64_t ts_ns)
 {
 	const struct sb_task *e = &f->probes->tasks[tid & (SB_TASKS - 1)];
 
-	return tid ? thread_id(f, tid, e->tid == tid ? e->tgid : 0) : 0;
+	return tid ? thread_id(f, tid, e->tid == tid && ts_ns >= e->start_ns ? e->tgid : 0, ts_ns) : 0;
 }
 
 static uint32_t name_id(struct freeze *f, const char *name, size_t size)
@@ -316,11 +329,11 @@ static void fill_by_kind(struct freeze *f, const struct sb_rec *r, struct bundle
 		e->addr = wait->lock;
 		e->detail = wait->flags;
 		e->owner_flags = wait->owner_flags;
-		e->peer = peer_id(f, wait->owner_tid);
+		e->peer = peer_id(f, wait->owner_tid, r->ts_ns);
 		e->weight = wait->weight > 1 ? wait->weight : 0;
 		break;
 	case SB_WAKEUP:
-		e->peer = thread_id(f, wake->woken_tid, wake->woken_tgid);
+		e->peer = thread_id(f, wake->woken_tid, wake->woken_tgid, r->ts_ns);
 		break;
 	case SB_LOCK_HOLD:
 		fill_hold(payload, e);
@@ -347,7 +360,7 @@ static void fill_by_kind(struct freeze *f, const struct sb_rec *r, struct bundle
 		device_name(f, io->dev, e);
 		break;
 	case SB_OOM:
-		e->peer = peer_id(f, (uint32_t)((const struct sb_oom *)payload)->victim_tid);
+		e->peer = peer_id(f, (uint32_t)((const struct sb_oom *)payload)->victim_tid, r->ts_ns);
 		break;
 	case SB_SLAB:
 		e->addr = slab->fn;
@@ -371,7 +384,7 @@ static int write_record(const struct sb_rec *r, void *ctx)
 {
 	struct bank_pass *pass = ctx;
 	struct freeze *f = pass->f;
-	uint32_t thread = thread_id(f, r->tid, r->tgid);
+	uint32_t thread = thread_id(f, r->tid, r->tgid, r->ts_ns);
 	struct bundle_event e = {
 		.kind = (enum bundle_kind)r->kind,
 		.cpu = pass->cpu,
@@ -469,7 +482,7 @@ static void shot_thread(struct freeze *f, const struct sb_shot *s, struct bundle
 	if (!id) {
 		copy_comm(who.comm, s->comm);
 		copy_comm(who.group_comm, s->group_comm);
-		id = add_thread(f, &who);
+		id = add_thread(f, &who, (uint64_t)s->tid + 1);
 	}
 	process = (uint32_t)map64_get(&f->thread_process, id);
 	*t = (struct bundle_shot_thread){
@@ -482,13 +495,13 @@ static void shot_thread(struct freeze *f, const struct sb_shot *s, struct bundle
 			 (s->kthread ? BUNDLE_SHOT_KTHREAD : 0),
 		.wchan = s->nk ? k[0] : 0,
 		.mmap_lock = s->mmap_lock,
-		.mmap_owner = peer_id(f, s->mmap_owner),
+		.mmap_owner = peer_id(f, s->mmap_owner, f->shot_end_ns),
 		.mmap_owner_flags = s->mmap_owner_flags,
 		.mmap_count = s->mmap_count,
 		.lock = s->lock,
 		.lock_since_ns = s->lock_since_ns,
 		.lock_flags = s->lock_flags,
-		.lock_owner = peer_id(f, s->lock_owner),
+		.lock_owner = peer_id(f, s->lock_owner, f->shot_end_ns),
 		.lock_owner_flags = s->lock_owner_flags,
 		.syscall = s->syscall,
 		.reclaim_since_ns = s->reclaim_since_ns,

@@ -7,6 +7,7 @@
 
 #include "format/log.h"
 #include "recorder/agent.h"
+#include "recorder/orphan.h"
 
 /* Without --foreground the parent stays until the agent records or has failed, so that its
  * exit status says which. */
@@ -51,6 +52,17 @@ static int unload(const struct options *o)
 	return SB_EXIT_OK;
 }
 
+static int export_pinned(struct options *o)
+{
+	char path[SPOOL_NAME_MAX + 256];
+	int r = orphan_export(o, path, sizeof(path));
+
+	if (r < 0)
+		return r == -ENOENT ? SB_EXIT_NOT_FOUND : SB_EXIT_FAILURE;
+	printf("path=%s\n", path);
+	return SB_EXIT_OK;
+}
+
 int main(int argc, char **argv)
 {
 	static struct options o;
@@ -61,6 +73,8 @@ int main(int argc, char **argv)
 			log_set_level(LOG_LEVEL_DEBUG);
 		if (o.unload)
 			r = unload(&o);
+		else if (o.export_pinned)
+			r = export_pinned(&o);
 		else if (o.list)
 			r = agent_list_features(&o);
 		else

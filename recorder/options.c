@@ -60,6 +60,8 @@ static const struct setting {
 	{ NULL, NULL, "foreground", NULL, T_BOOL, AT(foreground), 0, 1, "stay in the foreground" },
 	{ NULL, NULL, "unload", NULL, T_BOOL, AT(unload), 0, 1,
 	  "remove everything pinned in the kernel, and end" },
+	{ NULL, NULL, "export-pinned", NULL, T_BOOL, AT(export_pinned), 0, 1,
+	  "write the bank that the kernel froze while no agent ran, print its path, and end" },
 	{ NULL, NULL, "features", NULL, T_BOOL, AT(list), 0, 1,
 	  "say which evidence this kernel can and cannot give, and end" },
 	{ NULL, NULL, "verbose", NULL, T_BOOL, AT(verbose), 0, 1, "say more" },

@@ -18,7 +18,7 @@ struct options {
 	uint64_t memory_bytes, threshold_ns, irq_threshold_ns, syscall_threshold_ns, post_ns, cooldown_ns;
 	uint64_t frequency;
 	char escalate[16]; /* trigger, always, never */
-	bool foreground, realtime, pin, unload, verbose, list;
+	bool foreground, realtime, pin, unload, export_pinned, verbose, list;
 	struct trigger *trigger[OPTIONS_MAX_TRIGGERS];
 	size_t n_triggers;
 	/* The settings in force as text, for the bundle's header. */

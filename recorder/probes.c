@@ -279,24 +279,43 @@ static uint32_t other_owner(const struct sb_control *c)
 	return process_start(c->owner_pid) == c->owner_start ? c->owner_pid : 0;
 }
 
-uint32_t probes_owner(const char *bpffs)
+/* The control words of what is pinned below bpffs, for reading; NULL: none of our layout. */
+static struct sb_control *peek(const char *bpffs)
 {
 	char path[160];
 	_cleanup_close_ int fd = -1;
 	struct sb_control *c;
-	uint32_t pid = 0;
 
 	snprintf(path, sizeof(path), "%.120s/stallbox/control", bpffs);
 	fd = bpf_obj_get(path);
 	if (fd < 0)
-		return 0;
+		return NULL;
 	c = map_fd(fd, page_up(sizeof(*c)), PROT_READ);
-	if (!c)
-		return 0;
-	if (c->magic == SB_CONTROL_MAGIC && c->layout_version == SB_LAYOUT_VERSION)
-		pid = other_owner(c);
-	munmap(c, page_up(sizeof(*c)));
+	if (c && (c->magic != SB_CONTROL_MAGIC || c->layout_version != SB_LAYOUT_VERSION)) {
+		munmap(c, page_up(sizeof(*c)));
+		c = NULL;
+	}
+	return c;
+}
+
+uint32_t probes_owner(const char *bpffs)
+{
+	struct sb_control *c = peek(bpffs);
+	uint32_t pid = c ? other_owner(c) : 0;
+
+	if (c)
+		munmap(c, page_up(sizeof(*c)));
 	return pid;
+}
+
+bool probes_frozen(const char *bpffs)
+{
+	struct sb_control *c = peek(bpffs);
+	bool frozen = c && !c->armed && c->freeze_ns;
+
+	if (c)
+		munmap(c, page_up(sizeof(*c)));
+	return frozen;
 }
 
 int probes_unpin(const char *bpffs)
@@ -374,7 +393,7 @@ static int attach_sampler(struct probes *p, int prog_fd, uint32_t cpu)
 		snprintf(name, sizeof(name), "link_sample_%u", cpu);
 		if (pin_put(p, name, link) < 0)
 			p->perf_links = false;
-		p->keep_fd[p->n_keep++] = link;
+		p->sampler_fd[cpu] = link;
 		close(perf);
 		return 0;
 	}
@@ -387,13 +406,87 @@ static int attach_sampler(struct probes *p, int prog_fd, uint32_t cpu)
 		close(perf);
 		return r;
 	}
-	p->keep_fd[p->n_keep++] = perf;
+	p->sampler_fd[cpu] = perf;
 	return 0;
+}
+
+/* "0-3,8" */
+static void read_online(char *ret, size_t len)
+{
+	_cleanup_close_ int fd = open("/sys/devices/system/cpu/online", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, ret, len - 1);
+
+	ret[n > 0 ? n : 0] = '\0';
+}
+
+static bool in_list(const char *list, uint32_t cpu)
+{
+	while (*list >= '0' && *list <= '9') {
+		char *p;
+		unsigned long from = strtoul(list, &p, 10), to = *p == '-' ? strtoul(p + 1, &p, 10) : from;
+
+		if (cpu >= from && cpu <= to)
+			return true;
+		list = *p == ',' ? p + 1 : "";
+	}
+	return false;
+}
+
+static int sample_prog(const struct probes *p)
+{
+	for (size_t i = 0; i < p->n_programs; i++) {
+		if (!strcmp(p->program[i].name, "sample"))
+			return p->program[i].fd;
+	}
+	return -1;
+}
+
+static int reopen_sampler(struct probes *p, uint32_t cpu)
+{
+	char path[sizeof(p->pin_dir) + 32];
+
+	snprintf(path, sizeof(path), "%s/link_sample_%u", p->pin_dir, cpu);
+	if (p->pinned)
+		unlink(path);
+	if (p->sampler_fd[cpu] >= 0)
+		close(p->sampler_fd[cpu]);
+	p->sampler_fd[cpu] = -1;
+	return attach_sampler(p, sample_prog(p), cpu);
+}
+
+int probes_follow_cpus(struct probes *p)
+{
+	char online[sizeof(p->online)];
+	int n = 0;
+
+	read_online(online, sizeof(online));
+	if (!strcmp(online, p->online))
+		return 0;
+	p->control->cpus_online = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
+		if (in_list(online, cpu) && !in_list(p->online, cpu))
+			n += reopen_sampler(p, cpu) == 0;
+	}
+	strcpy(p->online, online);
+	return n;
+}
+
+/* Whoever was offline while no agent ran, or in the meantime, has a dead sampler. One that ticks is left
+ * alone; on machines that do not interrupt idle CPUs a few are opened for nothing. */
+static void revive_samplers(struct probes *p)
+{
+	uint64_t now = sb_monotonic_ns();
+
+	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
+		if (in_list(p->online, cpu) && now - p->cpus[cpu].last_tick_ns > NSEC_PER_SEC)
+			reopen_sampler(p, cpu);
+	}
 }
 
 static int attach_samplers(struct probes *p, int prog_fd, char *err, size_t len)
 {
 	p->perf_links = true;
+	read_online(p->online, sizeof(p->online));
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
 		int r = attach_sampler(p, prog_fd, cpu);
 
@@ -772,6 +865,40 @@ static void note_pinned_programs(struct probes *p)
 		closedir(d);
 }
 
+/* The settings that the pinned programs were loaded with, from their constants. */
+static int pinned_config(const struct probes *p, struct sb_config *ret)
+{
+	_cleanup_close_ int link = pin_get(p, "link_sched_switch");
+	_cleanup_close_ int prog = -1;
+	struct bpf_link_info li = {};
+	struct bpf_prog_info pi = {};
+	uint32_t ids[64], len = sizeof(li);
+
+	if (link < 0 || bpf_obj_get_info_by_fd(link, &li, &len) < 0)
+		return -ENOENT;
+	prog = bpf_prog_get_fd_by_id(li.prog_id);
+	pi.nr_map_ids = SB_ARRAY_SIZE(ids);
+	pi.map_ids = (uint64_t)(uintptr_t)ids;
+	len = sizeof(pi);
+	if (prog < 0 || bpf_obj_get_info_by_fd(prog, &pi, &len) < 0)
+		return -ENOENT;
+	for (uint32_t i = 0; i < SB_MIN(pi.nr_map_ids, (uint32_t)SB_ARRAY_SIZE(ids)); i++) {
+		_cleanup_close_ int fd = bpf_map_get_fd_by_id(ids[i]);
+		struct bpf_map_info mi = {};
+		uint32_t key = 0;
+		uint8_t value[4096];
+
+		len = sizeof(mi);
+		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &mi, &len) < 0 || !strstr(mi.name, ".rodata") ||
+		    mi.value_size > sizeof(value) || mi.value_size % sizeof(*ret) ||
+		    bpf_map_lookup_elem(fd, &key, value) < 0)
+			continue;
+		memcpy(ret, value, sizeof(*ret));
+		return 0;
+	}
+	return -ENOENT;
+}
+
 static bool sampler_pinned(const struct probes *p)
 {
 	_cleanup_close_ int fd = pin_get(p, "link_sample_0");
@@ -786,6 +913,7 @@ static int take_over(struct probes *p, uint64_t hash, char *err, size_t len)
 	_cleanup_close_ int rings = -1;
 	_cleanup_close_ int tasks = -1;
 	_cleanup_close_ int sample = -1;
+	struct sb_config cfg;
 	int r;
 
 	if (control < 0)
@@ -794,9 +922,17 @@ static int take_over(struct probes *p, uint64_t hash, char *err, size_t len)
 	if (!p->control)
 		return -ENOENT;
 	if (p->control->magic != SB_CONTROL_MAGIC ||
-	    p->control->layout_version != SB_LAYOUT_VERSION || p->control->object_hash != hash) {
+	    p->control->layout_version != SB_LAYOUT_VERSION) {
 		munmap(p->control, page_up(sizeof(struct sb_control)));
 		p->control = NULL;
+		return -ESTALE;
+	}
+	/* Another build, the same layout and settings: an upgrade must not cost the history. */
+	p->older = p->control->object_hash != hash;
+	if (p->older && (pinned_config(p, &cfg) < 0 || memcmp(&cfg, &p->cfg, sizeof(cfg)))) {
+		munmap(p->control, page_up(sizeof(struct sb_control)));
+		p->control = NULL;
+		p->older = false;
 		return -ESTALE;
 	}
 	munmap(p->control, page_up(sizeof(struct sb_control)));
@@ -815,13 +951,112 @@ static int take_over(struct probes *p, uint64_t hash, char *err, size_t len)
 	if (sample >= 0)
 		note_program(p, sample);
 	p->perf_links = sampler_pinned(p);
-	if (!p->perf_links && sample >= 0) {
+	if (p->perf_links) {
+		read_online(p->online, sizeof(p->online));
+		revive_samplers(p);
+	} else if (sample >= 0) {
 		r = attach_samplers(p, sample, err, len);
 		if (r < 0)
 			return r;
 	}
 	p->taken_over = true;
 	return choose_programs(p, NULL, err, len);
+}
+
+static struct sb_config wanted_config(const struct probes_options *o, uint32_t cpus)
+{
+	return (struct sb_config){
+		.ring_bytes = choose_ring_bytes(o->memory_bytes, cpus),
+		.offcpu_threshold_ns = o->offcpu_threshold_ns,
+		.lock_threshold_ns = o->offcpu_threshold_ns,
+		.waker_threshold_ns = 10 * NSEC_PER_MSEC,
+		.syscall_threshold_ns = o->syscall_threshold_ns,
+		.irq_threshold_ns = o->irq_threshold_ns,
+		.io_threshold_ns = 10 * NSEC_PER_MSEC,
+		.sample_period_ns = NSEC_PER_SEC / o->sample_hz,
+		.cpus = cpus,
+		.keep_segments = 8,
+		.ust_budget = 8,
+		.short_budget = 16,
+		.other_budget = 32,
+		.reclaim_budget = 1024,
+		.cgroup_v1_memory = cgroup_v1_memory(),
+	};
+}
+
+bool probes_would_replace(const struct probes_options *o)
+{
+	struct probes p = {};
+	struct sb_config wanted, pinned;
+	int cpus = libbpf_num_possible_cpus();
+
+	snprintf(p.pin_dir, sizeof(p.pin_dir), "%s/stallbox", o->bpffs);
+	if (cpus < 1 || pinned_config(&p, &pinned) < 0)
+		return false;
+	wanted = wanted_config(o, (uint32_t)cpus);
+	return memcmp(&wanted, &pinned, sizeof(wanted)) != 0;
+}
+
+static int open_pinned(struct probes *p)
+{
+	_cleanup_close_ int control = pin_get(p, "control");
+	_cleanup_close_ int cpus = pin_get(p, "cpus");
+	_cleanup_close_ int rings = pin_get(p, "rings");
+	_cleanup_close_ int tasks = pin_get(p, "tasks");
+	struct sb_control *c;
+	int r;
+
+	if (control < 0 || cpus < 0 || rings < 0 || tasks < 0)
+		return -ENOENT;
+	c = map_fd(control, page_up(sizeof(*c)), PROT_READ);
+	if (!c)
+		return -ENOENT;
+	r = c->magic == SB_CONTROL_MAGIC && c->layout_version == SB_LAYOUT_VERSION ? 0 : -ESTALE;
+	munmap(c, page_up(sizeof(*c)));
+	if (r == 0)
+		r = pinned_config(p, &p->cfg);
+	if (r == 0)
+		r = map_shared(p, control, cpus, rings, tasks);
+	if (r == 0)
+		p->iter_link_fd = pin_get(p, "link_stackshot");
+	return r;
+}
+
+int probes_open_pinned(const char *bpffs, struct probes *ret, char *ret_error, size_t error_len)
+{
+	uint32_t owner = probes_owner(bpffs);
+	int r;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->hits_fd = ret->iter_link_fd = ret->stats_fd = -1;
+	memset(ret->sampler_fd, -1, sizeof(ret->sampler_fd));
+	ret->pinned = true;
+	snprintf(ret->pin_dir, sizeof(ret->pin_dir), "%s/stallbox", bpffs);
+	if (owner) {
+		snprintf(ret_error, error_len, "stallboxd (pid %u) records with what is pinned below %s/stallbox\n"
+			 "it exports what the kernel freezes by itself; 'stallbox freeze' asks for a bundle",
+			 owner, bpffs);
+		return -EBUSY;
+	}
+	r = open_pinned(ret);
+	if (r == 0)
+		note_owner(ret->control);
+	else if (r == -ENOENT)
+		snprintf(ret_error, error_len, "no recorder is pinned below %s/stallbox\n"
+			 "start stallboxd, or name the right bpffs with --bpffs", bpffs);
+	else if (r == -ESTALE)
+		snprintf(ret_error, error_len, "the recorder below %s/stallbox is of another version, expected "
+			 "layout %u\nuse the stallboxd that loaded it", bpffs, SB_LAYOUT_VERSION);
+	else
+		fail_text(ret_error, error_len, "cannot map what is pinned", r, NULL);
+	return r;
+}
+
+void probes_leave(struct probes *p)
+{
+	p->control->owner_pid = 0;
+	p->control->owner_start = 0;
+	probes_close(p);
 }
 
 int probes_open(const struct probes_options *o, struct probes *ret, char *ret_error,
@@ -836,6 +1071,7 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 
 	memset(p, 0, sizeof(*p));
 	p->hits_fd = p->iter_link_fd = p->stats_fd = -1;
+	memset(p->sampler_fd, -1, sizeof(p->sampler_fd));
 	libbpf_set_print(quiet_libbpf);
 	cpus = libbpf_num_possible_cpus();
 	if (cpus < 1 || cpus > PROBES_MAX_CPUS) {
@@ -859,23 +1095,7 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 	}
 
 	v3 = have_fetch_atomics();
-	p->cfg = (struct sb_config){
-		.ring_bytes = choose_ring_bytes(o->memory_bytes, (uint32_t)cpus),
-		.offcpu_threshold_ns = o->offcpu_threshold_ns,
-		.lock_threshold_ns = o->offcpu_threshold_ns,
-		.waker_threshold_ns = 10 * NSEC_PER_MSEC,
-		.syscall_threshold_ns = o->syscall_threshold_ns,
-		.irq_threshold_ns = o->irq_threshold_ns,
-		.io_threshold_ns = 10 * NSEC_PER_MSEC,
-		.sample_period_ns = NSEC_PER_SEC / o->sample_hz,
-		.cpus = (uint32_t)cpus,
-		.keep_segments = 8,
-		.ust_budget = 8,
-		.short_budget = 16,
-		.other_budget = 32,
-		.reclaim_budget = 1024,
-		.cgroup_v1_memory = cgroup_v1_memory(),
-	};
+	p->cfg = wanted_config(o, (uint32_t)cpus);
 	elf = v3 ? stallbox_v3__elf_bytes(&elf_len) : stallbox_v2__elf_bytes(&elf_len);
 	hash = sb_hash_bytes(elf, elf_len) ^ sb_hash_bytes(&p->cfg, sizeof(p->cfg));
 
@@ -908,6 +1128,11 @@ void probes_close(struct probes *p)
 {
 	for (size_t i = 0; i < p->n_keep; i++)
 		close(p->keep_fd[i]);
+	for (uint32_t i = 0; i < p->cfg.cpus; i++) {
+		if (p->sampler_fd[i] >= 0)
+			close(p->sampler_fd[i]);
+		p->sampler_fd[i] = -1;
+	}
 	for (size_t i = 0; i < p->n_programs; i++)
 		close(p->program[i].fd);
 	probes_escalate(p, 0);

@@ -37,6 +37,7 @@ struct probes {
 	struct sb_config cfg;
 	bool taken_over;   /* an earlier agent's recording goes on */
 	bool replaced;	   /* a pinned set did not fit and was replaced */
+	bool older;	   /* taken over, with the programs of another build */
 	bool pinned;
 	bool perf_links;   /* sampling survives the agent */
 	char pin_dir[128];
@@ -47,6 +48,8 @@ struct probes {
 	size_t ring_stride;
 	size_t map_bytes; /* kernel memory of all maps */
 	int hits_fd, iter_link_fd, stats_fd;
+	int sampler_fd[PROBES_MAX_CPUS]; /* link or event; -1: none, or pinned by an earlier agent */
+	char online[256]; /* /sys/devices/system/cpu/online when the samplers were last looked at */
 	int keep_fd[PROBES_MAX_CPUS + PROBES_MAX_PROGRAMS + 8]; /* links that are not pinned */
 	size_t n_keep;
 	struct probes_program program[PROBES_MAX_PROGRAMS];
@@ -66,6 +69,14 @@ struct probes {
  * is missing and, after a newline, what to do. */
 int probes_open(const struct probes_options *o, struct probes *ret, char *ret_error,
 		size_t error_len);
+/* What is pinned below bpffs, whatever settings it was loaded with: for reading, no agent. Until
+ * probes_leave() no agent starts. -ENOENT: nothing is pinned, -EBUSY: an agent runs, -ESTALE: of
+ * another layout; ret_error as above. */
+int probes_open_pinned(const char *bpffs, struct probes *ret, char *ret_error, size_t error_len);
+void probes_leave(struct probes *p);
+/* Is a recorder pinned that an agent with these options would replace instead of taking it over,
+ * although its banks can be read? */
+bool probes_would_replace(const struct probes_options *o);
 /* Lets go; recording goes on if pinned. */
 void probes_close(struct probes *p);
 /* Pid of another, living agent that uses the objects pinned below bpffs; 0: none. */
@@ -73,6 +84,8 @@ uint32_t probes_owner(const char *bpffs);
 /* The kernel's id of a cgroup by its path below the root of the hierarchy that tasks are told
  * apart by (v1 memory where that is in use, else v2). 0: no such cgroup. */
 uint64_t probes_cgroup_id(const struct probes *p, const char *path);
+/* Does a pinned recorder hold a bank that the kernel froze and nobody has taken? */
+bool probes_frozen(const char *bpffs);
 /* Removes everything pinned below <bpffs>/stallbox. Returns how many files, or -errno. */
 int probes_unpin(const char *bpffs);
 
@@ -86,6 +99,9 @@ void probes_recorded(const struct probes *p, uint64_t ret[SB_KIND_SLOTS]);
 /* Attaches, detaches the programs of the escalated window. `why`: bit t for each
  * enum sb_ktrigger_type that needs its programs all the time; 0 detaches all, ~0 attaches all. */
 void probes_escalate(struct probes *p, uint32_t why);
+/* CPUs that have come online get their sampler: that of a CPU which was away is dead. Cheap where
+ * nothing has changed. Returns how many. */
+int probes_follow_cpus(struct probes *p);
 void probes_arm(struct probes *p);
 /* Seals the current bank from user space. Returns false when the kernel was faster. */
 bool probes_seal(struct probes *p);

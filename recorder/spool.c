@@ -108,6 +108,38 @@ void spool_name(char ret[SPOOL_NAME_MAX], const char *host, time_t when, const c
 	strcat(ret, SPOOL_SUFFIX);
 }
 
+static time_t stamp_in(const char *name)
+{
+	for (const char *p = name; (p = strchr(p, '-')); p++) {
+		struct tm tm = {};
+
+		if (strptime(p, "-%Y%m%dT%H%M%SZ-", &tm))
+			return timegm(&tm);
+	}
+	return 0;
+}
+
+time_t spool_newest(const struct spool *s, time_t limit)
+{
+	const char *const dirs[] = { s->dir, s->fallback };
+	time_t newest = 0;
+
+	for (size_t i = 0; i < SB_ARRAY_SIZE(dirs); i++) {
+		DIR *d = dirs[i][0] ? opendir(dirs[i]) : NULL;
+		struct dirent *e;
+
+		while (d && (e = readdir(d))) {
+			time_t t = stamp_in(e->d_name);
+
+			if (t <= limit && t > newest)
+				newest = t;
+		}
+		if (d)
+			closedir(d);
+	}
+	return newest;
+}
+
 static int write_all(int fd, const void *data, size_t len)
 {
 	const char *p = data;

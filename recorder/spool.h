@@ -24,6 +24,9 @@ int spool_prepare(const struct spool *s);
 /* HOST-20261120T233350Z-TRIGGER.stall.pb.zst in [A-Za-z0-9._-]. */
 void spool_name(char ret[SPOOL_NAME_MAX], const char *host, time_t when, const char *trigger);
 
+/* The newest time in the names of the bundles there are, at most `limit`; 0: none. */
+time_t spool_newest(const struct spool *s, time_t limit);
+
 /* Writes data as dir/name by a temporary file, fsync, rename and fsync of the directory.
  * 0 or a negative errno; nothing is left behind on failure. */
 int spool_publish(const char *dir, const char *name, const void *data, size_t len);

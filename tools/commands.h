@@ -25,6 +25,8 @@ int cmd_verify(int argc, char **argv);
 int cmd_recover(int argc, char **argv);
 int cmd_freeze(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_export_pinned(int argc, char **argv);
+int cmd_unload(int argc, char **argv);
 
 /* Opens the one operand; prints what is wrong. Returns -1 to go on, or the exit code. */
 int open_operand(const struct opt_command *cmd, int argc, char **argv, int first,

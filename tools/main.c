@@ -29,6 +29,8 @@ static const struct {
 	{ "recover", cmd_recover, "what is whole of a damaged bundle" },
 	{ "freeze", cmd_freeze, "ask the agent for a bundle now" },
 	{ "status", cmd_status, "what the agent records, lost and costs" },
+	{ "export-pinned", cmd_export_pinned, "write what the kernel froze while no agent ran" },
+	{ "unload", cmd_unload, "end the recording: nothing stays in the kernel" },
 };
 
 static void print_help(FILE *f)
@@ -36,7 +38,7 @@ static void print_help(FILE *f)
 	fprintf(f, "Usage: stallbox COMMAND [OPTIONS] ...\n"
 		"Reads bundles of stallboxd, on any machine; talks to the agent of this one.\n\n");
 	for (size_t i = 0; i < SB_ARRAY_SIZE(commands); i++)
-		fprintf(f, "  %-10s%s\n", commands[i].name, commands[i].help);
+		fprintf(f, "  %-15s%s\n", commands[i].name, commands[i].help);
 	fprintf(f, "\n'stallbox COMMAND --help' says more.\n\nExamples:\n"
 		"  stallbox info X.stall.pb.zst\n  stallbox flame --kind off-cpu -o x.svg X.stall.pb.zst\n");
 }

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 
@@ -187,6 +188,11 @@ static int psi_check(struct trigger *t, const struct trigger_env *env, uint64_t 
 
 	(void)env;
 	if (t->fd >= 0) { /* the kernel has looked */
+		struct pollfd gone = { .fd = t->fd, .events = POLLPRI };
+
+		/* Of a cgroup that is no more: this comes again and again and means nothing else. */
+		if (poll(&gone, 1, 0) > 0 && (gone.revents & POLLERR))
+			return -ENODEV;
 		t->value = t->threshold;
 		psi_hit(t, p, now_ns, t->threshold, ret);
 		return 1;

@@ -11,7 +11,7 @@ code() { # WHAT EXPECTED COMMAND...: output in $OUT
 code "no command" 2 "$STALLBOX"
 code "an unknown command" 2 "$STALLBOX" frobnicate
 like "is named" "$OUT" "unknown command 'frobnicate'"
-for c in info report list flame diff fold export html events order top hist blame series verify recover freeze status; do
+for c in info report list flame diff fold export html events order top hist blame series verify recover freeze status export-pinned unload; do
 	code "$c --help" 0 "$STALLBOX" $c --help
 	is "$c --help fits 80 columns" "$(awk 'length > 100' <<<"$OUT" | wc -l)" 0
 	code "$c with an unknown option" 2 "$STALLBOX" $c --nope

@@ -109,6 +109,28 @@ static void test_name(void **state)
 	assert_string_equal(name + strlen(name) - strlen(SPOOL_SUFFIX), SPOOL_SUFFIX);
 }
 
+/* Two bundles of one name are one: the next agent must know the last one's time. */
+static void test_newest(void **state)
+{
+	struct spool s = {};
+	const time_t last = 1795217630;
+	char name[SPOOL_NAME_MAX];
+
+	(void)state;
+	snprintf(s.dir, sizeof(s.dir), "%s", at("newest"));
+	snprintf(s.fallback, sizeof(s.fallback), "%s", at("newest-fallback"));
+	assert_int_equal(spool_prepare(&s), 0);
+	assert_int_equal(spool_newest(&s, last), 0);
+	spool_name(name, "db-7-20200101.example", last - 5, "a");
+	assert_int_equal(spool_publish(s.dir, name, "x", 1), 0);
+	assert_int_equal(spool_newest(&s, last), last - 5);
+	spool_name(name, "db-7-20200101.example", last, "a-20300101T000000Z-");
+	assert_int_equal(spool_publish(s.fallback, name, "x", 1), 0);
+	assert_int_equal(spool_newest(&s, last), last);
+	/* A clock that was set back is believed. */
+	assert_int_equal(spool_newest(&s, last - 1), last - 5);
+}
+
 /* ---- preparing --------------------------------------------------------------------- */
 
 static void test_prepare_creates(void **state)
@@ -462,6 +484,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_name),
+		cmocka_unit_test(test_newest),
 		cmocka_unit_test(test_prepare_creates),
 		cmocka_unit_test(test_prepare_falls_back),
 		cmocka_unit_test(test_prepare_sweeps),

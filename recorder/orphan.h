@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A bank that the kernel froze while no agent ran. The next agent exports it under the condition
+ * that froze it; stallboxd --export-pinned does so without an agent.
+ */
+#ifndef SB_RECORDER_ORPHAN_H
+#define SB_RECORDER_ORPHAN_H
+
+#include "recorder/capture.h"
+#include "recorder/options.h"
+
+/* Is there a frozen bank that nobody has taken? */
+bool orphan_frozen(const struct sb_control *c);
+/* Why it was frozen. met: the condition, as it stood in c->trigger[c->fired_trigger]. */
+struct capture_cause orphan_cause(const struct sb_control *c, const struct sb_ktrigger *met);
+
+/* Writes the frozen bank, and what was recorded since, as one bundle and arms the kernel's
+ * conditions again. Logs what goes wrong. ret_path: SPOOL_NAME_MAX + 256 bytes. Returns 0,
+ * -ENOENT (nothing is pinned, or nothing frozen), -EBUSY (an agent runs) or another
+ * negative errno. */
+int orphan_export(struct options *o, char *ret_path, size_t len);
+
+#endif

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# What is pinned while no agent runs: exported without an agent, by one with other settings, taken over by another
+# build, replaced where the layout differs, and removed without a trace.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../agent.sh"
+
+die() {
+	{ kill -9 "$AGENT" && wait "$AGENT"; } 2>/dev/null
+	AGENT=
+}
+frozen() { # a condition is met while nobody runs
+	"$WORKLOADS/dstall" 3 1 >"$TEST_TMP/stalled"
+}
+export_pinned() { "$STALLBOX" export-pinned --bpffs "$PINS" --spool "$SPOOL"; }
+mine() { bpftool -j "$1" show 2>/dev/null | jq -r '.[] | .id' | sort >"$TEST_TMP/$1.$2"; }
+CONDITION='kernel:blocked(D)>300ms:count=3:comm=dstall'
+
+export_pinned >"$TEST_TMP/out" 2>&1
+is "export-pinned where nothing is pinned: status" $? 3
+like "says so" "$(cat "$TEST_TMP/out")" 'no recorder is pinned.*hint:'
+mine prog before && mine map before && mine link before
+start_agent --post 1s --trigger "$CONDITION" || { fail "agent starts"; finish; }
+export_pinned >"$TEST_TMP/out" 2>&1
+is "beside a running agent it is refused: status" $? 1
+like "with the agent's pid" "$(cat "$TEST_TMP/out")" "pid $AGENT\) records.*hint:"
+can_freeze=1
+log_has 'samples while no agent runs' && can_freeze=
+die
+export_pinned >"$TEST_TMP/out" 2>&1
+is "while no bank is frozen: status" $? 3
+like "says that too" "$(cat "$TEST_TMP/out")" 'no bank.*is frozen; .* armed'
+
+if [ -z "$can_freeze" ]; then
+	skip "a frozen bank is exported without an agent" "this kernel's sampler goes with the agent (5.15)"
+else
+	frozen
+	ok "a frozen bank is exported without an agent" export_pinned
+	B=$(newest_bundle)
+	ok "as a whole bundle" complete "$B"
+	info=$("$STALLBOX" info --json "$B")
+	is "under the condition that froze it" "$(jq -r '.trigger | .kind + " " + .spec' <<<"$info")" 'kernel kernel:blocked(D)>300ms:count=3'
+	is "with its value" "$(jq -r .trigger.value <<<"$info")" 3
+	# The threads stood in D until after the freeze: what was recorded since has the ends of their blocks.
+	blocked() { events --kind off-cpu "$1" | jq -s '[.[] | select(.comm == "dstall_thread" or .comm == "dstall") | select(.state == "D" and .duration_ns > 900000000)] | length'; }
+	is "with what was recorded since" "$(blocked "$B")" 3
+	export_pinned >"$TEST_TMP/out" 2>&1
+	is "a second time there is nothing: status" $? 3
+	frozen
+	ok "the conditions are armed again: the next freeze is exported" export_pinned
+	is "as a bundle of its own" "$(bundle_count)" 2
+
+	frozen
+	MEMORY=4M start_agent --post 1s --trigger 'kernel:reclaim>600s' || { fail "an agent with other settings starts"; finish; }
+	ok "an agent with other settings exports it before it replaces the recorder" log_has 'frozen by the kernel while no agent ran'
+	is "as a third bundle" "$(bundle_count)" 3
+	is "with the condition of the agent before" "$("$STALLBOX" info --json "$(newest_bundle)" | jq -r .trigger.spec)" 'kernel:blocked(D)>300ms:count=3'
+	ok "and says that it replaced" log_has 'was replaced'
+	stop_agent
+fi
+
+# Any other condition is told under its own name.
+start_agent --post 1s --trigger 'kernel:runq>40ms:comm=spinner' || { fail "agent starts"; finish; }
+die
+if [ -n "$can_freeze" ]; then
+	taskset -c 0 "$WORKLOADS/spinner" 0.2 12 >/dev/null
+	n=$(bundle_count)
+	start_agent --post 1s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
+	one_more() { [ "$(bundle_count)" -gt "$n" ] && complete "$(newest_bundle)"; }
+	ok "the next agent exports it" wait_for 30 one_more
+	is "under its own condition" "$("$STALLBOX" info --json "$(newest_bundle)" | jq -r .trigger.spec)" 'kernel:runq>40ms'
+	stop_agent
+fi
+
+# Another build, the same layout and settings: an upgrade in place.
+start_agent --post 1s || { fail "agent starts"; finish; }
+"$WORKLOADS/sleeper" 11 20 >"$TEST_TMP/a"
+stop_agent
+python3 - "$STALLBOXD" "$TEST_TMP/stallboxd" <<'PY'
+import sys
+data = open(sys.argv[1], "rb").read()
+line = b"s->kind = SB_OFF_CPU;" # text of the source in the object's debug information
+assert line in data
+open(sys.argv[2], "wb").write(data.replace(line, line.replace(b"OFF", b"0FF")))
+PY
+chmod +x "$TEST_TMP/stallboxd"
+"$BUILD/tests/helpers/ringcheck" "$PINS" >"$TEST_TMP/ring.json" 2>"$TEST_TMP/ring.err" &
+FOLLOWER=$!
+TEST_PIDS+=("$FOLLOWER")
+ok "somebody reads the rings" wait_for 30 grep -q following "$TEST_TMP/ring.err"
+STALLBOXD=$TEST_TMP/stallboxd start_agent --post 1s || { fail "the new binary starts"; finish; }
+ok "a new binary takes over" log_has 'took over a running recorder'
+ok "and says that the programs are older" log_has 'those of another build'
+"$WORKLOADS/sleeper" 7 20 >"$TEST_TMP/b"
+ok "a freeze" freeze
+blocks() { events --kind off-cpu --tid "$(grep -oE 'tid=[0-9]+' "$1" | head -n 1 | cut -d= -f2)" "$BUNDLE" | jq -s '[.[] | select(.kstack | join(";") | test("nanosleep"))] | length'; }
+is "has what was before the upgrade" "$(blocks "$TEST_TMP/a")" 11
+is "and after" "$(blocks "$TEST_TMP/b")" 7
+kill "$FOLLOWER"
+wait "$FOLLOWER"
+is "no record is missing over the upgrade, and each is whole" $? 0
+stop_agent
+
+# Another layout: replaced, and said.
+ok "the pinned recorder becomes one of another layout" "$BUILD/tests/helpers/pinpoke" "$PINS" layout 9999
+export_pinned >"$TEST_TMP/out" 2>&1
+is "which export-pinned does not touch: status" $? 1
+like "and says" "$(cat "$TEST_TMP/out")" 'another version.*expected layout.*hint:'
+start_agent --post 1s || { fail "agent starts"; finish; }
+ok "it is replaced, and that is said" log_has 'another layout or other settings; it was replaced'
+ok "a freeze" freeze
+is "says it in the bundle too" "$("$STALLBOX" info --json "$BUNDLE" | jq -r '[.marks[]? | select(.kind == "agent-start")] | length')" 1
+
+ok "unload beside the agent is refused" bash -c "! '$STALLBOX' unload --bpffs '$PINS'"
+stop_agent
+ok "unload" "$STALLBOX" unload --bpffs "$PINS"
+is "nothing is left pinned" "$(find "$PINS/stallbox" 2>/dev/null | wc -l)" 0
+gone() { mine prog after && mine map after && mine link after && [ -z "$(left)" ]; }
+left() { for k in prog map link; do comm -13 "$TEST_TMP/$k.before" "$TEST_TMP/$k.after"; done | while read -r id; do ours "$id"; done; }
+ours() { bpftool -j prog show id "$1" 2>/dev/null | jq -r 'select(.name == "sched_switch") | .id'; bpftool -j map show id "$1" 2>/dev/null | jq -r 'select(.name == "rings") | .id'; }
+ok "no program and no ring is left in the kernel" wait_for 10 gone
+ok "unload a second time is no error" "$STALLBOX" unload --bpffs "$PINS"
+finish
