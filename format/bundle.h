@@ -82,6 +82,7 @@ enum bundle_loss_cause {
 	BUNDLE_LOSS_TRUNCATED = 4,
 	BUNDLE_LOSS_TORN = 5,
 	BUNDLE_LOSS_MISSED = 6,
+	BUNDLE_LOSS_LIMITED = 7, /* above the recorder's own CPU budget */
 };
 
 /* How a user stack was taken (low 4 bits of StackTable.unwind) ... */

@@ -23,7 +23,7 @@
 _Static_assert((int)BUNDLE_ON_CPU == STALLBOX__V1__EVENT_KIND__ON_CPU, "kinds");
 _Static_assert((int)BUNDLE_OFF_CPU == STALLBOX__V1__EVENT_KIND__OFF_CPU, "kinds");
 _Static_assert((int)BUNDLE_RECLAIM == STALLBOX__V1__EVENT_KIND__RECLAIM, "kinds");
-_Static_assert((int)BUNDLE_LOSS_MISSED == STALLBOX__V1__LOSS_CAUSE__LOSS_MISSED, "causes");
+_Static_assert((int)BUNDLE_LOSS_LIMITED == STALLBOX__V1__LOSS_CAUSE__LOSS_LIMITED, "causes");
 
 _Static_assert((int)BUNDLE_HARDIRQ == STALLBOX__V1__EVENT_KIND__HARDIRQ, "kinds");
 

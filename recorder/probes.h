@@ -18,6 +18,7 @@
 #define PROBES_MAX_MISSING 24
 #define PROBES_MAX_PROGRAMS 48
 #define PROBES_MAX_ESCALATED 16
+#define PROBES_MAX_OPTIONAL 4
 
 struct probes_options {
 	uint64_t memory_bytes; /* both banks; 0: default */
@@ -46,6 +47,7 @@ struct probes {
 	const struct sb_task *tasks;
 	size_t ring_stride;
 	size_t map_bytes; /* kernel memory of all maps */
+	size_t mapped_bytes; /* of it, what is mapped here and so part of our RSS */
 	int hits_fd, iter_link_fd, stats_fd;
 	int keep_fd[PROBES_MAX_CPUS + PROBES_MAX_PROGRAMS + 8]; /* links that are not pinned */
 	size_t n_keep;
@@ -57,6 +59,12 @@ struct probes {
 		int fd, link; /* link -1: not attached */
 	} escalated[PROBES_MAX_ESCALATED];
 	size_t n_escalated;
+	/* Programs that the recorder does without above its CPU budget. */
+	struct {
+		char name[32];
+		int fd, link; /* link -1: detached */
+	} optional[PROBES_MAX_OPTIONAL];
+	size_t n_optional;
 	/* Evidence this kernel cannot give: name and why. Static texts. */
 	struct bundle_kv missing[PROBES_MAX_MISSING];
 	size_t n_missing;
@@ -86,6 +94,14 @@ void probes_recorded(const struct probes *p, uint64_t ret[SB_KIND_SLOTS]);
 /* Attaches, detaches the programs of the escalated window. `why`: bit t for each
  * enum sb_ktrigger_type that needs its programs all the time; 0 detaches all, ~0 attaches all. */
 void probes_escalate(struct probes *p, uint32_t why);
+/* Puts a limit in force, enum sb_limit_step: what the steps up to this one say is left out.
+ * 0, or a negative errno when a program could not be attached again: it is tried anew at the
+ * next call. */
+int probes_limit(struct probes *p, uint32_t step);
+/* Time for which optional programs were detached, since recording began. */
+uint64_t probes_detached_ns(const struct probes *p);
+/* Notes a change of the limit where later agents and bundles find it. */
+void probes_note_limit(struct probes *p, const struct sb_limit_note *n);
 void probes_arm(struct probes *p);
 /* Seals the current bank from user space. Returns false when the kernel was faster. */
 bool probes_seal(struct probes *p);
