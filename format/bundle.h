@@ -263,6 +263,8 @@ struct bundle_cost {
 	const struct bundle_program_cost *program;
 	size_t n_programs;
 	uint64_t agent_cpu_ns, agent_rss_bytes, map_bytes, wakeups, bytes_written;
+	uint64_t worker_cpu_ns, worker_rss_bytes, bpf_time_ns, period_ns;
+	uint32_t windows, budget_ppm, limit_step, limit_changes;
 };
 
 struct bundle_footer {

@@ -628,6 +628,10 @@ int freeze_write_losses(struct freeze *f, const uint64_t *recorded, uint64_t mis
 		loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_TRUNCATED, BUNDLE_KIND_NONE, -1,
 						  f->shot_truncated, "threads",
 						  "threads beyond the stackshot's memory" };
+	if (probes_detached_ns(p))
+		loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_LIMITED, BUNDLE_KIND_NONE, -1,
+						  probes_detached_ns(p) / NSEC_PER_MSEC, "ms",
+						  "without wakers, block I/O and pages taken by reclaim" };
 	if (missed)
 		loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_MISSED, BUNDLE_KIND_NONE, -1, missed, "runs",
 						  "program runs that the kernel left out" };

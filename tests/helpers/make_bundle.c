@@ -207,7 +207,9 @@ static void tail(struct bundle_writer *w, const uint32_t *threads, const uint32_
 				    "older than the ring reaches back" };
 	struct bundle_mark mark = { TRIGGER_NS + NSEC_PER_SEC, "merged", "trigger 'psi' fired again" };
 	struct bundle_program_cost prog = { "sched_switch", 1000, 150000, 0 };
-	struct bundle_cost cost = { 1, 2 * NSEC_PER_SEC, &prog, 1, 1000000, 4 << 20, 64 << 20, 10, 0 };
+	struct bundle_cost cost = { .since_ns = 1, .until_ns = 2 * NSEC_PER_SEC, .program = &prog, .n_programs = 1,
+				    .agent_cpu_ns = 1000000, .agent_rss_bytes = 4 << 20, .map_bytes = 64 << 20,
+				    .wakeups = 10 };
 	struct bundle_footer footer = { .closed_ns = 120 * NSEC_PER_SEC, .symbolized = true,
 					.raw_durable_ns = TRIGGER_NS + 1, .pre_durable_ns = TRIGGER_NS + 1 };
 	uint64_t ts[3] = { 1, 2, 3 };
