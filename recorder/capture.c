@@ -540,6 +540,7 @@ int capture_start(const struct capture_config *c, struct capture_process *ret)
 		sigset_t none;
 
 		close(pair[0]);
+		probes_forget_links(c->probes);
 		if (*c->control_fd >= 0)
 			close(*c->control_fd);
 		sigemptyset(&none);

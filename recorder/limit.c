@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Ticks on whole seconds come a little late or early. */
+#define WHOLE_NS (LIMIT_WINDOW_NS - LIMIT_WINDOW_NS / 50)
+
 void limit_init(struct limit *l, uint32_t budget_ppm)
 {
 	memset(l, 0, sizeof(*l));
@@ -35,13 +38,13 @@ static void take_sample(struct limit *l, uint64_t span_ns, uint64_t cost_ns, uin
 	l->sample[l->n].span_ns = span_ns;
 	l->sample[l->n++].cost_ns = cost_ns;
 	span = span_of(l);
-	while (span - l->sample[0].span_ns >= LIMIT_WINDOW_NS) {
+	while (span - l->sample[0].span_ns >= WHOLE_NS) {
 		span -= l->sample[0].span_ns;
 		drop_oldest(l);
 	}
 	for (size_t i = 0; i < l->n; i++)
 		cost += l->sample[i].cost_ns;
-	l->whole = span >= LIMIT_WINDOW_NS;
+	l->whole = span >= WHOLE_NS;
 	if (l->whole)
 		l->cost_ppm = (uint32_t)SB_MIN(1e6 * (double)cost / ((double)span * cpus), 4e9);
 }

@@ -1059,6 +1059,18 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 	return r;
 }
 
+void probes_forget_links(const struct probes *p)
+{
+	for (size_t i = 0; i < p->n_optional; i++) {
+		if (p->optional[i].link >= 0)
+			close(p->optional[i].link);
+	}
+	for (size_t i = 0; i < p->n_escalated; i++) {
+		if (p->escalated[i].link >= 0)
+			close(p->escalated[i].link);
+	}
+}
+
 void probes_close(struct probes *p)
 {
 	for (size_t i = 0; i < p->n_keep; i++)

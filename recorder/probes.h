@@ -76,6 +76,8 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 		size_t error_len);
 /* Lets go; recording goes on if pinned. */
 void probes_close(struct probes *p);
+/* In a forked process: lets go of the links that the agent may want to end. */
+void probes_forget_links(const struct probes *p);
 /* Pid of another, living agent that uses the objects pinned below bpffs; 0: none. */
 uint32_t probes_owner(const char *bpffs);
 /* The kernel's id of a cgroup by its path below the root of the hierarchy that tasks are told

@@ -547,6 +547,7 @@ static void reader_main(struct series *s)
 	struct reader r = { .s = s, .text = text };
 	struct timespec ts;
 
+	close_range(3, ~0U, 0); /* what the agent has open must end when the agent closes it */
 	prctl(PR_SET_NAME, "stallbox-series");
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	source_open(&r.stat, "/proc/%s%s", "stat", "");

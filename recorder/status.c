@@ -74,7 +74,7 @@ static double history_s(const struct probes *p, uint64_t now)
 
 static void sums(const struct probes *p, uint64_t recorded[SB_KIND_SLOTS], uint64_t lost[SB_LOST_COUNT])
 {
-	memset(recorded, 0, 8 * sizeof(*recorded));
+	memset(recorded, 0, SB_KIND_SLOTS * sizeof(*recorded));
 	memset(lost, 0, SB_LOST_COUNT * sizeof(*lost));
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
 		for (int k = 0; k < (int)SB_KIND_SLOTS; k++)
