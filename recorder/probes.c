@@ -667,8 +667,7 @@ static int attach_one(struct probes *p, struct bpf_program *prog)
 		keep_optional(p, bpf_program__name(prog), dup(bpf_program__fd(prog)), fd);
 	else
 		p->keep_fd[p->n_keep++] = fd;
-	bpf_link__disconnect(link);
-	bpf_link__destroy(link);
+	bpf_link__destroy(link); /* closes its own descriptor: ours holds the link */
 	return r;
 }
 
