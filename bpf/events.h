@@ -35,7 +35,8 @@ enum sb_rec_flag {
 	SB_REC_LATE = 1 << 1,
 	SB_REC_PREEMPTED = 1 << 2,
 	SB_REC_KTHREAD = 1 << 3,
-	SB_REC_STATE_UNKNOWN = 1 << 4,
+	SB_REC_STATE_UNKNOWN = 1 << 4, /* OFF_CPU */
+	SB_REC_THINNED = 1 << 4, /* ON_CPU: gap_ns is the time that this sample stands for */
 	SB_REC_MMAP_LOCK = 1 << 5,  /* the thread held mmap_lock, as far as the owner field tells */
 	SB_REC_IN_RECLAIM = 1 << 6, /* the thread was inside a reclaim span */
 	SB_REC_BUSY = 1 << 7, /* being written */

@@ -61,6 +61,10 @@ static __always_inline void switch_out(void *ctx, bool preempt, struct task_stru
 	}
 	t->off_ns = now;
 	t->state = state;
+	if (want && control.limit_step >= SB_LIMIT_USTACKS) {
+		c->lost[SB_LOST_LIMIT_USTACK]++;
+		want = false;
+	}
 	if (want)
 		save_ustack(ctx, tid, since, c);
 	if (blocked && !(t->flags & SB_TS_BLOCKED_INFLIGHT)) {
@@ -147,6 +151,10 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 		duration = now - t->off_ns;
 		if (duration < cfg.offcpu_threshold_ns)
 			return 0;
+	}
+	if (duration < control.offcpu_threshold_ns) {
+		c->lost[SB_LOST_LIMIT_SHORT]++;
+		return 0;
 	}
 	if (duration < SHORT_BLOCK_NS &&
 	    !sb_take_token(&c->short_window, &c->short_tokens, now >> 23, cfg.short_budget)) {

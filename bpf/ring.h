@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 5u
+#define SB_LAYOUT_VERSION 6u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -53,8 +53,25 @@ enum sb_lost {
 	SB_LOST_TRUNCATED_U = 8,  /* user stacks cut at SB_UFRAMES */
 	SB_LOST_SHORT_SPANS = 10, /* short reclaim spans that weights stand for */
 	SB_LOST_BUDGET = 9, /* wakeups, short lock waits, block I/O beyond the per-CPU budget */
+	/* Left out above the CPU budget, see struct sb_control.limit_step. */
+	SB_LOST_LIMIT_USTACK = 11, /* user stacks at switch-out */
+	SB_LOST_LIMIT_SHORT = 12,  /* blocks below the raised threshold */
+	SB_LOST_LIMIT_SAMPLE = 13, /* samples that the next one recorded stands for */
 	SB_LOST_COUNT = 16,
 };
+
+/* What the recorder leaves out, in this order, to come back below its CPU budget. */
+enum sb_limit_step {
+	SB_LIMIT_NONE = 0,
+	SB_LIMIT_USTACKS = 1,	/* no user stacks at switch-out */
+	SB_LIMIT_THRESHOLD = 2, /* off-CPU threshold times SB_LIMIT_FACTOR */
+	SB_LIMIT_SAMPLES = 3,	/* of SB_LIMIT_THIN samples one is recorded and stands for all */
+	SB_LIMIT_PROGRAMS = 4,	/* optional programs are detached */
+	SB_LIMIT_STEPS
+};
+#define SB_LIMIT_FACTOR 10u
+#define SB_LIMIT_THIN 4u
+#define SB_LIMIT_NOTES 24u
 
 /* One CPU's side of one bank. */
 struct sb_bank {
@@ -92,7 +109,9 @@ struct sb_cpu {
 	__u64 spin_lock;	   /* contended spinning lock being waited for, and since when */
 	__u64 spin_since_ns;
 	__u32 spin_flags, spin_count;
-	__u64 pad1[8];
+	__u64 thin_ns; /* time that the samples left out since the last recorded one stand for */
+	__u64 thin_count;
+	__u64 pad1[6];
 	struct sb_bank bank[SB_BANKS];
 	__u64 pad2[432];
 };
@@ -125,12 +144,22 @@ struct sb_ktrigger {
 	__u32 held;		 /* windows in a row in which the condition was met */
 };
 
+/* One change of the limit; kept where a later agent and a later bundle find it. */
+struct sb_limit_note {
+	__u64 ts_ns;
+	__u32 from, to; /* enum sb_limit_step */
+	__u32 cost_ppm, budget_ppm; /* of the machine; cost 0: a new agent began without limits */
+};
+
 /* The control words: one page, mapped read-write by the agent. The ring's bank is
  * generation & 1. Whoever turns `armed` from 1 to 0 owns the freeze and sets
  * generation to armed_generation + 1, so that a second writer cannot flip twice. */
 struct sb_control {
 	__u32 magic, layout_version;
 	__u64 object_hash; /* BPF object and load-time settings; differs: maps are made anew */
+	__u32 limit_step;  /* enum sb_limit_step; set by the agent, stays when it goes */
+	__u32 budget_ppm;  /* of the last agent */
+	__u64 offcpu_threshold_ns; /* in force: cfg's, or more */
 	__u64 generation SB_ALIGN_ATOMIC;
 	__u64 armed SB_ALIGN_ATOMIC;
 	__u64 armed_generation;
@@ -154,7 +183,12 @@ struct sb_control {
 	__u64 window_ns, system_ns, yield_scanned, yield_reclaimed;
 	__u64 system_base_ns;
 	struct sb_ktrigger trigger[SB_KTRIGGERS];
+	/* Changes of limit_step: limit_changes in all, the last ones by number % SB_LIMIT_NOTES. */
+	__u64 limit_changes;
+	__u64 detached_since_ns, detached_ns; /* optional programs: 0 attached; times over before */
+	struct sb_limit_note limit_note[SB_LIMIT_NOTES];
 };
+_Static_assert(sizeof(struct sb_control) <= 4096, "control words: one page");
 
 /* Load-time settings: constants to the verifier. */
 struct sb_config {

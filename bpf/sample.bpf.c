@@ -96,7 +96,7 @@ static __always_inline void scan_all(__u64 now)
 
 /* Samples of one thread in one call site, one after the other and no sleep between: a system call that keeps the
  * CPU, found without a hook in every call. Told once, when it passes the threshold. */
-static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, __u64 now)
+static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, __u64 now, __u64 stands_ns)
 {
 	struct sb_task_detail *d;
 	struct sb_syscall *p;
@@ -119,7 +119,7 @@ static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, 
 	}
 	d->call_samples++;
 	duration = now - d->call_since_ns;
-	before = duration - cfg.sample_period_ns;
+	before = duration - stands_ns;
 	if (control.watch & (1u << SB_KTRIG_SYSCALL))
 		sb_fire_crossed(SB_KTRIG_SYSCALL, before, duration, (__u64)task);
 	if (d->call_told || duration < cfg.syscall_threshold_ns)
@@ -131,9 +131,28 @@ static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, 
 	p = (void *)s->payload;
 	sb_syscall_fill(p, SB_CALL_NR(call) - 1, task);
 	p->duration_ns = duration;
-	p->cpu_ns = d->call_samples * cfg.sample_period_ns;
+	p->cpu_ns = d->call_samples * stands_ns;
 	p->flags = SB_SYSCALL_OPEN | SB_SYSCALL_SAMPLED;
 	sb_emit(s);
+}
+
+/* Above the CPU budget only one sample in SB_LIMIT_THIN is recorded. Returns the time that it
+ * stands for, 0: this one is left out. */
+static __always_inline __u64 thin(struct sb_cpu *c, __u64 gap)
+{
+	__u64 stands_ns;
+
+	if (control.limit_step < SB_LIMIT_SAMPLES && !c->thin_count)
+		return cfg.sample_period_ns;
+	c->thin_ns += gap > cfg.sample_period_ns ? gap : cfg.sample_period_ns;
+	c->thin_count++;
+	if (control.limit_step >= SB_LIMIT_SAMPLES && c->thin_count < SB_LIMIT_THIN) {
+		c->lost[SB_LOST_LIMIT_SAMPLE]++;
+		return 0;
+	}
+	stands_ns = c->thin_ns;
+	c->thin_ns = c->thin_count = 0;
+	return stands_ns;
 }
 
 SEC("perf_event")
@@ -145,8 +164,8 @@ int sample(struct bpf_perf_event_data *ctx)
 	struct sb_task_state *t;
 	struct sb_on_cpu *p;
 	struct sb_scratch *s;
-	__u64 call;
-	bool user;
+	__u64 call, stands_ns;
+	bool user, thinned;
 
 	if (!c)
 		return 0;
@@ -169,6 +188,10 @@ int sample(struct bpf_perf_event_data *ctx)
 	user = sb_regs_user(&ctx->regs);
 	if (!user)
 		c->system_ns += gap ? gap : cfg.sample_period_ns;
+	stands_ns = thin(c, gap);
+	if (!stands_ns)
+		return 0;
+	thinned = stands_ns != cfg.sample_period_ns;
 	s = sb_begin(SB_SCRATCH_SAMPLE, SB_ON_CPU, id, 1, c);
 	if (!s)
 		return 0;
@@ -181,7 +204,9 @@ int sample(struct bpf_perf_event_data *ctx)
 		call = sb_call_of_current();
 	}
 	sb_take_ustack(ctx, s, c);
-	if (gap > cfg.sample_period_ns + cfg.sample_period_ns / 2)
+	if (thinned)
+		s->flags |= SB_REC_THINNED;
+	else if (gap > cfg.sample_period_ns + cfg.sample_period_ns / 2)
 		s->flags |= SB_REC_LATE;
 	t = sb_state_of(id);
 	if (t && t->tid == (__u32)id) {
@@ -190,12 +215,12 @@ int sample(struct bpf_perf_event_data *ctx)
 		if ((t->flags & SB_TS_HOLDS_MMAP) && (d = sb_detail_peek(id)) && sb_escalated(d->hold_since_ns))
 			s->flags |= SB_REC_MMAP_LOCK;
 	}
-	p->gap_ns = gap;
+	p->gap_ns = thinned ? stands_ns : gap;
 	p->call = call;
 	if (call)
 		s->np = 2;
 	sb_task_note((void *)bpf_get_current_task());
 	sb_emit(s);
-	follow_call(c, id, call, now);
+	follow_call(c, id, call, now, stands_ns);
 	return 0;
 }

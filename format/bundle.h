@@ -82,6 +82,7 @@ enum bundle_loss_cause {
 	BUNDLE_LOSS_TRUNCATED = 4,
 	BUNDLE_LOSS_TORN = 5,
 	BUNDLE_LOSS_MISSED = 6,
+	BUNDLE_LOSS_LIMITED = 7, /* above the recorder's own CPU budget */
 };
 
 /* How a user stack was taken (low 4 bits of StackTable.unwind) ... */
@@ -262,6 +263,8 @@ struct bundle_cost {
 	const struct bundle_program_cost *program;
 	size_t n_programs;
 	uint64_t agent_cpu_ns, agent_rss_bytes, map_bytes, wakeups, bytes_written;
+	uint64_t worker_cpu_ns, worker_rss_bytes, bpf_time_ns, period_ns;
+	uint32_t windows, budget_ppm, limit_step, limit_changes;
 };
 
 struct bundle_footer {

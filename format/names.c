@@ -15,7 +15,7 @@ const char *bundle_kind_name(enum bundle_kind kind)
 const char *bundle_loss_name(enum bundle_loss_cause cause)
 {
 	static const char *const names[] = { "?",	  "overwritten", "dropped", "evicted",
-					     "truncated", "torn",	 "missed" };
+					     "truncated", "torn",	 "missed", "limited" };
 
 	return (unsigned int)cause < SB_ARRAY_SIZE(names) ? names[cause] : "?";
 }

@@ -591,8 +591,25 @@ static void take_cost(struct bundle *b, const Stallbox__V1__SelfCost *t)
 						     t->program[i]->run_cnt, t->program[i]->run_time_ns,
 						     t->program[i]->recursion_misses };
 	b->have_cost = true;
-	b->cost = (struct bundle_cost){ t->since_ns, t->until_ns, p, t->n_program, t->agent_cpu_ns,
-					t->agent_rss_bytes, t->map_bytes, t->wakeups, t->bytes_written };
+	b->cost = (struct bundle_cost){
+		.since_ns = t->since_ns,
+		.until_ns = t->until_ns,
+		.program = p,
+		.n_programs = t->n_program,
+		.agent_cpu_ns = t->agent_cpu_ns,
+		.agent_rss_bytes = t->agent_rss_bytes,
+		.map_bytes = t->map_bytes,
+		.wakeups = t->wakeups,
+		.bytes_written = t->bytes_written,
+		.worker_cpu_ns = t->worker_cpu_ns,
+		.worker_rss_bytes = t->worker_rss_bytes,
+		.bpf_time_ns = t->bpf_time_ns,
+		.period_ns = t->period_ns,
+		.windows = t->windows,
+		.budget_ppm = t->budget_ppm,
+		.limit_step = t->limit_step,
+		.limit_changes = t->limit_changes,
+	};
 }
 
 static const struct bundle_kv *keep_kv(struct bundle *b, Stallbox__V1__KeyValue **kv, size_t n)

@@ -23,7 +23,7 @@
 _Static_assert((int)BUNDLE_ON_CPU == STALLBOX__V1__EVENT_KIND__ON_CPU, "kinds");
 _Static_assert((int)BUNDLE_OFF_CPU == STALLBOX__V1__EVENT_KIND__OFF_CPU, "kinds");
 _Static_assert((int)BUNDLE_RECLAIM == STALLBOX__V1__EVENT_KIND__RECLAIM, "kinds");
-_Static_assert((int)BUNDLE_LOSS_MISSED == STALLBOX__V1__LOSS_CAUSE__LOSS_MISSED, "causes");
+_Static_assert((int)BUNDLE_LOSS_LIMITED == STALLBOX__V1__LOSS_CAUSE__LOSS_LIMITED, "causes");
 
 _Static_assert((int)BUNDLE_HARDIRQ == STALLBOX__V1__EVENT_KIND__HARDIRQ, "kinds");
 
@@ -807,6 +807,14 @@ int bundle_writer_cost(struct bundle_writer *w, const struct bundle_cost *s)
 	m.map_bytes = s->map_bytes;
 	m.wakeups = s->wakeups;
 	m.bytes_written = s->bytes_written;
+	m.worker_cpu_ns = s->worker_cpu_ns;
+	m.worker_rss_bytes = s->worker_rss_bytes;
+	m.bpf_time_ns = s->bpf_time_ns;
+	m.period_ns = s->period_ns;
+	m.windows = s->windows;
+	m.budget_ppm = s->budget_ppm;
+	m.limit_step = s->limit_step;
+	m.limit_changes = s->limit_changes;
 	m.n_program = SB_MIN(s->n_programs, SB_ARRAY_SIZE(prog));
 	m.program = list;
 	for (size_t i = 0; i < m.n_program; i++) {

@@ -16,6 +16,7 @@
 #include "format/log.h"
 #include "recorder/capture.h"
 #include "recorder/control.h"
+#include "recorder/limit.h"
 #include "recorder/orphan.h"
 #include "recorder/ring.h"
 #include "recorder/selfcost.h"
@@ -23,6 +24,9 @@
 
 /* The freezer encodes 32 MiB in under a second; after this it is taken for dead. */
 #define FREEZER_TIMEOUT_NS (60 * NSEC_PER_SEC)
+
+/* What a trigger escalates is meant to cost something; its window is not judged. A long one is. */
+#define UNJUDGED_NS (30 * NSEC_PER_SEC)
 
 enum source { SRC_SIGNAL, SRC_HITS, SRC_REPORTS, SRC_LISTEN, SRC_TRIGGER = 100, SRC_CLIENT = 1000 };
 
@@ -48,6 +52,7 @@ struct agent {
 	uint64_t state_since_ns, post_deadline_ns, cooldown_end_ns;
 	struct series *series;
 	uint32_t escalate_always; /* enum sb_ktrigger_type bits whose programs stay attached */
+	struct capture_work *work; /* shared with the processes of captures */
 	bool pre_read; /* the freezer is done with the first bank */
 	time_t stamp;  /* in the name of the last bundle */
 };
@@ -66,6 +71,12 @@ static int watch(struct agent *a, int fd, uint32_t events, uint64_t source)
 }
 
 /* ---- arming ------------------------------------------------------------------------ */
+
+/* Above the CPU budget what an armed trigger needs stays attached, the rest does not. */
+static uint32_t always(const struct agent *a)
+{
+	return a->v.limit.step >= SB_LIMIT_PROGRAMS ? a->probes.control->watch : a->escalate_always;
+}
 
 static void write_kernel_triggers(struct agent *a)
 {
@@ -109,7 +120,7 @@ static void write_kernel_triggers(struct agent *a)
 	c->window_ns = sb_monotonic_ns();
 	c->watch = watch;
 	a->escalate_always = !strcmp(a->o->escalate, "always") ? ~0u : watch;
-	probes_escalate(&a->probes, a->escalate_always);
+	probes_escalate(&a->probes, always(a));
 }
 
 _Static_assert((int)TRIGGER_KERNEL_RECLAIM == SB_KTRIG_RECLAIM &&
@@ -127,7 +138,8 @@ _Static_assert((int)TRIGGER_KERNEL_RECLAIM == SB_KTRIG_RECLAIM &&
  * for steady state. */
 static void escalate(struct agent *a, bool on)
 {
-	probes_escalate(&a->probes, on && strcmp(a->o->escalate, "never") ? ~0u : a->escalate_always);
+	probes_escalate(&a->probes, on && strcmp(a->o->escalate, "never") ? ~0u : always(a));
+	selfcost_remeasure(&a->v.cost);
 }
 
 static void arm(struct agent *a)
@@ -164,6 +176,68 @@ static int arm_triggers(struct agent *a)
 		a->due[i] = t->period_ns ? next_due(t, now) : UINT64_MAX;
 	}
 	return armed ? 0 : -ENOENT;
+}
+
+/* ---- own cost ---------------------------------------------------------------------- */
+
+static struct selfcost_sources cost_sources(const struct agent *a)
+{
+	uint32_t online = a->probes.control->cpus_online;
+
+	return (struct selfcost_sources){
+		.probes = &a->probes,
+		.series = a->series,
+		.work = a->work,
+		.freezer = a->capture.pid,
+		.cpus = online ? online : a->probes.cfg.cpus,
+		.budget_ppm = a->v.limit.budget_ppm,
+		.limit_step = a->v.limit.step,
+	};
+}
+
+/* Carries a step out, and says so: here, in status, and in every later bundle. */
+static void set_limit(struct agent *a, uint32_t from, uint32_t cost_ppm)
+{
+	struct sb_limit_note note = { sb_monotonic_ns(), from, a->v.limit.step, cost_ppm,
+				      a->v.limit.budget_ppm };
+	bool window = a->v.state == AGENT_POST_TRIGGER;
+	char text[256];
+	int r = probes_limit(&a->probes, a->v.limit.step);
+
+	probes_note_limit(&a->probes, &note);
+	limit_note_text(&note, text, sizeof(text));
+	log_warn("limit: %s", text);
+	if (r < 0)
+		log_errno(r, "cannot attach an optional program again; it is tried at the next step");
+	if (!window)
+		escalate(a, false);
+	selfcost_remeasure(&a->v.cost);
+}
+
+static void take_stock(struct agent *a, uint64_t now)
+{
+	struct selfcost_sources s = cost_sources(a);
+	struct selfcost *c = &a->v.cost;
+	uint32_t step = a->v.limit.step;
+
+	a->selfcost_due = selfcost_tick(c, &s, now);
+	if (!c->span_ns)
+		return;
+	if (a->v.state == AGENT_POST_TRIGGER && now - a->state_since_ns < UNJUDGED_NS)
+		return;
+	if (limit_judge(&a->v.limit, c->span_ns, c->span_cost_ns, s.cpus))
+		set_limit(a, step, a->v.limit.cost_ppm);
+}
+
+/* What an earlier agent left out is recorded again: this one judges for itself. */
+static void start_limit(struct agent *a)
+{
+	uint32_t step = a->probes.control->limit_step;
+
+	limit_init(&a->v.limit, (uint32_t)a->o->cpu_budget_ppm);
+	a->probes.control->budget_ppm = a->v.limit.budget_ppm;
+	if (step)
+		set_limit(a, step, 0);
 }
 
 /* ---- captures ---------------------------------------------------------------------- */
@@ -260,6 +334,7 @@ static void begin_capture(struct agent *a, const struct capture_cause *cause, ui
 
 static void end_post_window(struct agent *a)
 {
+	struct selfcost_sources cost = cost_sources(a);
 	struct capture_order *o = &a->order;
 	int r;
 
@@ -269,7 +344,7 @@ static void end_post_window(struct agent *a)
 	probes_flip(&a->probes);
 	o->sealed_ns = sb_monotonic_ns();
 	escalate(a, false);
-	selfcost_fill(&a->v.cost, &a->probes, &o->cost);
+	selfcost_fill(&a->v.cost, &cost, &o->cost);
 	for (size_t i = 0; i < o->cost.n_programs; i++) {
 		o->program[i] = o->cost.program[i];
 		memcpy(o->program_name[i], a->probes.program[i].name, 16);
@@ -396,6 +471,7 @@ static void restart_freezer(struct agent *a, const char *why)
 
 	log_err("the freezer process %s; the capture under way is lost, starting another", why);
 	a->v.failures++;
+	a->v.cost.freezer_ns += selfcost_cpu_ns(a->capture.pid);
 	kill(a->capture.pid, SIGKILL);
 	epoll_ctl(a->epoll_fd, EPOLL_CTL_DEL, a->capture.fd, NULL);
 	capture_stop(&a->capture);
@@ -457,7 +533,6 @@ static void take_report(struct agent *a, const struct capture_report *r)
 		break;
 	case CAPTURE_PRE_DURABLE:
 		a->v.pre_durable_ms = ms;
-		a->v.cost.bytes_written += r->value;
 		snprintf(a->v.last_path, sizeof(a->v.last_path), "%s", r->path);
 		log_info("durable: %s, %llu KiB, %llu events, %.0f ms after the trigger; "
 			 "the post-trigger window follows", r->path,
@@ -530,6 +605,7 @@ static void serve(struct agent *a, struct control_client *c)
 		return;
 	}
 	a->v.env_now_ns = sb_monotonic_ns();
+	a->v.sources = cost_sources(a);
 	a->v.cooldown_end_ns = a->cooldown_end_ns;
 	switch (control_parse(c->line, &reason)) {
 	case CONTROL_STATUS:
@@ -616,7 +692,7 @@ static void run_timers(struct agent *a, uint64_t now)
 		a->cpus_due = (now / NSEC_PER_SEC + 1) * NSEC_PER_SEC; /* with the triggers of a second */
 	}
 	if (now >= a->selfcost_due)
-		a->selfcost_due = selfcost_tick(&a->v.cost, &a->probes, now);
+		take_stock(a, now);
 	if (a->v.state == AGENT_POST_TRIGGER && a->pre_read && now >= a->post_deadline_ns)
 		end_post_window(a);
 	if (a->v.state == AGENT_COOLDOWN && now >= a->cooldown_end_ns)
@@ -766,6 +842,7 @@ static int open_sources(struct agent *a)
 
 static int start(struct agent *a)
 {
+	const char *program[PROBES_MAX_PROGRAMS];
 	char error[512];
 	int r;
 
@@ -788,12 +865,19 @@ static int start(struct agent *a)
 			log_hint("%s", hint);
 		return r;
 	}
-	r = series_start(a->probes.cfg.cpus, a->probes.cfg.cgroup_v1_memory, &a->series);
+	for (size_t i = 0; i < a->probes.n_programs; i++)
+		program[i] = a->probes.program[i].name;
+	r = series_start(a->probes.cfg.cpus, a->probes.cfg.cgroup_v1_memory, program, a->probes.n_programs,
+			 &a->series);
 	if (r < 0)
 		log_errno(r, "cannot keep the host's counters; bundles will lack them");
+	a->work = mmap(NULL, sizeof(*a->work), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (a->work == MAP_FAILED)
+		return log_errno(-errno, "cannot share memory with the freezer process");
 	a->capture_config = (struct capture_config){
 		.probes = &a->probes,
 		.series = a->series,
+		.work = a->work,
 		.control_fd = &a->control.fd,
 		.spool = a->o->spool,
 		.config = a->o->config,
@@ -873,6 +957,7 @@ int agent_run(struct options *o, int ready_fd)
 		(void)!write(ready_fd, "", 1);
 	malloc_trim(0);
 	selfcost_init(&a.v.cost);
+	start_limit(&a);
 	loop(&a);
 	log_info("stallboxd ends%s", a.probes.pinned ?
 		 "; recording goes on in the kernel ('stallboxd --unload' ends it)" : "");

@@ -20,6 +20,7 @@
 
 #include "recorder/enrich.h"
 #include "recorder/freeze.h"
+#include "recorder/limit.h"
 
 /* A program that was inside a record when the generation flipped is done long before. */
 #define SETTLE_NS (20 * NSEC_PER_MSEC)
@@ -251,6 +252,21 @@ struct pre_result {
 	uint64_t durable_ns;
 };
 
+/* Called by a storing process when it is done. */
+static void count_work(const struct freezer *z, uint64_t bytes)
+{
+	uint64_t ns = sb_now_ns(CLOCK_PROCESS_CPUTIME_ID);
+	struct rusage ru;
+
+	if (!z->c->work)
+		return;
+	if (getrusage(RUSAGE_CHILDREN, &ru) == 0) /* helpers that looked up names */
+		ns += (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * NSEC_PER_SEC +
+		      (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) * NSEC_PER_USEC;
+	__atomic_fetch_add(&z->c->work->cpu_ns, ns, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&z->c->work->bytes_written, bytes, __ATOMIC_RELAXED);
+}
+
 static void store_pre(const struct freezer *z, int done_fd)
 {
 	int error;
@@ -258,6 +274,7 @@ static void store_pre(const struct freezer *z, int done_fd)
 	struct pre_result done = { .where = !dir ? 0 : dir == z->c->spool.dir ? 1 : 2,
 				   .durable_ns = sb_monotonic_ns() };
 
+	count_work(z, dir ? z->out.len : 0);
 	if (dir)
 		report_path(z, CAPTURE_PRE_DURABLE, dir, z->out.len, 0);
 	else
@@ -325,20 +342,26 @@ static void store_rest(struct freezer *z, bool names)
 {
 	const char *dir = pre_directory(z);
 	int error = 0, deleted;
-	uint64_t raw_ns;
+	uint64_t raw_ns, before = z->pre_len;
+	bool whole;
 
 	if (!dir || spool_append(dir, z->order.file, z->pre_len, z->out.data + z->pre_len,
-				 z->out.len - z->pre_len) < 0)
+				 z->out.len - z->pre_len) < 0) {
 		dir = publish(z, &error); /* whole, elsewhere if need be */
+		before = 0;
+	}
 	if (!dir) {
 		report(z, CAPTURE_FAILED, 0, error);
+		count_work(z, 0);
 		return;
 	}
 	raw_ns = sb_monotonic_ns();
 	deleted = spool_vacuum(&z->c->spool, z->order.file);
 	report_path(z, CAPTURE_RAW_DURABLE, dir, z->out.len, (uint32_t)deleted);
 	become_ordinary();
-	if (append_names(z, dir, raw_ns, names))
+	whole = append_names(z, dir, raw_ns, names);
+	count_work(z, z->out.len - before);
+	if (whole)
 		report_path(z, CAPTURE_COMPLETE, dir, z->out.len, 0);
 	else
 		report(z, CAPTURE_FAILED, z->out.len, -EIO);
@@ -355,6 +378,29 @@ static void write_marks(struct freezer *z, const struct capture_order *o)
 		marks[i] = (struct bundle_mark){ o->mark[i].ts_ns, o->mark[i].kind, o->mark[i].text };
 	if (n)
 		bundle_writer_marks(z->f.w, marks, n);
+}
+
+/* The last changes of the limit, whichever agent made them. */
+static void write_limits(struct freezer *z)
+{
+	const struct sb_control *c = z->c->probes->control;
+	uint64_t n = __atomic_load_n(&c->limit_changes, __ATOMIC_ACQUIRE);
+	struct bundle_mark marks[SB_LIMIT_NOTES];
+	char text[SB_LIMIT_NOTES][256];
+	size_t k = 0;
+
+	for (uint64_t i = n > SB_LIMIT_NOTES ? n - SB_LIMIT_NOTES : 0; i < n; i++, k++) {
+		const struct sb_limit_note *note = &c->limit_note[i % SB_LIMIT_NOTES];
+		int len = 0;
+
+		if (!k && i)
+			len = snprintf(text[0], sizeof(text[0]), "(%llu earlier changes are not kept) ",
+				       (unsigned long long)i);
+		limit_note_text(note, text[k] + len, sizeof(text[k]) - (size_t)len);
+		marks[k] = (struct bundle_mark){ note->ts_ns, "limit", text[k] };
+	}
+	if (k)
+		bundle_writer_marks(z->f.w, marks, k);
 }
 
 static void write_sealed(struct freezer *z)
@@ -464,6 +510,7 @@ static void post_capture(struct freezer *z, const struct capture_order *o)
 		series_write(z->c->series, z->f.w);
 	freeze_write_losses(&z->f, o->recorded, missed_runs(o));
 	write_marks(z, o);
+	write_limits(z);
 	write_cost(z, o);
 	r = bundle_writer_flush(z->f.w);
 	report(z, CAPTURE_BANK_READ, z->out.len, r);
@@ -484,6 +531,7 @@ static void orphaned(struct freezer *z)
 	if (z->c->series)
 		series_write(z->c->series, z->f.w);
 	freeze_write_losses(&z->f, recorded, 0);
+	write_limits(z);
 	bundle_writer_flush(z->f.w);
 	end_capture(z);
 }
@@ -540,6 +588,7 @@ int capture_start(const struct capture_config *c, struct capture_process *ret)
 		sigset_t none;
 
 		close(pair[0]);
+		probes_forget_links(c->probes);
 		if (*c->control_fd >= 0)
 			close(*c->control_fd);
 		sigemptyset(&none);

@@ -71,9 +71,15 @@ struct capture_report {
 	char path[SPOOL_NAME_MAX + 256];
 };
 
+/* Memory that all processes of captures share: what those that have ended cost. */
+struct capture_work {
+	uint64_t cpu_ns, bytes_written;
+};
+
 struct capture_config {
 	const struct probes *probes;
 	const struct series *series; /* NULL: none */
+	struct capture_work *work; /* NULL: nobody asks */
 	const int *control_fd; /* the agent's socket, closed in a freezer that is started later */
 	struct spool spool;
 	const struct bundle_kv *config; /* what the header lists */

@@ -293,6 +293,14 @@ static void device_name(struct freeze *f, uint32_t dev, struct bundle_event *e)
 	e->name = bundle_writer_string(f->w, text);
 }
 
+/* In whole samples: what was left out may itself have come late. */
+static uint32_t thinned_weight(const struct freeze *f, uint64_t stands_ns)
+{
+	uint64_t period = f->probes->cfg.sample_period_ns, n = (stands_ns + period / 2) / period;
+
+	return n > 1 ? (uint32_t)SB_MIN(n, 1u << 20) : 0;
+}
+
 static void fill_by_kind(struct freeze *f, const struct sb_rec *r, struct bundle_event *e)
 {
 	const void *payload = ring_payload(r);
@@ -313,8 +321,10 @@ static void fill_by_kind(struct freeze *f, const struct sb_rec *r, struct bundle
 	switch (r->kind) {
 	case SB_ON_CPU:
 		e->duration_ns = f->probes->cfg.sample_period_ns;
-		if (r->flags & SB_REC_LATE)
+		if (r->flags & (SB_REC_LATE | SB_REC_THINNED))
 			e->duration_ns = on->gap_ns;
+		if (r->flags & SB_REC_THINNED)
+			e->weight = thinned_weight(f, on->gap_ns);
 		call = r->np > 1 ? on->call : 0;
 		break;
 	case SB_OFF_CPU:
@@ -578,6 +588,12 @@ static const struct {
 			     "wakeups, lock waits under 10 ms and block I/O beyond the budget per CPU" },
 	[SB_LOST_SHORT_SPANS] = { BUNDLE_LOSS_DROPPED, BUNDLE_RECLAIM, "records",
 				  "short reclaim spans beyond the budget per CPU; weights stand for them" },
+	[SB_LOST_LIMIT_USTACK] = { BUNDLE_LOSS_LIMITED, BUNDLE_OFF_CPU, "stacks",
+				   "user stacks not taken at switch-out" },
+	[SB_LOST_LIMIT_SHORT] = { BUNDLE_LOSS_LIMITED, BUNDLE_OFF_CPU, "records",
+				  "blocks below the raised threshold" },
+	[SB_LOST_LIMIT_SAMPLE] = { BUNDLE_LOSS_LIMITED, BUNDLE_ON_CPU, "records",
+				   "samples left out; the durations of others stand for them" },
 	[SB_LOST_TRUNCATED_K] = { BUNDLE_LOSS_TRUNCATED, BUNDLE_KIND_NONE, "stacks",
 				  "kernel stacks deeper than 64 frames" },
 	[SB_LOST_TRUNCATED_U] = { BUNDLE_LOSS_TRUNCATED, BUNDLE_KIND_NONE, "stacks",
@@ -625,6 +641,10 @@ int freeze_write_losses(struct freeze *f, const uint64_t *recorded, uint64_t mis
 		loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_TRUNCATED, BUNDLE_KIND_NONE, -1,
 						  f->shot_truncated, "threads",
 						  "threads beyond the stackshot's memory" };
+	if (probes_detached_ns(p))
+		loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_LIMITED, BUNDLE_KIND_NONE, -1,
+						  probes_detached_ns(p) / NSEC_PER_MSEC, "ms",
+						  "without wakers, block I/O and pages taken by reclaim" };
 	if (missed)
 		loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_MISSED, BUNDLE_KIND_NONE, -1, missed, "runs",
 						  "program runs that the kernel left out" };

@@ -10,7 +10,7 @@
 
 #define DEFAULT_CONFIG "/etc/stallbox/stallbox.conf"
 
-enum type { T_BOOL, T_NOT_BOOL, T_DURATION, T_SIZE, T_NUMBER, T_PATH, T_CHOICE, T_TRIGGER, T_ACTION };
+enum type { T_BOOL, T_NOT_BOOL, T_DURATION, T_SIZE, T_NUMBER, T_PERCENT, T_PATH, T_CHOICE, T_TRIGGER, T_ACTION };
 
 /* One table: configuration keys, command line, help, header. */
 static const struct setting {
@@ -32,6 +32,8 @@ static const struct setting {
 	  60 * NSEC_PER_SEC, "shorter system calls are not recorded (default 100ms)" },
 	{ "Recorder", "Frequency", "frequency", "HZ", T_NUMBER, AT(frequency), 1, 999,
 	  "on-CPU samples per second and CPU (default 99)" },
+	{ "Recorder", "CpuBudget", "cpu-budget", "PERCENT", T_PERCENT, AT(cpu_budget_ppm), 1, 1000000,
+	  "of all CPUs together, over 10 s; above it less is recorded, step by step (default 1%)" },
 	{ "Recorder", "PostWindow", "post", "TIME", T_DURATION, AT(post_ns), 0, 600 * NSEC_PER_SEC,
 	  "recorded after the trigger (default 15s)" },
 	{ "Recorder", "Cooldown", "cooldown", "TIME", T_DURATION, AT(cooldown_ns), 0,
@@ -110,6 +112,21 @@ static void print_help(void)
 	       "  stallboxd --foreground --trigger 'kernel:reclaim>500ms' --post 5s\n");
 }
 
+/* "0.5%" as parts per million. */
+static int parse_percent_ppm(const char *s, uint64_t *ret)
+{
+	double v;
+	char *end;
+
+	if (!isdigit((unsigned char)*s) || s[1] == 'x' || s[1] == 'X')
+		return -EINVAL;
+	v = strtod(s, &end);
+	if (strcmp(end, "%") || v > 1e6)
+		return -EINVAL;
+	*ret = (uint64_t)(v * 1e4 + 0.5);
+	return 0;
+}
+
 /* Parses one value. On failure *ret_expected says what would be right. */
 static int set_value(struct options *o, const struct setting *s, const char *value,
 		     char *ret_expected, size_t len)
@@ -141,6 +158,11 @@ static int set_value(struct options *o, const struct setting *s, const char *val
 	case T_DURATION:
 		snprintf(ret_expected, len, "expected a time with a unit, such as 15s or 500ms");
 		if (parse_duration_ns(value, &v) < 0)
+			return -EINVAL;
+		break;
+	case T_PERCENT:
+		snprintf(ret_expected, len, "expected a percentage from 0.0001%% to 100%%, such as 1%% or 0.5%%");
+		if (parse_percent_ppm(value, &v) < 0)
 			return -EINVAL;
 		break;
 	case T_SIZE:
@@ -298,6 +320,7 @@ static void set_defaults(struct options *o)
 	o->irq_threshold_ns = 5 * NSEC_PER_MSEC;
 	o->syscall_threshold_ns = 100 * NSEC_PER_MSEC;
 	o->frequency = 99;
+	o->cpu_budget_ppm = 10000;
 	/* Long enough to see a stall end; the events after it are seldom the cause. */
 	o->post_ns = 15 * NSEC_PER_SEC;
 	/* A stall that lasts is one incident: one bundle a minute says what there is to say. */
@@ -320,6 +343,8 @@ static void note_config(struct options *o)
 		else if (s->type == T_DURATION)
 			snprintf(text, 128, "%lluus",
 				 (unsigned long long)(*(uint64_t *)field / NSEC_PER_USEC));
+		else if (s->type == T_PERCENT)
+			snprintf(text, 128, "%.4g%%", (double)*(uint64_t *)field / 1e4);
 		else
 			snprintf(text, 128, "%llu", (unsigned long long)*(uint64_t *)field);
 		o->config[o->n_config++] = (struct bundle_kv){ s->key, text };

@@ -16,7 +16,7 @@ struct options {
 	char socket[108];
 	char bpffs[108];
 	uint64_t memory_bytes, threshold_ns, irq_threshold_ns, syscall_threshold_ns, post_ns, cooldown_ns;
-	uint64_t frequency;
+	uint64_t frequency, cpu_budget_ppm;
 	char escalate[16]; /* trigger, always, never */
 	bool foreground, realtime, pin, unload, export_pinned, verbose, list;
 	struct trigger *trigger[OPTIONS_MAX_TRIGGERS];

@@ -114,6 +114,20 @@ static const struct {
 	{ "hardirq_exited", 0 },
 };
 
+/* Detached above the CPU budget. Only such as keep nothing between two events: what began
+ * unseen, or never ended, would be told as a wait that goes on. No condition needs them. */
+static const char *const optional[] = { "sched_waking", "block_complete", "lru_isolate" };
+_Static_assert(SB_ARRAY_SIZE(optional) <= PROBES_MAX_OPTIONAL, "optional programs");
+
+static bool is_optional(const char *program)
+{
+	for (size_t i = 0; i < SB_ARRAY_SIZE(optional); i++) {
+		if (!strcmp(optional[i], program))
+			return true;
+	}
+	return false;
+}
+
 static bool is_escalated(const char *program)
 {
 	for (size_t i = 0; i < SB_ARRAY_SIZE(escalated); i++) {
@@ -352,6 +366,9 @@ static int map_shared(struct probes *p, int control, int cpus, int rings, int ta
 	p->tasks = map_fd(tasks, page_up(sizeof(struct sb_task) * SB_TASKS), PROT_READ);
 	if (!p->control || !p->cpus || !p->rings || !p->tasks)
 		return -errno;
+	p->mapped_bytes = page_up(sizeof(struct sb_control)) + page_up(sizeof(struct sb_cpu) * p->cfg.cpus) +
+			  page_up(p->ring_stride * SB_BANKS * p->cfg.cpus) +
+			  page_up(sizeof(struct sb_task) * SB_TASKS);
 	p->map_bytes = p->ring_stride * SB_BANKS * p->cfg.cpus + sizeof(struct sb_cpu) * p->cfg.cpus +
 		       sizeof(struct sb_task) * SB_TASKS + sizeof(struct sb_task_state) * SB_TASKS +
 		       sizeof(struct sb_ustack) * SB_USTACKS + sizeof(struct sb_task_detail) * SB_DETAILS +
@@ -627,10 +644,103 @@ static void note_program(struct probes *p, int fd)
 
 	if (p->n_programs >= PROBES_MAX_PROGRAMS || bpf_obj_get_info_by_fd(fd, &info, &len) < 0)
 		return;
+	for (size_t i = 0; i < p->n_programs; i++) {
+		if (p->program[i].id == info.id)
+			return;
+	}
 	snprintf(p->program[p->n_programs].name, sizeof(p->program[0].name), "%s", info.name);
 	p->program[p->n_programs].id = info.id;
 	p->program[p->n_programs].fd = dup(fd);
 	p->n_programs++;
+}
+
+static void keep_optional(struct probes *p, const char *program, int fd, int link)
+{
+	snprintf(p->optional[p->n_optional].name, sizeof(p->optional[0].name), "%s", program);
+	p->optional[p->n_optional].fd = fd;
+	p->optional[p->n_optional++].link = link;
+}
+
+static void pin_remove(const struct probes *p, const char *prefix, const char *name)
+{
+	char path[sizeof(p->pin_dir) + 300];
+
+	if (!p->pinned)
+		return;
+	snprintf(path, sizeof(path), "%s/%s%s", p->pin_dir, prefix, name);
+	unlink(path);
+}
+
+/* The program is pinned before its link goes: an agent that is killed in between leaves both,
+ * and the next one has what it needs to attach it again. */
+static void detach_optional(struct probes *p, size_t i)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "limited_%s", p->optional[i].name);
+	if (pin_put(p, name, p->optional[i].fd) < 0)
+		return;
+	pin_remove(p, "link_", p->optional[i].name);
+	close(p->optional[i].link);
+	p->optional[i].link = -1;
+}
+
+static int attach_optional(struct probes *p, size_t i)
+{
+	char name[64];
+	int link = bpf_raw_tracepoint_open(NULL, p->optional[i].fd), r;
+
+	if (link < 0)
+		return -errno;
+	snprintf(name, sizeof(name), "link_%s", p->optional[i].name);
+	r = pin_put(p, name, link);
+	if (r < 0) {
+		close(link);
+		return r;
+	}
+	pin_remove(p, "limited_", p->optional[i].name);
+	p->optional[i].link = link;
+	return 0;
+}
+
+int probes_limit(struct probes *p, uint32_t step)
+{
+	struct sb_control *c = p->control;
+	bool detach = step >= SB_LIMIT_PROGRAMS, any = false;
+	int r = 0;
+
+	c->offcpu_threshold_ns = p->cfg.offcpu_threshold_ns *
+				 (step >= SB_LIMIT_THRESHOLD ? SB_LIMIT_FACTOR : 1);
+	__atomic_store_n(&c->limit_step, step, __ATOMIC_RELEASE);
+	for (size_t i = 0; i < p->n_optional; i++) {
+		if (detach && p->optional[i].link >= 0)
+			detach_optional(p, i);
+		else if (!detach && p->optional[i].link < 0)
+			r = attach_optional(p, i);
+		any |= p->optional[i].link < 0;
+	}
+	if (any && !c->detached_since_ns) {
+		c->detached_since_ns = sb_monotonic_ns();
+	} else if (!any && c->detached_since_ns) {
+		c->detached_ns = probes_detached_ns(p);
+		c->detached_since_ns = 0;
+	}
+	return r;
+}
+
+uint64_t probes_detached_ns(const struct probes *p)
+{
+	const struct sb_control *c = p->control;
+
+	return c->detached_ns + (c->detached_since_ns ? sb_monotonic_ns() - c->detached_since_ns : 0);
+}
+
+void probes_note_limit(struct probes *p, const struct sb_limit_note *n)
+{
+	struct sb_control *c = p->control;
+
+	c->limit_note[c->limit_changes % SB_LIMIT_NOTES] = *n;
+	__atomic_store_n(&c->limit_changes, c->limit_changes + 1, __ATOMIC_RELEASE);
 }
 
 static int attach_one(struct probes *p, struct bpf_program *prog)
@@ -646,10 +756,11 @@ static int attach_one(struct probes *p, struct bpf_program *prog)
 	r = pin_put(p, name, fd);
 	if (!strcmp(bpf_program__name(prog), "stackshot"))
 		p->iter_link_fd = fd;
+	else if (is_optional(bpf_program__name(prog)))
+		keep_optional(p, bpf_program__name(prog), dup(bpf_program__fd(prog)), fd);
 	else
 		p->keep_fd[p->n_keep++] = fd;
-	bpf_link__disconnect(link);
-	bpf_link__destroy(link);
+	bpf_link__destroy(link); /* closes its own descriptor: ours holds the link */
 	return r;
 }
 
@@ -808,6 +919,7 @@ static int load_fresh(struct probes *p, const void *elf, size_t elf_len, uint64_
 	p->control->layout_version = SB_LAYOUT_VERSION;
 	p->control->object_hash = hash;
 	p->control->started_ns = sb_monotonic_ns();
+	p->control->offcpu_threshold_ns = p->cfg.offcpu_threshold_ns;
 	note_owner(p->control);
 	r = attach_all(p, obj, err, len);
 out:
@@ -828,6 +940,40 @@ static void take_escalated(struct probes *p, const char *program, int fd)
 	p->pinned = pinned;
 }
 
+/* Killed in the middle, an agent leaves a program pinned both ways: the link counts. */
+static void take_optional(struct probes *p, const char *program, int fd, int link)
+{
+	for (size_t i = 0; i < p->n_optional; i++) {
+		if (strcmp(p->optional[i].name, program))
+			continue;
+		close(p->optional[i].fd);
+		p->optional[i].fd = fd;
+		p->optional[i].link = link;
+		pin_remove(p, "limited_", program);
+		return;
+	}
+	keep_optional(p, program, fd, link);
+}
+
+static void take_limited(struct probes *p, const char *program)
+{
+	char name[64];
+	int fd;
+
+	snprintf(name, sizeof(name), "limited_%s", program);
+	for (size_t i = 0; i < p->n_optional; i++) {
+		if (!strcmp(p->optional[i].name, program)) {
+			pin_remove(p, "limited_", program);
+			return;
+		}
+	}
+	fd = pin_get(p, name);
+	if (fd < 0)
+		return;
+	note_program(p, fd);
+	keep_optional(p, program, fd, -1);
+}
+
 static void note_pinned_programs(struct probes *p)
 {
 	DIR *d = opendir(p->pin_dir);
@@ -844,6 +990,10 @@ static void note_pinned_programs(struct probes *p)
 				take_escalated(p, e->d_name + 6, fd);
 			continue;
 		}
+		if (!strncmp(e->d_name, "limited_", 8) && is_optional(e->d_name + 8)) {
+			take_limited(p, e->d_name + 8);
+			continue;
+		}
 		if (strncmp(e->d_name, "link_", 5) || !strncmp(e->d_name, "link_sample_", 12))
 			continue;
 		fd = pin_get(p, e->d_name);
@@ -853,6 +1003,10 @@ static void note_pinned_programs(struct probes *p)
 			prog = bpf_prog_get_fd_by_id(info.prog_id);
 			if (prog >= 0) {
 				note_program(p, prog);
+				if (is_optional(e->d_name + 5)) {
+					take_optional(p, e->d_name + 5, prog, fd);
+					continue;
+				}
 				close(prog);
 			}
 		}
@@ -1124,6 +1278,18 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 	return r;
 }
 
+void probes_forget_links(const struct probes *p)
+{
+	for (size_t i = 0; i < p->n_optional; i++) {
+		if (p->optional[i].link >= 0)
+			close(p->optional[i].link);
+	}
+	for (size_t i = 0; i < p->n_escalated; i++) {
+		if (p->escalated[i].link >= 0)
+			close(p->escalated[i].link);
+	}
+}
+
 void probes_close(struct probes *p)
 {
 	for (size_t i = 0; i < p->n_keep; i++)
@@ -1139,6 +1305,12 @@ void probes_close(struct probes *p)
 	for (size_t i = 0; i < p->n_escalated; i++)
 		close(p->escalated[i].fd);
 	p->n_escalated = 0;
+	for (size_t i = 0; i < p->n_optional; i++) {
+		close(p->optional[i].fd);
+		if (p->optional[i].link >= 0)
+			close(p->optional[i].link);
+	}
+	p->n_optional = 0;
 	if (p->hits_fd >= 0)
 		close(p->hits_fd);
 	if (p->iter_link_fd >= 0)

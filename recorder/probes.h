@@ -18,6 +18,7 @@
 #define PROBES_MAX_MISSING 24
 #define PROBES_MAX_PROGRAMS 48
 #define PROBES_MAX_ESCALATED 16
+#define PROBES_MAX_OPTIONAL 4
 
 struct probes_options {
 	uint64_t memory_bytes; /* both banks; 0: default */
@@ -47,6 +48,7 @@ struct probes {
 	const struct sb_task *tasks;
 	size_t ring_stride;
 	size_t map_bytes; /* kernel memory of all maps */
+	size_t mapped_bytes; /* of it, what is mapped here and so part of our RSS */
 	int hits_fd, iter_link_fd, stats_fd;
 	int sampler_fd[PROBES_MAX_CPUS]; /* link or event; -1: none, or pinned by an earlier agent */
 	char online[256]; /* /sys/devices/system/cpu/online when the samplers were last looked at */
@@ -60,6 +62,12 @@ struct probes {
 		int fd, link; /* link -1: not attached */
 	} escalated[PROBES_MAX_ESCALATED];
 	size_t n_escalated;
+	/* Programs that the recorder does without above its CPU budget. */
+	struct {
+		char name[32];
+		int fd, link; /* link -1: detached */
+	} optional[PROBES_MAX_OPTIONAL];
+	size_t n_optional;
 	/* Evidence this kernel cannot give: name and why. Static texts. */
 	struct bundle_kv missing[PROBES_MAX_MISSING];
 	size_t n_missing;
@@ -79,6 +87,8 @@ void probes_leave(struct probes *p);
 bool probes_would_replace(const struct probes_options *o);
 /* Lets go; recording goes on if pinned. */
 void probes_close(struct probes *p);
+/* In a forked process: lets go of the links that the agent may want to end. */
+void probes_forget_links(const struct probes *p);
 /* Pid of another, living agent that uses the objects pinned below bpffs; 0: none. */
 uint32_t probes_owner(const char *bpffs);
 /* The kernel's id of a cgroup by its path below the root of the hierarchy that tasks are told
@@ -102,6 +112,14 @@ void probes_escalate(struct probes *p, uint32_t why);
 /* CPUs that have come online get their sampler: that of a CPU which was away is dead. Cheap where
  * nothing has changed. Returns how many. */
 int probes_follow_cpus(struct probes *p);
+/* Puts a limit in force, enum sb_limit_step: what the steps up to this one say is left out.
+ * 0, or a negative errno when a program could not be attached again: it is tried anew at the
+ * next call. */
+int probes_limit(struct probes *p, uint32_t step);
+/* Time for which optional programs were detached, since recording began. */
+uint64_t probes_detached_ns(const struct probes *p);
+/* Notes a change of the limit where later agents and bundles find it. */
+void probes_note_limit(struct probes *p, const struct sb_limit_note *n);
 void probes_arm(struct probes *p);
 /* Seals the current bank from user space. Returns false when the kernel was faster. */
 bool probes_seal(struct probes *p);

@@ -14,7 +14,7 @@
 #define MAX_CPUS 256 /* beyond that only the sums are kept */
 #define PER_CPU 4
 #define PER_CGROUP 8
-#define HOST_SLOTS 48
+#define HOST_SLOTS 64
 #define NO_VALUE INT64_MIN
 #define SURVEY_EVERY 30	   /* readings between two looks for the busiest cgroups */
 #define SURVEY_DIRS 1024
@@ -34,6 +34,10 @@ struct series {
 	pid_t pid;
 	uint32_t cpus, n_slots;
 	bool v1;
+	struct series_own own;
+	uint32_t n_programs;
+	int64_t *program; /* runs, ns a second of each, as the agent told them last */
+	uint64_t reader_cpu_ns;
 	uint64_t n; /* samples taken; the newest is n - 1 */
 	uint64_t ts_ns[SERIES_KEEP];
 	struct slot *slot;   /* n_slots, in the same mapping */
@@ -55,10 +59,15 @@ struct group {
 struct reader {
 	struct series *s;
 	char *text;
-	uint64_t worst_ns, slow;
+	uint64_t worst_ns, slow, windows;
 	struct source stat, loadavg, vmstat, meminfo, psi[3];
 	struct group group[SERIES_CGROUPS];
 };
+
+static uint32_t program_slot(const struct series *s, uint32_t i)
+{
+	return HOST_SLOTS + PER_CPU * s->cpus + SERIES_CGROUPS * PER_CGROUP + 2 * i;
+}
 
 static uint32_t cgroup_slot(const struct series *s, int g)
 {
@@ -178,7 +187,30 @@ static const struct {
 #define SLOT_LOAD (N_HOST + 6)
 #define SLOT_READ_WORST (N_HOST + 7)
 #define SLOT_READ_SLOW (N_HOST + 8)
-_Static_assert(N_HOST + 9 <= HOST_SLOTS, "host slots");
+#define SLOT_OWN (N_HOST + 9)
+
+/* The recorder's own cost. */
+static const struct {
+	const char *name, *scope, *unit;
+	bool counter;
+	size_t offset; /* in struct series_own; OWN_READER_CPU: known here */
+} own_values[] = {
+#define OWN_READER_CPU SIZE_MAX
+#define OWN(field) offsetof(struct series_own, field)
+	{ "self.bpf.time", "", "us", true, OWN(bpf_us) },
+	{ "self.bpf.measured", "", "yes", false, OWN(bpf_measured) },
+	{ "self.cpu", "stallboxd", "us", true, OWN(agent_us) },
+	{ "self.cpu", "captures", "us", true, OWN(worker_us) },
+	{ "self.cpu", "series", "us", true, OWN_READER_CPU },
+	{ "self.rss", "stallboxd", "KiB", false, OWN(agent_rss_kib) },
+	{ "self.rss", "workers", "KiB", false, OWN(worker_rss_kib) },
+	{ "self.maps", "", "KiB", false, OWN(maps_kib) },
+	{ "self.wakeups", "", "wakeups", true, OWN(wakeups) },
+	{ "self.written", "", "bytes", true, OWN(written) },
+	{ "self.limit", "", "step", false, OWN(limit_step) },
+};
+#define N_OWN SB_ARRAY_SIZE(own_values)
+_Static_assert(SLOT_OWN + N_OWN <= HOST_SLOTS, "host slots");
 
 static const char *const psi_files[] = { "memory", "cpu", "io" };
 static const char *const cpu_names[PER_CPU] = { "cpu.user", "cpu.system", "cpu.irq", "cpu.idle" };
@@ -196,6 +228,9 @@ static void define_host(struct series *s)
 	define(s, SLOT_LOAD, "load1", "", "1/100", false);
 	define(s, SLOT_READ_WORST, "series.worst_read", "", "us", false);
 	define(s, SLOT_READ_SLOW, "series.slow_reads", "", "reads", true);
+	for (uint32_t i = 0; i < N_OWN; i++)
+		define(s, SLOT_OWN + i, own_values[i].name, own_values[i].scope, own_values[i].unit,
+		       own_values[i].counter);
 	for (uint32_t c = 0; c < s->cpus; c++) {
 		snprintf(scope, sizeof(scope), "cpu%u", c);
 		for (uint32_t k = 0; k < PER_CPU; k++)
@@ -263,6 +298,46 @@ static void take_host(struct reader *r)
 		if (text && psi_total(text, "full ", &v))
 			set(r->s, SLOT_PSI + 2 * i + 1, v);
 	}
+}
+
+/* ---- our own cost ---------------------------------------------------------------- */
+
+static uint64_t own_cpu_ns(void)
+{
+	return sb_now_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+static void take_own(struct reader *r)
+{
+	struct series *s = r->s;
+	const struct series_own own = s->own;
+
+	s->reader_cpu_ns = own_cpu_ns();
+	for (uint32_t i = 0; i < N_OWN; i++) {
+		if (own_values[i].offset == OWN_READER_CPU)
+			set(s, SLOT_OWN + i, (int64_t)(s->reader_cpu_ns / NSEC_PER_USEC));
+		else if (own.maps_kib) /* the agent has told something */
+			set(s, SLOT_OWN + i, *(const int64_t *)((const char *)&own + own_values[i].offset));
+	}
+	if (own.windows == r->windows)
+		return;
+	r->windows = own.windows;
+	for (uint32_t i = 0; i < s->n_programs; i++) {
+		set(s, program_slot(s, i), s->program[2 * i]);
+		set(s, program_slot(s, i) + 1, s->program[2 * i + 1]);
+	}
+}
+
+void series_own(struct series *s, const struct series_own *own, const int64_t *program_runs_s,
+		const int64_t *program_ns_s, size_t n_programs)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; i < SB_MIN(n_programs, (size_t)s->n_programs); i++) {
+		s->program[2 * i] = program_runs_s[i];
+		s->program[2 * i + 1] = program_ns_s[i];
+	}
+	s->own = *own;
 }
 
 /* ---- cgroups -------------------------------------------------------------------- */
@@ -462,6 +537,7 @@ static void take_sample(struct reader *r)
 	}
 	set(s, SLOT_READ_WORST, (int64_t)(r->worst_ns / NSEC_PER_USEC));
 	set(s, SLOT_READ_SLOW, (int64_t)r->slow);
+	take_own(r);
 	__atomic_store_n(&s->n, s->n + 1, __ATOMIC_RELEASE);
 }
 
@@ -471,6 +547,7 @@ static void reader_main(struct series *s)
 	struct reader r = { .s = s, .text = text };
 	struct timespec ts;
 
+	close_range(3, ~0U, 0); /* what the agent has open must end when the agent closes it */
 	prctl(PR_SET_NAME, "stallbox-series");
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	source_open(&r.stat, "/proc/%s%s", "stat", "");
@@ -494,10 +571,21 @@ static void reader_main(struct series *s)
 	}
 }
 
-int series_start(uint32_t cpus, bool cgroup_v1, struct series **ret)
+static void define_programs(struct series *s, const char *const *program)
 {
-	uint32_t kept = SB_MIN(cpus, (uint32_t)MAX_CPUS), slots = HOST_SLOTS + PER_CPU * kept + PER_CGROUP * SERIES_CGROUPS;
-	size_t bytes = sizeof(struct series) + slots * sizeof(struct slot) + (size_t)slots * SERIES_KEEP * sizeof(int64_t);
+	for (uint32_t i = 0; i < s->n_programs; i++) {
+		define(s, program_slot(s, i), "self.program.runs", program[i], "runs/s", false);
+		define(s, program_slot(s, i) + 1, "self.program.time", program[i], "ns/s", false);
+	}
+}
+
+int series_start(uint32_t cpus, bool cgroup_v1, const char *const *program, size_t n_programs,
+		 struct series **ret)
+{
+	uint32_t kept = SB_MIN(cpus, (uint32_t)MAX_CPUS),
+		 slots = HOST_SLOTS + PER_CPU * kept + PER_CGROUP * SERIES_CGROUPS + 2 * (uint32_t)n_programs;
+	size_t bytes = sizeof(struct series) + slots * sizeof(struct slot) +
+		       (size_t)slots * SERIES_KEEP * sizeof(int64_t) + 2 * n_programs * sizeof(int64_t);
 	struct series *s = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t pid;
 
@@ -509,7 +597,10 @@ int series_start(uint32_t cpus, bool cgroup_v1, struct series **ret)
 	s->v1 = cgroup_v1;
 	s->slot = (void *)(s + 1);
 	s->value = (void *)(s->slot + slots);
+	s->program = s->value + (size_t)slots * SERIES_KEEP;
+	s->n_programs = (uint32_t)n_programs;
 	define_host(s);
+	define_programs(s, program);
 	/* Not straight into the shared memory: the child would write its 0 there. */
 	pid = fork();
 	if (pid < 0) {
@@ -536,6 +627,33 @@ void series_stop(struct series *s)
 	kill(s->pid, SIGKILL);
 	waitpid(s->pid, NULL, 0);
 	munmap(s, s->bytes);
+}
+
+bool series_counters(const struct series *s, struct series_counters *ret)
+{
+	uint64_t n = s ? __atomic_load_n(&s->n, __ATOMIC_ACQUIRE) : 0, at = (n - 1) % SERIES_KEEP;
+	int64_t v[2] = { NO_VALUE, NO_VALUE };
+
+	for (uint32_t i = 0; n && i < N_HOST; i++) {
+		if (!strcmp(host_values[i].name, "stat.ctxt"))
+			v[0] = s->value[(size_t)i * SERIES_KEEP + at];
+		else if (!strcmp(host_values[i].name, "stat.processes"))
+			v[1] = s->value[(size_t)i * SERIES_KEEP + at];
+	}
+	if (v[0] == NO_VALUE || v[1] == NO_VALUE)
+		return false;
+	*ret = (struct series_counters){ s->ts_ns[at], (uint64_t)v[0], (uint64_t)v[1], s->reader_cpu_ns };
+	return true;
+}
+
+uint64_t series_samples(const struct series *s)
+{
+	return s ? __atomic_load_n(&s->n, __ATOMIC_ACQUIRE) : 0;
+}
+
+pid_t series_pid(const struct series *s)
+{
+	return s ? s->pid : 0;
 }
 
 int series_write(const struct series *s, struct bundle_writer *w)

@@ -18,10 +18,35 @@
 
 struct series;
 
+/* The recorder's own cost, as the agent tells it; the reader adds it to its next reading. Times,
+ * wakeups and bytes are sums since the agent records. */
+struct series_own {
+	int64_t bpf_us, bpf_measured, agent_us, worker_us;
+	int64_t agent_rss_kib, worker_rss_kib, maps_kib;
+	int64_t wakeups, written, limit_step;
+	uint64_t windows; /* measuring windows so far: programs have a value when it has changed */
+};
+
+/* Of the newest reading. */
+struct series_counters {
+	uint64_t ts_ns;
+	uint64_t switches, forks; /* since boot */
+	uint64_t reader_cpu_ns;	  /* of the reader itself, since it began */
+};
+
 /* Allocates the shared memory (bytes fixed from here on) and forks the reader. 0 or a
- * negative errno. cgroup_root: where cgroups are told apart, v1: also the roots of cpu and
- * cpuacct below /sys/fs/cgroup. */
-int series_start(uint32_t cpus, bool cgroup_v1, struct series **ret);
+ * negative errno. v1: the roots of memory, cpu and cpuacct below /sys/fs/cgroup are used.
+ * program: names of the programs whose cost series_own() will tell, copied. */
+int series_start(uint32_t cpus, bool cgroup_v1, const char *const *program, size_t n_programs,
+		 struct series **ret);
+/* A NULL series has no readings and takes none. */
+void series_own(struct series *s, const struct series_own *own, const int64_t *program_runs_s,
+		const int64_t *program_ns_s, size_t n_programs);
+/* False: there is none yet. */
+bool series_counters(const struct series *s, struct series_counters *ret);
+/* Readings so far: as many wakeups. */
+uint64_t series_samples(const struct series *s);
+pid_t series_pid(const struct series *s);
 /* Ends the reader. */
 void series_stop(struct series *s);
 /* Writes every series whose values reach into the bundle. */

@@ -94,9 +94,116 @@ static const char *const lost_names[SB_LOST_COUNT] = {
 	[SB_LOST_SPAN_UNSTARTED] = "spans_without_begin",
 	[SB_LOST_BUDGET] = "over_budget",
 	[SB_LOST_SHORT_SPANS] = "short_spans_over_budget",
+	[SB_LOST_LIMIT_USTACK] = "limited_user_stacks",
+	[SB_LOST_LIMIT_SHORT] = "limited_short_blocks",
+	[SB_LOST_LIMIT_SAMPLE] = "limited_samples",
 	[SB_LOST_TRUNCATED_K] = "kernel_stacks_truncated",
 	[SB_LOST_TRUNCATED_U] = "user_stacks_truncated",
 };
+
+/* The dearest programs of the last window. */
+static void put_programs(struct text *t, const struct agent_view *v, const struct bundle_cost *cost)
+{
+	double span = (double)(cost->until_ns - cost->since_ns);
+	bool shown[PROBES_MAX_PROGRAMS] = {};
+
+	put(t, "           ");
+	for (int k = 0; k < 5; k++) {
+		size_t best = cost->n_programs;
+
+		for (size_t i = 0; i < cost->n_programs; i++) {
+			if (!shown[i] && cost->program[i].run_cnt &&
+			    (best == cost->n_programs || cost->program[i].run_time_ns > cost->program[best].run_time_ns))
+				best = i;
+		}
+		if (best == cost->n_programs)
+			break;
+		shown[best] = true;
+		put(t, "%s %s %.0f/s x %.0f ns (%.3f %%)", k ? "," : "", cost->program[best].name,
+		    (double)cost->program[best].run_cnt / span * 1e9,
+		    (double)cost->program[best].run_time_ns / (double)cost->program[best].run_cnt,
+		    100.0 * (double)cost->program[best].run_time_ns / (span * v->sources.cpus));
+	}
+	put(t, "\n");
+}
+
+static void put_cost(struct text *t, const struct agent_view *v, const struct bundle_cost *cost)
+{
+	double ppm = selfcost_bpf_ppm(&v->cost, v->sources.cpus), up = (double)cost->period_ns;
+
+	put(t, "cost:       agent %.3f %% of a CPU, workers %.3f %%, %.1f wakeups/s, RSS %.1f + %.1f MiB, "
+	       "kernel maps %llu MiB, %llu bytes written\n",
+	    100.0 * (double)cost->agent_cpu_ns / up, 100.0 * (double)cost->worker_cpu_ns / up,
+	    (double)cost->wakeups * 1e9 / up, (double)cost->agent_rss_bytes / 1048576,
+	    (double)cost->worker_rss_bytes / 1048576, (unsigned long long)cost->map_bytes >> 20,
+	    (unsigned long long)cost->bytes_written);
+	if (ppm < 0) {
+		put(t, "            BPF programs: not measured%s%s\n", v->cost.stats_error ? ": " : " yet",
+		    v->cost.stats_error ? strerror(-v->cost.stats_error) : "");
+		return;
+	}
+	put(t, "            BPF programs %.3f %% of the machine when measured %.0f s ago, %.3f %% on average "
+	       "(%u windows of 1 s, estimated in between)\n", ppm / 1e4,
+	    (double)(v->env_now_ns - cost->until_ns) / 1e9,
+	    100.0 * (double)cost->bpf_time_ns / (up * v->sources.cpus), cost->windows);
+	put_programs(t, v, cost);
+}
+
+static void put_limit(struct text *t, const struct agent_view *v, const struct probes *p)
+{
+	const struct sb_control *c = p->control;
+	uint64_t n = c->limit_changes;
+	char text[256];
+
+	put(t, "budget:     %.4g %% of the machine over 10 s; ", v->limit.budget_ppm / 1e4);
+	if (v->limit.whole)
+		put(t, "%.3f %% used; ", v->limit.cost_ppm / 1e4);
+	put(t, "%s", v->limit.step ? "ABOVE IT, left out: " : "nothing is left out\n");
+	for (uint32_t i = 1; i <= v->limit.step; i++)
+		put(t, "%s%s", limit_step_name(i), i == v->limit.step ? "\n" : ", ");
+	for (uint64_t i = n > 5 ? n - 5 : 0; i < n; i++) {
+		limit_note_text(&c->limit_note[i % SB_LIMIT_NOTES], text, sizeof(text));
+		put(t, "            %.0f s ago: %s\n",
+		    (double)(v->env_now_ns - c->limit_note[i % SB_LIMIT_NOTES].ts_ns) / 1e9, text);
+	}
+}
+
+static void json_cost(struct text *t, const struct agent_view *v, const struct probes *p, const struct bundle_cost *cost)
+{
+	const struct sb_control *c = p->control;
+	uint64_t n = c->limit_changes, first = n > SB_LIMIT_NOTES ? n - SB_LIMIT_NOTES : 0;
+	bool comma = false;
+
+	put(t, "},\"cost\":{\"agent_cpu_ns\":%llu,\"worker_cpu_ns\":%llu,\"rss_bytes\":%llu,"
+	       "\"worker_rss_bytes\":%llu,\"wakeups\":%llu,\"bytes_written\":%llu,\"uptime_ns\":%llu,"
+	       "\"bpf_ppm\":%.1f,\"bpf_time_ns\":%llu,\"windows\":%u,\"window_ns\":%llu,\"programs\":[",
+	    (unsigned long long)cost->agent_cpu_ns, (unsigned long long)cost->worker_cpu_ns,
+	    (unsigned long long)cost->agent_rss_bytes, (unsigned long long)cost->worker_rss_bytes,
+	    (unsigned long long)cost->wakeups, (unsigned long long)cost->bytes_written,
+	    (unsigned long long)cost->period_ns, selfcost_bpf_ppm(&v->cost, v->sources.cpus),
+	    (unsigned long long)cost->bpf_time_ns, cost->windows,
+	    (unsigned long long)(cost->until_ns - cost->since_ns));
+	for (size_t i = 0; i < cost->n_programs; i++) {
+		if (!cost->program[i].run_cnt)
+			continue;
+		put(t, "%s{\"name\":", comma ? "," : "");
+		put_json(t, cost->program[i].name);
+		put(t, ",\"runs\":%llu,\"ns\":%llu}", (unsigned long long)cost->program[i].run_cnt,
+		    (unsigned long long)cost->program[i].run_time_ns);
+		comma = true;
+	}
+	put(t, "]},\"limit\":{\"budget_ppm\":%u,\"cost_ppm\":%lld,\"step\":%u,\"detached_ms\":%llu,"
+	       "\"changes\":%llu,\"last\":[",
+	    v->limit.budget_ppm, v->limit.whole ? (long long)v->limit.cost_ppm : -1, v->limit.step,
+	    (unsigned long long)(probes_detached_ns(p) / NSEC_PER_MSEC), (unsigned long long)n);
+	for (uint64_t i = first; i < n; i++) {
+		const struct sb_limit_note *note = &c->limit_note[i % SB_LIMIT_NOTES];
+
+		put(t, "%s{\"ts_ns\":%llu,\"from\":%u,\"to\":%u,\"cost_ppm\":%u}", i > first ? "," : "",
+		    (unsigned long long)note->ts_ns, note->from, note->to, note->cost_ppm);
+	}
+	put(t, "]},");
+}
 
 void status_text(struct agent_view *v, const struct options *o, const struct probes *p, char *ret,
 		 size_t len)
@@ -104,11 +211,9 @@ void status_text(struct agent_view *v, const struct options *o, const struct pro
 	struct text t = { ret, 0, len };
 	uint64_t recorded[SB_KIND_SLOTS], lost[SB_LOST_COUNT], any = 0;
 	struct bundle_cost cost;
-	double ppm = selfcost_bpf_ppm(&v->cost, p->cfg.cpus), up;
 
-	selfcost_fill(&v->cost, p, &cost);
+	selfcost_fill(&v->cost, &v->sources, &cost);
 	sums(p, recorded, lost);
-	up = (double)(v->env_now_ns - v->cost.started_ns) / 1e9;
 	put(&t, "ok\nstate:      %s, %llu bundles, %llu triggers merged, %llu failures\n",
 	    state_names[v->state], (unsigned long long)v->captures, (unsigned long long)v->merged,
 	    (unsigned long long)v->failures);
@@ -129,14 +234,8 @@ void status_text(struct agent_view *v, const struct options *o, const struct pro
 		any |= lost[i];
 	}
 	put(&t, "%s\n", any ? "" : " none");
-	put(&t, "cost:       agent %.3f %% of a CPU, %.1f wakeups/s, RSS %.1f MiB, kernel maps %zu MiB, "
-		"%llu bytes written\n", up > 0 ? (double)cost.agent_cpu_ns / 1e7 / up : 0,
-	    up > 0 ? (double)cost.wakeups / up : 0, (double)cost.agent_rss_bytes / 1048576,
-	    p->map_bytes >> 20, (unsigned long long)cost.bytes_written);
-	if (ppm >= 0)
-		put(&t, "            BPF programs %.3f %% of the machine when last measured\n", ppm / 1e4);
-	else
-		put(&t, "            BPF programs: not measured yet\n");
+	put_cost(&t, v, &cost);
+	put_limit(&t, v, p);
 	put(&t, "triggers:\n");
 	for (size_t i = 0; i < o->n_triggers; i++) {
 		const struct trigger *tr = o->trigger[i];
@@ -161,7 +260,7 @@ void status_json(struct agent_view *v, const struct options *o, const struct pro
 	struct bundle_cost cost;
 	const char *sep = "";
 
-	selfcost_fill(&v->cost, p, &cost);
+	selfcost_fill(&v->cost, &v->sources, &cost);
 	sums(p, recorded, lost);
 	put(&t, "ok\n{\"version\":\"%s\",\"state\":\"%s\",\"captures\":%llu,\"merged\":%llu,"
 		"\"failures\":%llu,", SB_VERSION, state_names[v->state],
@@ -182,12 +281,8 @@ void status_json(struct agent_view *v, const struct options *o, const struct pro
 		put(&t, "%s\"%s\":%llu", sep, lost_names[i], (unsigned long long)lost[i]);
 		sep = ",";
 	}
-	put(&t, "},\"cost\":{\"agent_cpu_ns\":%llu,\"rss_bytes\":%llu,\"wakeups\":%llu,"
-		"\"bytes_written\":%llu,\"uptime_ns\":%llu,\"bpf_ppm\":%.1f},\"triggers\":[",
-	    (unsigned long long)cost.agent_cpu_ns, (unsigned long long)cost.agent_rss_bytes,
-	    (unsigned long long)cost.wakeups, (unsigned long long)cost.bytes_written,
-	    (unsigned long long)(v->env_now_ns - v->cost.started_ns),
-	    selfcost_bpf_ppm(&v->cost, p->cfg.cpus));
+	json_cost(&t, v, p, &cost);
+	put(&t, "\"triggers\":[");
 	for (size_t i = 0; i < o->n_triggers; i++) {
 		put(&t, "%s{\"name\":", i ? "," : "");
 		put_json(&t, o->trigger[i]->name);

@@ -3,6 +3,7 @@
 #ifndef SB_RECORDER_STATUS_H
 #define SB_RECORDER_STATUS_H
 
+#include "recorder/limit.h"
 #include "recorder/options.h"
 #include "recorder/selfcost.h"
 
@@ -17,6 +18,8 @@ struct agent_view {
 	char last_file[SPOOL_NAME_MAX], last_path[SPOOL_NAME_MAX + 256];
 	int trigger_error[OPTIONS_MAX_TRIGGERS];
 	struct selfcost cost;
+	struct selfcost_sources sources;
+	struct limit limit;
 };
 
 /* Both answer the control socket: the first line is "ok". */

@@ -177,9 +177,69 @@ static void show_losses(const struct bundle *b, uint64_t trigger_ns)
 		       (double)(trigger_ns - since) / 1e9);
 }
 
+static void json_text(const char *key, const char *value)
+{
+	printf("\"%s\":\"", key);
+	escape_put(stdout, ESCAPE_JSON, value);
+	printf("\",");
+}
+
+static int by_time(const void *a, const void *b)
+{
+	const struct bundle_program_cost *x = a, *y = b;
+
+	return (x->run_time_ns < y->run_time_ns) - (x->run_time_ns > y->run_time_ns);
+}
+
+/* One line each, the dearest first; those that did not run are left out. */
+static void show_programs(const struct bundle_cost *c, double cpus)
+{
+	struct bundle_program_cost *p = calloc(c->n_programs + 1, sizeof(*p));
+	double span = (double)(c->until_ns - c->since_ns);
+
+	if (p && c->n_programs && c->until_ns > c->since_ns) {
+		memcpy(p, c->program, c->n_programs * sizeof(*p));
+		qsort(p, c->n_programs, sizeof(*p), by_time);
+		for (size_t i = 0; i < c->n_programs && p[i].run_cnt; i++) {
+			printf("%-14s", "");
+			escape_put(stdout, ESCAPE_TERMINAL, p[i].name);
+			printf(": %.0f/s, %.0f ns each, %.3f %%\n", (double)p[i].run_cnt / span * 1e9,
+			       (double)p[i].run_time_ns / (double)p[i].run_cnt,
+			       100.0 * (double)p[i].run_time_ns / (span * cpus));
+		}
+	}
+	free(p);
+}
+
+static void json_cost(const struct bundle *b)
+{
+	const struct bundle_cost *c = bundle_cost(b);
+
+	if (!c)
+		return;
+	printf("\"own_cost\":{\"since_ns\":%llu,\"until_ns\":%llu,\"period_ns\":%llu,\"windows\":%u,"
+	       "\"bpf_time_ns\":%llu,\"agent_cpu_ns\":%llu,\"worker_cpu_ns\":%llu,\"agent_rss_bytes\":%llu,"
+	       "\"worker_rss_bytes\":%llu,\"map_bytes\":%llu,\"wakeups\":%llu,\"bytes_written\":%llu,"
+	       "\"budget_ppm\":%u,\"limit_step\":%u,\"limit_changes\":%u,\"programs\":[",
+	       (unsigned long long)c->since_ns, (unsigned long long)c->until_ns, (unsigned long long)c->period_ns,
+	       c->windows, (unsigned long long)c->bpf_time_ns, (unsigned long long)c->agent_cpu_ns,
+	       (unsigned long long)c->worker_cpu_ns, (unsigned long long)c->agent_rss_bytes,
+	       (unsigned long long)c->worker_rss_bytes, (unsigned long long)c->map_bytes,
+	       (unsigned long long)c->wakeups, (unsigned long long)c->bytes_written, c->budget_ppm,
+	       c->limit_step, c->limit_changes);
+	for (size_t i = 0; i < c->n_programs; i++) {
+		printf("%s{", i ? "," : "");
+		json_text("name", c->program[i].name);
+		printf("\"runs\":%llu,\"ns\":%llu}", (unsigned long long)c->program[i].run_cnt,
+		       (unsigned long long)c->program[i].run_time_ns);
+	}
+	printf("]},");
+}
+
 static void show_cost(const struct bundle *b, const struct bundle_header *h)
 {
 	const struct bundle_cost *c = bundle_cost(b);
+	double cpus = h && h->n_cpu_online ? (double)h->n_cpu_online : 1;
 	uint64_t ns = 0, runs = 0, span;
 
 	if (!c)
@@ -192,12 +252,25 @@ static void show_cost(const struct bundle *b, const struct bundle_header *h)
 	printf("%-12s", "own cost");
 	if (c->until_ns > c->since_ns)
 		printf("BPF %.3f %% of the machine (%llu runs, %.0f ns each, in a window of %.1f s); ",
-		       100.0 * (double)ns / ((double)span * (h && h->n_cpu_online ? h->n_cpu_online : 1)),
+		       100.0 * (double)ns / ((double)span * cpus),
 		       (unsigned long long)runs, runs ? (double)ns / (double)runs : 0,
 		       (double)span / 1e9);
 	printf("agent %.0f ms CPU since it records, RSS %.1f MiB, kernel maps %.0f MiB\n",
 	       (double)c->agent_cpu_ns / 1e6, (double)c->agent_rss_bytes / 1048576,
 	       (double)c->map_bytes / 1048576);
+	if (!c->period_ns) /* written before these were kept */
+		return;
+	printf("%-12sBPF %.3f s and workers %.0f ms CPU in %.0f s (%u windows measured), workers' RSS %.1f MiB, "
+	       "%.1f wakeups/s, %llu bytes written\n", "", (double)c->bpf_time_ns / 1e9,
+	       (double)c->worker_cpu_ns / 1e6, (double)c->period_ns / 1e9, c->windows,
+	       (double)c->worker_rss_bytes / 1048576, (double)c->wakeups * 1e9 / (double)c->period_ns,
+	       (unsigned long long)c->bytes_written);
+	show_programs(c, cpus);
+	printf("%-12s%.4g %% of the machine; ", "cpu budget", c->budget_ppm / 1e4);
+	if (c->limit_step)
+		printf("limited, step %u of 4, see marks and losses\n", c->limit_step);
+	else
+		printf("nothing left out at the end%s\n", c->limit_changes ? ", but see marks and losses" : "");
 }
 
 static void show_marks(const struct bundle *b, uint64_t trigger_ns)
@@ -300,13 +373,6 @@ static void json_number(const char *key, double v)
 		printf("\"%s\":null", key);
 }
 
-static void json_text(const char *key, const char *value)
-{
-	printf("\"%s\":\"", key);
-	escape_put(stdout, ESCAPE_JSON, value);
-	printf("\",");
-}
-
 static void json_run_queues(const struct bundle *b, const struct bundle_shot_thread *t, size_t n)
 {
 	struct run_queue *q;
@@ -381,7 +447,9 @@ static void show_json(const struct bundle *b)
 		json_text("text", m[i].text);
 		printf("\"ts_ns\":%llu}", (unsigned long long)m[i].ts_ns);
 	}
-	printf("],\"missing\":[");
+	printf("],");
+	json_cost(b);
+	printf("\"missing\":[");
 	for (size_t i = 0; i < h->n_missing; i++) {
 		printf("%s\"", i ? "," : "");
 		escape_put(stdout, ESCAPE_JSON, h->missing[i].key);

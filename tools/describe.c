@@ -153,6 +153,8 @@ void describe_text(const struct bundle *b, const struct bundle_event *e)
 		       e->flags & BUNDLE_EV_LATE ? " LATE" : "");
 		if (e->flags & BUNDLE_EV_LATE)
 			printf(" %.3f ms", ms(e->duration_ns));
+		if (e->weight > 1)
+			printf(" stands for %u", e->weight);
 		text_call(b, e);
 		if (e->flags & BUNDLE_EV_MMAP_LOCK)
 			printf(" holding mmap_lock");

@@ -417,6 +417,10 @@ static int probe_arm(struct trigger *t, const struct trigger_env *env)
 		struct helper h = { .p = p, .out_fd = out[1] };
 		sigset_t none;
 
+		/* What the agent has open must end when the agent closes it. */
+		if (out[1] > 3)
+			close_range(3, (unsigned int)out[1] - 1, 0);
+		close_range((unsigned int)out[1] + 1, ~0U, 0);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		prctl(PR_SET_NAME, "stallbox-probe");
 		sigemptyset(&none);

@@ -6,7 +6,7 @@
  * With CAP_SYS_RESOURCE the kernel watches and wakes us. Without it a trigger is served by
  * a 2 s worker and swallowed by any other reader of the file (measured), so we read `total=`
  * every 250 ms and compute the window; oftener would disturb the counter itself. While
- * nothing stalls, every 500 ms is enough and saves half of the agent's wakeups.
+ * nothing stalls, once a second is enough and costs no wakeup of its own beside other triggers.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include "triggers/parse.h"
 
 #define READ_PERIOD_NS (250 * NSEC_PER_MSEC)
-#define QUIET_PERIOD_NS (500 * NSEC_PER_MSEC)
+#define QUIET_PERIOD_NS (1000 * NSEC_PER_MSEC)
 #define QUIET_SHARE 100 /* quiet: stalled for less than 1/100 of the time since the last reading */
 #define MIN_WINDOW_NS (500 * NSEC_PER_MSEC)
 #define MAX_WINDOW_NS (10 * NSEC_PER_SEC)
@@ -164,7 +164,7 @@ static uint64_t psi_period(const struct psi *p)
 	uint64_t stalled_ns = (p->reading[b].total_us - p->reading[a].total_us) * NSEC_PER_USEC;
 	bool quiet = stalled_ns < (p->reading[b].ns - p->reading[a].ns) / QUIET_SHARE;
 
-	return quiet && p->window_ns >= 4 * QUIET_PERIOD_NS ? QUIET_PERIOD_NS : READ_PERIOD_NS;
+	return quiet && p->window_ns >= 2 * QUIET_PERIOD_NS ? QUIET_PERIOD_NS : READ_PERIOD_NS;
 }
 
 static void psi_hit(const struct trigger *t, const struct psi *p, uint64_t now_ns, double ms,

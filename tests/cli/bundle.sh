@@ -10,6 +10,9 @@ info=$("$STALLBOX" info --json "$B")
 is "info counts every event" "$(jq -c '.events | with_entries(select(.value > 0))' <<<"$info")" '{"on-cpu":3000,"off-cpu":1500,"reclaim":500}'
 is "the stackshot is counted" "$(jq .stackshot_threads <<<"$info")" 17
 is "losses are told" "$(jq '.losses[0].count' <<<"$info")" 12345
+is "the own cost is told" "$(jq -c '.own_cost | [.wakeups, .bytes_written, .worker_cpu_ns, .worker_rss_bytes, .bpf_time_ns, .period_ns, .windows, .budget_ppm, .limit_step, .limit_changes, .programs[0].runs]' <<<"$info")" \
+	'[10,11,12,13,14,5000000000,15,16,2,18,1000]'
+like "and for people: by program, and what is left out" "$("$STALLBOX" info "$B")" 'sched_switch: 500/s, 150 ns each.*cpu budget  0.0016 % of the machine; limited, step 2 of 4'
 is "events lists every one" "$("$STALLBOX" events --json "$B" | wc -l)" 5000
 is "fold adds up: samples" "$("$STALLBOX" fold "$B" | awk '{n += $NF} END {print n}')" 3000
 us=$("$STALLBOX" events --json --kind off-cpu "$B" | jq -s 'map((.duration_ns + 500) / 1000 | floor) | add')

@@ -47,6 +47,10 @@ code "stallboxd: a bad trigger" 2 "$STALLBOXD" --trigger 'psi:memory:ful:150ms/2
 like "names the word" "$OUT" "unknown pressure 'ful'"
 code "stallboxd: a size without a unit" 2 "$STALLBOXD" --memory 64
 like "says what is expected" "$OUT" 'expected a size with a unit'
+for v in 1 0% 100.1% -1% 0x1% nan% '1 %' 1e400% ''; do
+	code "stallboxd: no CPU budget: '$v'" 2 "$STALLBOXD" --cpu-budget "$v"
+done
+code "stallboxd: a CPU budget" 0 "$STALLBOXD" --cpu-budget 0.5% --help
 cat >"$TEST_TMP/conf" <<'CONF'
 [Recorder]
 Frequency=99

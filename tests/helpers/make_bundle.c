@@ -276,7 +276,11 @@ static void tail(struct bundle_writer *w, const uint32_t *threads, const uint32_
 		{ TRIGGER_NS, o.hostile ? "kind\033[5m</script><i>" : "kind", o.hostile ? "<script>alert(1)</script>\xff" : "of a later version" },
 	};
 	struct bundle_program_cost prog = { "sched_switch", 1000, 150000, 0 };
-	struct bundle_cost cost = { 1, 2 * NSEC_PER_SEC, &prog, 1, 1000000, 4 << 20, 64 << 20, 10, 0 };
+	struct bundle_cost cost = { .since_ns = 1, .until_ns = 2 * NSEC_PER_SEC, .program = &prog, .n_programs = 1,
+				    .agent_cpu_ns = 1000000, .agent_rss_bytes = 4 << 20, .map_bytes = 64 << 20,
+				    .wakeups = 10, .bytes_written = 11, .worker_cpu_ns = 12, .worker_rss_bytes = 13,
+				    .bpf_time_ns = 14, .period_ns = 5 * NSEC_PER_SEC, .windows = 15,
+				    .budget_ppm = 16, .limit_step = 2, .limit_changes = 18 };
 	struct bundle_footer footer = { .closed_ns = 120 * NSEC_PER_SEC, .symbolized = true,
 					.raw_durable_ns = TRIGGER_NS + 1, .pre_durable_ns = TRIGGER_NS + 1 };
 	uint64_t ts[3] = { 1, 2, 3 };

@@ -149,10 +149,10 @@ static void test_psi(void **state)
 	}
 	assert_int_equal(hits, 2);
 	assert_true(hit.value >= 150 && hit.value < 160);
-	/* Nothing stalls: half as many readings; again all of them once it does. */
+	/* Nothing stalls: one reading a second; again all of them once it does. */
 	clock_ns += t->period_ns;
 	t->ops->check(t, &e, clock_ns, &hit);
-	assert_int_equal(t->period_ns, 500 * NSEC_PER_MSEC);
+	assert_int_equal(t->period_ns, NSEC_PER_SEC);
 	total += 19000;
 	clock_ns += t->period_ns;
 	put("pressure/memory", "some avg10=0.00 total=5\nfull avg10=0.00 total=%012llu\n",

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What the programs cost between two measurements: counts times what each cost when measured. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "recorder/selfcost.h"
+
+/* Measured for a second: 10,000 switches of 200 ns, 400 ticks of 5 us, no spans, 10 forks of
+ * 1 us, and 3 ms of programs that nothing counted drives. */
+static struct selfcost_rates measured(void)
+{
+	return (struct selfcost_rates){
+		.ns = { 3e6, 2e6, 2e6, 0, 1e4 },
+		.counts = { { 1e9, 10000, 400, 0, 10 }, { true, true, true, true, true } },
+		.measured = true,
+	};
+}
+
+static void test_same_again(void **state)
+{
+	struct selfcost_rates r = measured();
+	bool sure = false;
+
+	(void)state;
+	assert_true(selfcost_estimate(&r, &r.counts, &sure) == 7.01e6);
+	assert_true(sure);
+}
+
+static void test_each_driver(void **state)
+{
+	struct selfcost_rates r = measured();
+	struct selfcost_counts now = r.counts;
+	bool sure = false;
+
+	(void)state;
+	now.n[DRIVEN_BY_SWITCHES] = 100000; /* ten times as many */
+	assert_true(selfcost_estimate(&r, &now, &sure) == 7.01e6 + 9 * 2e6);
+	assert_true(sure);
+	now = r.counts;
+	now.n[DRIVEN_BY_TIME] = 2e9;
+	assert_true(selfcost_estimate(&r, &now, &sure) == 7.01e6 + 3e6);
+	now = r.counts;
+	now.n[DRIVEN_BY_TICKS] = now.n[DRIVEN_BY_FORKS] = 0;
+	assert_true(selfcost_estimate(&r, &now, &sure) == 5e6);
+	assert_true(sure);
+}
+
+/* Nobody knows what it costs: that has to be measured. */
+static void test_not_sure(void **state)
+{
+	struct selfcost_rates r = measured(), none = {};
+	struct selfcost_counts now = r.counts;
+	bool sure = true;
+
+	(void)state;
+	now.n[DRIVEN_BY_SPANS] = 1; /* none ran when measured */
+	selfcost_estimate(&r, &now, &sure);
+	assert_false(sure);
+	now = r.counts;
+	now.known[DRIVEN_BY_SWITCHES] = false; /* the reader is gone: as many as then */
+	assert_true(selfcost_estimate(&r, &now, &sure) == 7.01e6);
+	assert_false(sure);
+	none.counts.n[DRIVEN_BY_TIME] = 1;
+	selfcost_estimate(&none, &now, &sure);
+	assert_false(sure);
+}
+
+static void test_drivers(void **state)
+{
+	(void)state;
+	assert_int_equal(selfcost_driver_of("sched_switch"), DRIVEN_BY_SWITCHES);
+	assert_int_equal(selfcost_driver_of("sample"), DRIVEN_BY_TICKS);
+	/* As the kernel gives it, cut to 15 characters. */
+	assert_int_equal(selfcost_driver_of("contention_begi"), DRIVEN_BY_SWITCHES);
+	assert_int_equal(selfcost_driver_of("memcg_end"), DRIVEN_BY_SPANS);
+	assert_int_equal(selfcost_driver_of("process_exec"), DRIVEN_BY_FORKS);
+	assert_int_equal(selfcost_driver_of("syscall_enter"), DRIVEN_BY_TIME);
+	assert_int_equal(selfcost_driver_of(""), DRIVEN_BY_TIME);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_same_again),
+		cmocka_unit_test(test_each_driver),
+		cmocka_unit_test(test_not_sure),
+		cmocka_unit_test(test_drivers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
