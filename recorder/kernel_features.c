@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "recorder/kernel_features.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "format/base.h"
+
+/* 5.12+: atomics that return the old value. */
+bool kernel_has_fetch_atomics(void)
+{
+	struct bpf_insn insn[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 1 },
+		{ .code = BPF_STX | BPF_DW | BPF_MEM, .dst_reg = 10, .src_reg = 1, .off = -8 },
+		{ .code = BPF_STX | BPF_DW | BPF_ATOMIC, .dst_reg = 10, .src_reg = 1, .off = -8,
+		  .imm = BPF_ADD | BPF_FETCH },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	_cleanup_close_ int fd = bpf_prog_load(BPF_PROG_TYPE_SOCKET_FILTER, "sb_probe", "GPL", insn,
+					       SB_ARRAY_SIZE(insn), NULL);
+
+	return fd >= 0;
+}
+
+bool kernel_has_large_values(void)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, o, .map_flags = BPF_F_MMAPABLE);
+	_cleanup_close_ int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "sb_probe", 4, 5u << 20, 1, &o);
+
+	return fd >= 0;
+}
+
+bool kernel_cgroup_v1_memory(void)
+{
+	struct stat st;
+
+	/* The v2 root lists memory only where v1 does not hold it. */
+	return stat("/sys/fs/cgroup/memory/memory.limit_in_bytes", &st) == 0 ||
+	       stat("/sys/fs/cgroup/memory/cgroup.procs", &st) == 0;
+}
+
+/* 5.15+: the registers with which a task entered the kernel. */
+bool kernel_has_task_regs(void)
+{
+	return libbpf_probe_bpf_helper(BPF_PROG_TYPE_PERF_EVENT, BPF_FUNC_task_pt_regs, NULL) == 1;
+}
+
+/* 5.15+; asked of a program type that may use every helper that root may. */
+bool kernel_has_timers(void)
+{
+	return libbpf_probe_bpf_helper(BPF_PROG_TYPE_SOCKET_FILTER, BPF_FUNC_timer_init, NULL) == 1;
+}
+
+/* Parameters of a tracepoint, its data pointer not counted; -1 unknown. */
+int kernel_tracepoint_args(const struct btf *btf, const char *tracepoint)
+{
+	char name[96];
+	const struct btf_type *t;
+	int id;
+
+	snprintf(name, sizeof(name), "btf_trace_%s", tracepoint);
+	id = btf__find_by_name_kind(btf, name, BTF_KIND_TYPEDEF);
+	t = id < 0 ? NULL : btf__type_by_id(btf, (uint32_t)id);
+	t = t ? btf__type_by_id(btf, t->type) : NULL; /* pointer */
+	t = t ? btf__type_by_id(btf, t->type) : NULL; /* prototype */
+	return t && btf_is_func_proto(t) ? btf_vlen(t) - 1 : -1;
+}

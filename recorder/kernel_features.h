@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the running kernel can do, asked of the kernel itself and not of its version. */
+#ifndef SB_RECORDER_KERNEL_FEATURES_H
+#define SB_RECORDER_KERNEL_FEATURES_H
+
+#include <stdbool.h>
+
+struct btf;
+
+/* 5.12+: atomics that return the old value. */
+bool kernel_has_fetch_atomics(void);
+/* 5.12+: values of a map beyond KMALLOC_MAX_SIZE. */
+bool kernel_has_large_values(void);
+/* 5.15+: the registers with which a task entered the kernel. */
+bool kernel_has_task_regs(void);
+/* 5.15+ */
+bool kernel_has_timers(void);
+/* Are tasks told apart by the cgroups of v1's memory controller? */
+bool kernel_cgroup_v1_memory(void);
+/* Parameters of a tracepoint, its data pointer not counted; -1 unknown. */
+int kernel_tracepoint_args(const struct btf *btf, const char *tracepoint);
+
+#endif

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The clock of the samples: a perf event for each CPU that is online, opened anew for one that was away. */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include "recorder/probes_impl.h"
+
+static int open_sampler(uint32_t cpu, uint64_t period_ns)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(attr),
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.sample_period = period_ns,
+		/* Idle ticks stay in: they tell a late sample from an idle CPU and keep the
+		 * in-kernel triggers' clock going when nothing runs. */
+		.exclude_idle = 0,
+	};
+	int fd = (int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int attach_sampler(struct probes *p, int prog_fd, uint32_t cpu)
+{
+	char name[32];
+	int perf, link;
+
+	perf = open_sampler(cpu, p->cfg.sample_period_ns);
+	if (perf == -ENODEV)
+		return 0; /* possible, not online */
+	if (perf < 0)
+		return perf;
+	link = bpf_link_create(prog_fd, perf, BPF_PERF_EVENT, NULL);
+	if (link >= 0) {
+		snprintf(name, sizeof(name), "link_sample_%u", cpu);
+		if (pins_put(p, name, link) < 0)
+			p->perf_links = false;
+		p->sampler_fd[cpu] = link;
+		close(perf);
+		return 0;
+	}
+	/* Before 5.15 the program hangs on the event itself and goes with us. */
+	p->perf_links = false;
+	if (ioctl(perf, PERF_EVENT_IOC_SET_BPF, prog_fd) < 0 ||
+	    ioctl(perf, PERF_EVENT_IOC_ENABLE, 0) < 0) {
+		int r = -errno;
+
+		close(perf);
+		return r;
+	}
+	p->sampler_fd[cpu] = perf;
+	return 0;
+}
+
+/* "0-3,8" */
+void samplers_read_online(char *ret, size_t len)
+{
+	_cleanup_close_ int fd = open("/sys/devices/system/cpu/online", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, ret, len - 1);
+
+	ret[n > 0 ? n : 0] = '\0';
+}
+
+static bool in_list(const char *list, uint32_t cpu)
+{
+	while (*list >= '0' && *list <= '9') {
+		char *p;
+		unsigned long from = strtoul(list, &p, 10), to = *p == '-' ? strtoul(p + 1, &p, 10) : from;
+
+		if (cpu >= from && cpu <= to)
+			return true;
+		list = *p == ',' ? p + 1 : "";
+	}
+	return false;
+}
+
+static int sample_prog(const struct probes *p)
+{
+	for (size_t i = 0; i < p->n_programs; i++) {
+		if (!strcmp(p->program[i].name, "sample"))
+			return p->program[i].fd;
+	}
+	return -1;
+}
+
+static int reopen_sampler(struct probes *p, uint32_t cpu)
+{
+	char path[sizeof(p->pin_dir) + 32];
+
+	snprintf(path, sizeof(path), "%s/link_sample_%u", p->pin_dir, cpu);
+	if (p->pinned)
+		unlink(path);
+	if (p->sampler_fd[cpu] >= 0)
+		close(p->sampler_fd[cpu]);
+	p->sampler_fd[cpu] = -1;
+	return attach_sampler(p, sample_prog(p), cpu);
+}
+
+int probes_follow_cpus(struct probes *p)
+{
+	char online[sizeof(p->online)];
+	int n = 0;
+
+	samplers_read_online(online, sizeof(online));
+	if (!strcmp(online, p->online))
+		return 0;
+	p->control->cpus_online = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
+		if (in_list(online, cpu) && !in_list(p->online, cpu))
+			n += reopen_sampler(p, cpu) == 0;
+	}
+	strcpy(p->online, online);
+	return n;
+}
+
+/* Whoever was offline while no agent ran, or in the meantime, has a dead sampler. One that ticks is left
+ * alone; on machines that do not interrupt idle CPUs a few are opened for nothing. */
+void samplers_revive(struct probes *p)
+{
+	uint64_t now = sb_monotonic_ns();
+
+	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
+		if (in_list(p->online, cpu) && now - p->cpus[cpu].last_tick_ns > NSEC_PER_SEC)
+			reopen_sampler(p, cpu);
+	}
+}
+
+int samplers_attach(struct probes *p, int prog_fd, char *err, size_t len)
+{
+	p->perf_links = true;
+	samplers_read_online(p->online, sizeof(p->online));
+	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
+		int r = attach_sampler(p, prog_fd, cpu);
+
+		if (r < 0) {
+			probes_fail_text(err, len, "cannot open the sampling event", r,
+				  r == -EACCES || r == -EPERM ?
+					  "grant CAP_PERFMON, and CAP_SYS_ADMIN where "
+					  "kernel.perf_event_paranoid is 3" : NULL);
+			return r;
+		}
+	}
+	if (!p->perf_links)
+		probes_add_missing(p, "samples while no agent runs",
+			    "this kernel cannot pin a sampling event (needs 5.15)");
+	return 0;
+}
+
+bool samplers_pinned(const struct probes *p)
+{
+	_cleanup_close_ int fd = pins_get(p, "link_sample_0");
+
+	return fd >= 0;
+}
