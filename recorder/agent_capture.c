@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* From a trigger to the finished bundle: one incident at a time, what fires meanwhile is merged into it,
+ * and who asked for it is answered. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+
+#include "format/log.h"
+#include "recorder/agent_impl.h"
+
+void agent_set_state(struct agent *a, enum agent_state s)
+{
+	a->v.state = s;
+	a->state_since_ns = sb_monotonic_ns();
+}
+
+/* From a trigger to the end of its post window everything is recorded that costs too much
+ * for steady state. */
+void agent_escalate(struct agent *a, bool on)
+{
+	probes_escalate(&a->probes, on && strcmp(a->o->escalate, "never") ? ~0u : agent_always(a));
+	selfcost_remeasure(&a->v.cost);
+}
+
+void agent_arm(struct agent *a)
+{
+	probes_arm(&a->probes);
+	agent_set_state(a, AGENT_RECORDING);
+}
+
+/* ---- captures ---------------------------------------------------------------------- */
+
+static struct capture_cause cause_of(const struct trigger *t, const struct trigger_hit *hit)
+{
+	struct capture_cause cause = {}, *c = &cause;
+
+	snprintf(c->name, sizeof(c->name), "%s", t ? t->name : "manual");
+	snprintf(c->kind, sizeof(c->kind), "%s", t ? t->ops->kind : "manual");
+	snprintf(c->spec, sizeof(c->spec), "%.255s", t ? t->spec : "manual");
+	snprintf(c->unit, sizeof(c->unit), "%s", hit->unit ? hit->unit : "");
+	snprintf(c->detail, sizeof(c->detail), "%s", hit->detail);
+	c->fired_ns = hit->fired_ns;
+	c->value = hit->value;
+	c->threshold = hit->threshold;
+	c->target_tid = hit->target_tid;
+	return cause;
+}
+
+static void add_mark(struct agent *a, const char *kind, uint64_t ts_ns, const char *text)
+{
+	struct capture_mark *m;
+
+	if (a->order.n_marks == CAPTURE_MARKS) {
+		/* What does not fit is still counted, in the last mark. */
+		m = &a->order.mark[CAPTURE_MARKS - 1];
+		a->marks_unkept++;
+		snprintf(m->text, sizeof(m->text), "%u further triggers, the last one: %.80s",
+			 a->marks_unkept, text);
+		return;
+	}
+	m = &a->order.mark[a->order.n_marks++];
+	m->ts_ns = ts_ns;
+	snprintf(m->kind, sizeof(m->kind), "%s", kind);
+	snprintf(m->text, sizeof(m->text), "%s", text);
+}
+
+/* Names are to the second, and a bundle takes the place of one with its name: two captures of
+ * a second must not share it. A clock that was set back further than that is believed. */
+static time_t stamp_of(struct agent *a)
+{
+	time_t now = time(NULL);
+
+	if (now <= a->stamp && a->stamp - now < 60)
+		now = a->stamp + 1;
+	a->stamp = now;
+	return now;
+}
+
+/* The bank is sealed: hand it to the freezer. */
+void agent_begin_capture(struct agent *a, const struct capture_cause *cause, uint64_t post_ns,
+			  uint64_t sealed_ns)
+{
+	struct capture_order *o = &a->order;
+	char host[65] = "host", value[128];
+	int r;
+
+	memset(o, 0, sizeof(*o));
+	o->type = CAPTURE_FREEZE;
+	o->id = ++a->v.capture_id;
+	o->bank = a->probes.control->armed_generation & 1;
+	o->sealed_ns = sealed_ns;
+	o->cause = *cause;
+	gethostname(host, sizeof(host) - 1);
+	spool_name(o->file, host, stamp_of(a), o->cause.name);
+	if (a->probes.replaced)
+		add_mark(a, "agent-start", a->probes.control->started_ns,
+			 "an earlier recording did not fit this agent and was replaced");
+	r = capture_send(&a->capture, o);
+	value[0] = '\0';
+	if (o->cause.unit[0])
+		snprintf(value, sizeof(value), ", value %g %s, threshold %g %s", cause->value, cause->unit,
+			 cause->threshold, cause->unit);
+	log_info("freeze: trigger '%s' (%s)%s%s%s; bundle %s/%s", o->cause.name, o->cause.spec, value,
+		 cause->detail[0] ? ": " : "", cause->detail, a->o->spool.dir, o->file);
+	if (r < 0)
+		log_errno(r, "cannot hand the frozen bank to the freezer");
+	else
+		a->probes.control->freeze_ns = 0; /* no later agent's to export */
+	o->n_marks = 0;
+	a->marks_unkept = 0;
+	a->pre_read = false;
+	a->v.fired_ns = cause->fired_ns;
+	a->v.seal_delay_ns = sb_monotonic_ns() - cause->fired_ns;
+	snprintf(a->v.last_file, sizeof(a->v.last_file), "%s", o->file);
+	a->v.last_path[0] = '\0';
+	a->v.captures++;
+	a->post_deadline_ns = sealed_ns + (post_ns ? post_ns : a->o->post_ns);
+	a->cooldown_end_ns = sealed_ns + a->o->cooldown_ns;
+	agent_escalate(a, true);
+	agent_set_state(a, AGENT_POST_TRIGGER);
+}
+
+void agent_end_post_window(struct agent *a)
+{
+	struct selfcost_sources cost = agent_cost_sources(a);
+	struct capture_order *o = &a->order;
+	int r;
+
+	o->type = CAPTURE_POST;
+	o->bank = a->probes.control->generation & 1;
+	probes_recorded(&a->probes, o->recorded);
+	probes_flip(&a->probes);
+	o->sealed_ns = sb_monotonic_ns();
+	agent_escalate(a, false);
+	selfcost_fill(&a->v.cost, &cost, &o->cost);
+	for (size_t i = 0; i < o->cost.n_programs; i++) {
+		o->program[i] = o->cost.program[i];
+		memcpy(o->program_name[i], a->probes.program[i].name, 16);
+	}
+	r = capture_send(&a->capture, o);
+	if (r < 0)
+		log_errno(r, "cannot hand the post-trigger bank to the freezer");
+	agent_set_state(a, AGENT_FREEZING);
+}
+
+/* A trigger outside RECORDING: one incident, one bundle; it is counted and said. */
+static void merge(struct agent *a, const char *name, const struct trigger_hit *hit)
+{
+	char text[192];
+
+	a->v.merged++;
+	if (hit->unit && *hit->unit)
+		snprintf(text, sizeof(text), "trigger '%.60s' fired again: value %g %s", name, hit->value,
+			 hit->unit);
+	else
+		snprintf(text, sizeof(text), "trigger '%.60s' fired again", name);
+	if (a->v.state == AGENT_POST_TRIGGER) {
+		add_mark(a, "merged", hit->fired_ns, text);
+		log_info("%s; merged into %s", text, a->order.file);
+	} else if (hit->fired_ns - a->said_ns > 10 * NSEC_PER_SEC) {
+		a->said_ns = hit->fired_ns;
+		log_info("%s; no new bundle for %llu s (cooldown), the last one is %s", text,
+			 (unsigned long long)(a->cooldown_end_ns > hit->fired_ns ?
+			 (a->cooldown_end_ns - hit->fired_ns) / NSEC_PER_SEC : 0),
+			 a->v.last_file);
+	}
+}
+
+void agent_fire(struct agent *a, struct trigger *t, const struct trigger_hit *hit)
+{
+	if (t) {
+		t->fired_cnt++;
+		t->last_fired_ns = hit->fired_ns;
+	}
+	if (a->v.state == AGENT_RECORDING && probes_seal(&a->probes)) {
+		struct capture_cause cause = cause_of(t, hit);
+
+		agent_begin_capture(a, &cause, t ? t->post_ns : 0, sb_monotonic_ns());
+	} else {
+		merge(a, t ? t->name : "manual", hit);
+	}
+}
+
+/* What an in-kernel condition has found, for people. */
+static void describe_hit(const struct trigger_kernel_condition *k, const struct sb_hit *h,
+			 struct trigger_hit *ret)
+{
+	static const char *const what[SB_KTRIG_COUNT] = {
+		[SB_KTRIG_RECLAIM] = "in reclaim",
+		[SB_KTRIG_MMAP_LOCK_WAIT] = "waiting for mmap_lock",
+		[SB_KTRIG_MMAP_LOCK_HOLD] = "holding mmap_lock",
+		[SB_KTRIG_RUNQ] = "waiting for a CPU",
+		[SB_KTRIG_SOFTIRQ_DELAY] = "running while a softirq waited",
+		[SB_KTRIG_SYSCALL] = "in one system call",
+	};
+	unsigned long long ms = h->value / NSEC_PER_MSEC;
+
+	switch (k->type) {
+	case TRIGGER_KERNEL_BLOCKED:
+		ret->value = (double)h->value;
+		ret->threshold = k->count;
+		ret->unit = "threads";
+		snprintf(ret->detail, sizeof(ret->detail),
+			 "%llu threads in D state for more than %llu ms, tid %u the longest",
+			 (unsigned long long)h->value,
+			 (unsigned long long)(k->threshold_ns / NSEC_PER_MSEC), h->tid);
+		return;
+	case TRIGGER_KERNEL_RECLAIM_YIELD:
+	case TRIGGER_KERNEL_SYSTEM:
+		ret->value = (double)h->value;
+		ret->threshold = k->percent;
+		ret->unit = "%";
+		snprintf(ret->detail, sizeof(ret->detail), "%s %llu %% for %.2f s",
+			 k->type == TRIGGER_KERNEL_SYSTEM ? "sampled system time" :
+			 "pages reclaimed of those scanned:", (unsigned long long)h->value,
+			 (double)k->threshold_ns / 1e9);
+		return;
+	default:
+		ret->value = (double)h->value / 1e6;
+		ret->threshold = (double)k->threshold_ns / 1e6;
+		ret->unit = "ms";
+		snprintf(ret->detail, sizeof(ret->detail), "tid %u %s for %llu ms", h->tid, what[k->type], ms);
+	}
+}
+
+/* An in-kernel condition has sealed the bank. */
+int agent_kernel_hit(void *ctx, void *data, size_t len)
+{
+	struct agent *a = ctx;
+	const struct sb_hit *h = data;
+	struct trigger_hit hit = {};
+	struct capture_cause cause;
+	struct trigger *t;
+
+	if (len < sizeof(*h) || a->v.state != AGENT_RECORDING || h->freeze_ns != a->probes.control->freeze_ns)
+		return 0; /* of an earlier agent's time */
+	if (h->trigger >= a->n_kernel) {
+		/* Sealed is sealed: nothing else would ever open the bank again. */
+		cause = (struct capture_cause){ .name = "kernel", .kind = "kernel", .fired_ns = h->freeze_ns,
+						.target_tid = h->tid, .detail = "a condition of an earlier agent" };
+		agent_begin_capture(a, &cause, 0, h->freeze_ns);
+		return 0;
+	}
+	t = a->o->trigger[a->kernel_index[h->trigger]];
+	hit.fired_ns = h->freeze_ns;
+	hit.target_tid = h->tid;
+	describe_hit(&t->kernel, h, &hit);
+	t->fired_cnt++;
+	t->last_fired_ns = h->freeze_ns;
+	t->value = hit.value;
+	cause = cause_of(t, &hit);
+	agent_begin_capture(a, &cause, t->post_ns, h->freeze_ns);
+	return 0;
+}
+
+void agent_restart_freezer(struct agent *a, const char *why)
+{
+	int r;
+
+	log_err("the freezer process %s; the capture under way is lost, starting another", why);
+	a->v.failures++;
+	a->v.cost.freezer_ns += selfcost_cpu_ns(a->capture.pid);
+	kill(a->capture.pid, SIGKILL);
+	epoll_ctl(a->epoll_fd, EPOLL_CTL_DEL, a->capture.fd, NULL);
+	capture_stop(&a->capture);
+	r = capture_start(&a->capture_config, &a->capture);
+	if (r < 0)
+		log_errno(r, "cannot start the freezer process");
+	else
+		agent_watch(a, a->capture.fd, EPOLLIN, SRC_REPORTS);
+	if (a->v.state == AGENT_POST_TRIGGER || a->v.state == AGENT_FREEZING) {
+		agent_escalate(a, false);
+		agent_set_state(a, AGENT_COOLDOWN);
+	}
+}
+
+/* ---- reports ----------------------------------------------------------------------- */
+
+static void answer_waiting(struct agent *a, uint32_t id, const char *text)
+{
+	for (int i = 0; i < CONTROL_CLIENTS; i++) {
+		struct control_client *c = &a->control.client[i];
+
+		if (c->fd >= 0 && c->waiting && c->capture_id == id)
+			control_answer(c, text);
+	}
+}
+
+static void report_failed(struct agent *a, const struct capture_report *r)
+{
+	char text[300];
+
+	a->v.failures++;
+	log_errno(r->error, "cannot store the bundle %s in %s%s%s", a->order.file, a->o->spool.dir,
+		  a->o->spool.fallback[0] ? " nor in " : "", a->o->spool.fallback);
+	log_hint("check free space and permissions of the directory, or set --spool");
+	snprintf(text, sizeof(text), "error %d cannot store the bundle: %s\n", SB_EXIT_FAILURE,
+		 strerror(-r->error));
+	answer_waiting(a, r->id, text);
+}
+
+static void take_report(struct agent *a, const struct capture_report *r)
+{
+	double ms = (double)(r->ns - a->v.fired_ns) / 1e6;
+	char text[600];
+
+	switch (r->type) {
+	case CAPTURE_SHOT:
+		a->v.shot_ms = ms;
+		if (r->error < 0)
+			log_errno(r->error, "cannot take the stackshot");
+		break;
+	case CAPTURE_BANK_READ:
+		if (r->id != a->v.capture_id)
+			break;
+		a->v.events = r->events;
+		if (a->v.state == AGENT_POST_TRIGGER)
+			a->pre_read = true;
+		else if (a->v.state == AGENT_FREEZING)
+			agent_set_state(a, AGENT_COOLDOWN);
+		break;
+	case CAPTURE_PRE_DURABLE:
+		a->v.pre_durable_ms = ms;
+		snprintf(a->v.last_path, sizeof(a->v.last_path), "%s", r->path);
+		log_info("durable: %s, %llu KiB, %llu events, %.0f ms after the trigger; "
+			 "the post-trigger window follows", r->path,
+			 (unsigned long long)(r->value >> 10), (unsigned long long)r->events, ms);
+		break;
+	case CAPTURE_RAW_DURABLE:
+		if (r->deleted)
+			log_info("%u older bundles deleted to stay below the size cap", r->deleted);
+		snprintf(a->v.last_path, sizeof(a->v.last_path), "%s", r->path);
+		break;
+	case CAPTURE_COMPLETE:
+		snprintf(a->v.last_path, sizeof(a->v.last_path), "%s", r->path);
+		log_info("complete: %s, %llu KiB, %llu events", r->path,
+			 (unsigned long long)(r->value >> 10), (unsigned long long)r->events);
+		snprintf(text, sizeof(text), "ok\ncapture=%s\npath=%s\nstate=complete\n",
+			 a->v.last_file, r->path);
+		answer_waiting(a, r->id, text);
+		break;
+	case CAPTURE_FAILED:
+		report_failed(a, r);
+		break;
+	}
+}
+
+void agent_take_reports(struct agent *a)
+{
+	struct capture_report r;
+	int n;
+
+	while ((n = capture_receive(&a->capture, &r)) > 0)
+		take_report(a, &r);
+	if (n < 0 && !a->stop)
+		agent_restart_freezer(a, "ended unexpectedly");
+}

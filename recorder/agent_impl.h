@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Inside of the agent, for recorder/agent*.c alone: its state, and what its parts call of each other. */
+#ifndef SB_RECORDER_AGENT_IMPL_H
+#define SB_RECORDER_AGENT_IMPL_H
+
+#include "recorder/agent.h"
+#include "recorder/capture.h"
+#include "recorder/control.h"
+#include "recorder/selfcost.h"
+#include "recorder/status.h"
+
+/* The freezer encodes 32 MiB in under a second; after this it is taken for dead. */
+#define FREEZER_TIMEOUT_NS (60 * NSEC_PER_SEC)
+
+/* What an event of the loop is about. */
+enum source { SRC_SIGNAL, SRC_HITS, SRC_REPORTS, SRC_LISTEN, SRC_TRIGGER = 100, SRC_CLIENT = 1000 };
+
+struct agent {
+	struct options *o;
+	struct probes probes;
+	struct agent_view v; /* what status shows */
+	struct capture_config capture_config;
+	struct capture_process capture;
+	struct control control;
+	struct ring_buffer *hits;
+	struct trigger_env env;
+	int epoll_fd, signal_fd;
+	bool stop;
+	uint64_t due[OPTIONS_MAX_TRIGGERS]; /* of triggers with a period */
+	uint64_t said_ns; /* last message about a trigger without a bundle: one in 10 s */
+	uint64_t selfcost_due, cpus_due;
+	size_t kernel_index[SB_KTRIGGERS]; /* in-kernel condition -> trigger */
+	size_t n_kernel;
+	/* The capture under way. */
+	struct capture_order order;
+	unsigned int marks_unkept;
+	uint64_t state_since_ns, post_deadline_ns, cooldown_end_ns;
+	struct series *series;
+	uint32_t escalate_always; /* enum sb_ktrigger_type bits whose programs stay attached */
+	struct capture_work *work; /* shared with the processes of captures */
+	bool pre_read; /* the freezer is done with the first bank */
+	time_t stamp;  /* in the name of the last bundle */
+};
+
+/* ---- agent.c ---- */
+
+/* 0, or a negative errno. */
+int agent_watch(struct agent *a, int fd, uint32_t events, uint64_t source);
+struct selfcost_sources agent_cost_sources(const struct agent *a);
+/* Programs of the escalated window that stay attached: bits of enum sb_ktrigger_type. */
+uint32_t agent_always(const struct agent *a);
+
+/* ---- agent_capture.c ---- */
+
+void agent_set_state(struct agent *a, enum agent_state s);
+/* The kernel's conditions, and every other trigger, may begin a capture from now on. */
+void agent_arm(struct agent *a);
+void agent_escalate(struct agent *a, bool on);
+/* The bank is sealed: hands it to the freezer. post_ns 0: the configured one. */
+void agent_begin_capture(struct agent *a, const struct capture_cause *cause, uint64_t post_ns,
+			 uint64_t sealed_ns);
+void agent_end_post_window(struct agent *a);
+/* t NULL: somebody asked. */
+void agent_fire(struct agent *a, struct trigger *t, const struct trigger_hit *hit);
+/* A callback of the ring of hits; ctx: struct agent. */
+int agent_kernel_hit(void *ctx, void *data, size_t len);
+void agent_take_reports(struct agent *a);
+void agent_restart_freezer(struct agent *a, const char *why);
+
+#endif
