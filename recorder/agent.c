@@ -190,23 +190,16 @@ static void start_limit(struct agent *a)
 static void request_freeze(struct agent *a, struct control_client *c, const char *reason, bool wait)
 {
 	struct trigger_hit hit = { .fired_ns = sb_monotonic_ns(), .unit = "" };
-	bool merged;
-	char text[400];
+	uint32_t before = a->v.capture_id;
 
 	snprintf(hit.detail, sizeof(hit.detail), "%s", reason);
-	/* A person asks: the cooldown holds back machines. */
-	if (a->v.state == AGENT_COOLDOWN)
-		agent_arm(a);
-	merged = a->v.state != AGENT_RECORDING;
-	agent_fire(a, NULL, &hit);
-	if (wait) {
+	c->capture_id = agent_ask(a, &hit);
+	if (wait || c->capture_id != a->v.capture_id) {
 		c->waiting = true;
-		c->capture_id = a->v.capture_id;
-		return;
+		c->begun = !wait;
+	} else {
+		agent_answer_begun(a, c, c->capture_id == before);
 	}
-	snprintf(text, sizeof(text), "ok\ncapture=%s\npath=%s/%s\nstate=%s\n", a->v.last_file,
-		 a->o->spool.dir, a->v.last_file, merged ? "merged" : "frozen");
-	control_answer(c, text);
 }
 
 static void serve(struct agent *a, struct control_client *c)
@@ -261,9 +254,7 @@ static void take_signal(struct agent *a)
 	while (read(a->signal_fd, &si, sizeof(si)) == sizeof(si)) {
 		if (si.ssi_signo == SIGUSR1) {
 			snprintf(hit.detail, sizeof(hit.detail), "SIGUSR1 from pid %u", si.ssi_pid);
-			if (a->v.state == AGENT_COOLDOWN)
-				agent_arm(a);
-			agent_fire(a, NULL, &hit);
+			agent_ask(a, &hit);
 		} else {
 			a->stop = true;
 		}
@@ -307,6 +298,7 @@ static void run_timers(struct agent *a, uint64_t now)
 		if (n > 0)
 			log_info("%d CPUs came online and are sampled", n);
 		a->cpus_due = (now / NSEC_PER_SEC + 1) * NSEC_PER_SEC; /* with the triggers of a second */
+		agent_take_unheard(a, now);
 	}
 	if (now >= a->selfcost_due)
 		take_stock(a, now);

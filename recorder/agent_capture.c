@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* From a trigger to the finished bundle: one incident at a time, what fires meanwhile is merged into it,
  * and who asked for it is answered. */
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 
 #include "format/log.h"
 #include "recorder/agent_impl.h"
+#include "recorder/orphan.h"
 
 void agent_set_state(struct agent *a, enum agent_state s)
 {
@@ -77,6 +79,25 @@ static time_t stamp_of(struct agent *a)
 	return now;
 }
 
+void agent_answer_begun(struct agent *a, struct control_client *c, bool merged)
+{
+	char text[400];
+
+	snprintf(text, sizeof(text), "ok\ncapture=%s\npath=%s/%s\nstate=%s\n", a->v.last_file,
+		 a->o->spool.dir, a->v.last_file, merged ? "merged" : "frozen");
+	control_answer(c, text);
+}
+
+static void answer_begun(struct agent *a, bool merged)
+{
+	for (int i = 0; i < CONTROL_CLIENTS; i++) {
+		struct control_client *c = &a->control.client[i];
+
+		if (c->fd >= 0 && c->waiting && c->begun && c->capture_id == a->v.capture_id)
+			agent_answer_begun(a, c, merged);
+	}
+}
+
 /* The bank is sealed: hand it to the freezer. */
 void agent_begin_capture(struct agent *a, const struct capture_cause *cause, uint64_t post_ns,
 			  uint64_t sealed_ns)
@@ -109,6 +130,9 @@ void agent_begin_capture(struct agent *a, const struct capture_cause *cause, uin
 		a->probes.control->freeze_ns = 0; /* no later agent's to export */
 	o->n_marks = 0;
 	a->marks_unkept = 0;
+	if (a->early.ts_ns)
+		add_mark(a, a->early.kind, a->early.ts_ns, a->early.text);
+	a->early.ts_ns = 0;
 	a->pre_read = false;
 	a->v.fired_ns = cause->fired_ns;
 	a->v.seal_delay_ns = sb_monotonic_ns() - cause->fired_ns;
@@ -119,6 +143,7 @@ void agent_begin_capture(struct agent *a, const struct capture_cause *cause, uin
 	a->cooldown_end_ns = sealed_ns + a->o->cooldown_ns;
 	agent_escalate(a, true);
 	agent_set_state(a, AGENT_POST_TRIGGER);
+	answer_begun(a, strcmp(cause->kind, "manual") != 0);
 }
 
 void agent_end_post_window(struct agent *a)
@@ -158,6 +183,11 @@ static void merge(struct agent *a, const char *name, const struct trigger_hit *h
 	if (a->v.state == AGENT_POST_TRIGGER) {
 		add_mark(a, "merged", hit->fired_ns, text);
 		log_info("%s; merged into %s", text, a->order.file);
+	} else if (a->v.state == AGENT_RECORDING) {
+		a->early.ts_ns = hit->fired_ns;
+		snprintf(a->early.kind, sizeof(a->early.kind), "merged");
+		snprintf(a->early.text, sizeof(a->early.text), "%s", text);
+		log_info("%s; merged into the bundle of the condition that has just sealed the bank", text);
 	} else if (hit->fired_ns - a->said_ns > 10 * NSEC_PER_SEC) {
 		a->said_ns = hit->fired_ns;
 		log_info("%s; no new bundle for %llu s (cooldown), the last one is %s", text,
@@ -167,7 +197,7 @@ static void merge(struct agent *a, const char *name, const struct trigger_hit *h
 	}
 }
 
-void agent_fire(struct agent *a, struct trigger *t, const struct trigger_hit *hit)
+uint32_t agent_fire(struct agent *a, struct trigger *t, const struct trigger_hit *hit)
 {
 	if (t) {
 		t->fired_cnt++;
@@ -177,9 +207,48 @@ void agent_fire(struct agent *a, struct trigger *t, const struct trigger_hit *hi
 		struct capture_cause cause = cause_of(t, hit);
 
 		agent_begin_capture(a, &cause, t ? t->post_ns : 0, sb_monotonic_ns());
-	} else {
-		merge(a, t ? t->name : "manual", hit);
+		return a->v.capture_id;
 	}
+	if (a->v.state == AGENT_RECORDING)
+		ring_buffer__consume(a->hits); /* the kernel was faster: this is part of its capture */
+	merge(a, t ? t->name : "manual", hit);
+	return a->v.capture_id + (a->v.state == AGENT_RECORDING);
+}
+
+uint32_t agent_ask(struct agent *a, const struct trigger_hit *hit)
+{
+	if (a->v.state == AGENT_FREEZING) {
+		a->v.merged += a->asked.fired_ns != 0;
+		a->asked = *hit;
+		return a->v.capture_id + 1;
+	}
+	if (a->v.state == AGENT_COOLDOWN)
+		agent_arm(a);
+	return agent_fire(a, NULL, hit);
+}
+
+/* The banks are read, or lost. */
+static void end_capture(struct agent *a)
+{
+	struct trigger_hit asked = a->asked;
+
+	agent_set_state(a, AGENT_COOLDOWN);
+	a->asked.fired_ns = 0;
+	if (asked.fired_ns)
+		agent_ask(a, &asked);
+}
+
+void agent_take_unheard(struct agent *a, uint64_t now)
+{
+	const struct sb_control *c = a->probes.control;
+	struct capture_cause cause;
+
+	if (a->v.state != AGENT_RECORDING || !orphan_frozen(c) || now < c->freeze_ns + NSEC_PER_SEC)
+		return;
+	cause = orphan_cause(c, &c->trigger[c->fired_trigger & (SB_KTRIGGERS - 1)]);
+	snprintf(cause.detail, sizeof(cause.detail), "sealed by the kernel, tid %u; its message was lost",
+		 c->fired_tid);
+	agent_begin_capture(a, &cause, 0, c->freeze_ns);
 }
 
 /* What an in-kernel condition has found, for people. */
@@ -254,6 +323,22 @@ int agent_kernel_hit(void *ctx, void *data, size_t len)
 	return 0;
 }
 
+/* Whoever waits for this capture, or for an earlier one whose names are being looked up: nobody
+ * reports on it any more. */
+static void answer_lost(struct agent *a, const char *why)
+{
+	char text[600];
+
+	snprintf(text, sizeof(text), "error %d the freezer process %s%s%s\n", SB_EXIT_FAILURE, why,
+		 a->v.last_path[0] ? "; what there is of the bundle: " : "", a->v.last_path);
+	for (int i = 0; i < CONTROL_CLIENTS; i++) {
+		struct control_client *c = &a->control.client[i];
+
+		if (c->fd >= 0 && c->waiting && c->capture_id <= a->v.capture_id)
+			control_answer(c, text);
+	}
+}
+
 void agent_restart_freezer(struct agent *a, const char *why)
 {
 	int r;
@@ -269,9 +354,10 @@ void agent_restart_freezer(struct agent *a, const char *why)
 		log_errno(r, "cannot start the freezer process");
 	else
 		agent_watch(a, a->capture.fd, EPOLLIN, SRC_REPORTS);
+	answer_lost(a, why);
 	if (a->v.state == AGENT_POST_TRIGGER || a->v.state == AGENT_FREEZING) {
 		agent_escalate(a, false);
-		agent_set_state(a, AGENT_COOLDOWN);
+		end_capture(a);
 	}
 }
 
@@ -289,14 +375,21 @@ static void answer_waiting(struct agent *a, uint32_t id, const char *text)
 
 static void report_failed(struct agent *a, const struct capture_report *r)
 {
-	char text[300];
+	char text[600];
 
 	a->v.failures++;
-	log_errno(r->error, "cannot store the bundle %s in %s%s%s", a->order.file, a->o->spool.dir,
-		  a->o->spool.fallback[0] ? " nor in " : "", a->o->spool.fallback);
-	log_hint("check free space and permissions of the directory, or set --spool");
-	snprintf(text, sizeof(text), "error %d cannot store the bundle: %s\n", SB_EXIT_FAILURE,
-		 strerror(-r->error));
+	if (r->error == -EOWNERDEAD) {
+		log_err("the process that stored the bundle %s was killed", r->path);
+		log_hint("what it had written can be read; 'stallbox recover' makes a whole file of it");
+		snprintf(text, sizeof(text), "error %d the process that stored the bundle %s was killed\n",
+			 SB_EXIT_FAILURE, r->path);
+	} else {
+		log_errno(r->error, "cannot store the bundle %s in %s%s%s", a->order.file, a->o->spool.dir,
+			  a->o->spool.fallback[0] ? " nor in " : "", a->o->spool.fallback);
+		log_hint("check free space and permissions of the directory, or set --spool");
+		snprintf(text, sizeof(text), "error %d cannot store the bundle: %s\n", SB_EXIT_FAILURE,
+			 strerror(-r->error));
+	}
 	answer_waiting(a, r->id, text);
 }
 
@@ -318,7 +411,7 @@ static void take_report(struct agent *a, const struct capture_report *r)
 		if (a->v.state == AGENT_POST_TRIGGER)
 			a->pre_read = true;
 		else if (a->v.state == AGENT_FREEZING)
-			agent_set_state(a, AGENT_COOLDOWN);
+			end_capture(a);
 		break;
 	case CAPTURE_PRE_DURABLE:
 		a->v.pre_durable_ms = ms;

@@ -34,6 +34,9 @@ struct agent {
 	/* The capture under way. */
 	struct capture_order order;
 	unsigned int marks_unkept;
+	/* What the next capture is about to have; fired_ns, ts_ns 0: nothing. */
+	struct trigger_hit asked;  /* asked for while the last banks were read */
+	struct capture_mark early; /* came after the kernel's seal and before its message */
 	uint64_t state_since_ns, post_deadline_ns, cooldown_end_ns;
 	struct series *series;
 	uint32_t escalate_always; /* enum sb_ktrigger_type bits whose programs stay attached */
@@ -60,8 +63,15 @@ void agent_escalate(struct agent *a, bool on);
 void agent_begin_capture(struct agent *a, const struct capture_cause *cause, uint64_t post_ns,
 			 uint64_t sealed_ns);
 void agent_end_post_window(struct agent *a);
-/* t NULL: somebody asked. */
-void agent_fire(struct agent *a, struct trigger *t, const struct trigger_hit *hit);
+/* The id of the capture that it is part of: begun, the one under way, or the next one. */
+uint32_t agent_fire(struct agent *a, struct trigger *t, const struct trigger_hit *hit);
+/* The same for a person: the cooldown holds back machines, and no bundle whose window is over is
+ * an answer. */
+uint32_t agent_ask(struct agent *a, const struct trigger_hit *hit);
+/* A client that only wants to know that the bank is sealed. */
+void agent_answer_begun(struct agent *a, struct control_client *c, bool merged);
+/* The kernel has sealed the bank, and its message was lost: nothing else would open the bank again. */
+void agent_take_unheard(struct agent *a, uint64_t now);
 /* A callback of the ring of hits; ctx: struct agent. */
 int agent_kernel_hit(void *ctx, void *data, size_t len);
 void agent_take_reports(struct agent *a);

@@ -27,6 +27,7 @@
 #define ZSTD_LEVEL 3
 #define STORE_WAIT_MS 10000
 #define MAX_NAMING    2 /* processes at a time that look up names */
+#define MAX_STORING   8 /* that are watched; more at a time go unwatched */
 /* Touched at start, so that the first stackshot finds its pages there. */
 #define PREFAULT_BYTES (512u << 10)
 
@@ -43,7 +44,13 @@ struct freezer {
 	struct capture_order order; /* the FREEZE one */
 	bool open;		    /* a capture whose post part is to come */
 	size_t pre_len;
-	int naming_fd[MAX_NAMING]; /* pidfds, -1 none */
+	struct storing {
+		pid_t pid; /* 0: free */
+		int fd;	   /* of the process */
+		uint32_t id;
+		bool names;
+		char file[SPOOL_NAME_MAX];
+	} storing[MAX_STORING];
 	int pre_done_fd; /* the first storing process says how it went; -1 none */
 	uint64_t pre_durable_ns;
 };
@@ -309,6 +316,30 @@ static bool append_names(struct freezer *z, const char *dir, uint64_t raw_durabl
 			    z->out.len - raw_len) == 0;
 }
 
+/* Storing processes that have ended. Each says at its end how it went, or it was killed. */
+static void reap(struct freezer *z)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		for (unsigned int i = 0; i < MAX_STORING; i++) {
+			struct storing *s = &z->storing[i];
+			struct capture_report r = { .type = CAPTURE_FAILED, .id = s->id, .error = -EOWNERDEAD,
+						    .ns = sb_monotonic_ns() };
+
+			if (s->pid != pid)
+				continue;
+			snprintf(r.path, sizeof(r.path), "%s", s->file);
+			if (!WIFEXITED(status))
+				(void)!send(z->fd, &r, sizeof(r), MSG_NOSIGNAL);
+			if (s->fd >= 0)
+				close(s->fd);
+			s->pid = 0;
+		}
+	}
+}
+
 /* Storing processes that are still at it. The names of a bundle take time that an overloaded host
  * does not have: more than MAX_NAMING at once would only pile up memory, so the next bundles go
  * without. */
@@ -316,25 +347,23 @@ static bool may_name(struct freezer *z)
 {
 	unsigned int n = 0;
 
-	for (unsigned int i = 0; i < MAX_NAMING; i++) {
-		struct pollfd pfd = { .fd = z->naming_fd[i], .events = POLLIN };
-
-		if (z->naming_fd[i] >= 0 && poll(&pfd, 1, 0) > 0) {
-			close(z->naming_fd[i]);
-			z->naming_fd[i] = -1;
-		}
-		n += z->naming_fd[i] >= 0;
-	}
+	reap(z);
+	for (unsigned int i = 0; i < MAX_STORING; i++)
+		n += z->storing[i].pid && z->storing[i].names;
 	return n < MAX_NAMING;
 }
 
-static void note_naming(struct freezer *z, pid_t pid)
+static void note_storing(struct freezer *z, pid_t pid, bool names)
 {
-	for (unsigned int i = 0; i < MAX_NAMING; i++) {
-		if (z->naming_fd[i] < 0) {
-			z->naming_fd[i] = (int)syscall(SYS_pidfd_open, pid, 0);
-			return;
-		}
+	for (unsigned int i = 0; i < MAX_STORING; i++) {
+		struct storing *s = &z->storing[i];
+
+		if (s->pid)
+			continue;
+		*s = (struct storing){ .pid = pid, .id = z->order.id, .names = names,
+				       .fd = (int)syscall(SYS_pidfd_open, pid, 0) };
+		snprintf(s->file, sizeof(s->file), "%s", z->order.file);
+		return;
 	}
 }
 
@@ -485,12 +514,11 @@ static void end_capture(struct freezer *z)
 	pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_NAME, "stallbox-store");
-		signal(SIGCHLD, SIG_DFL); /* it waits for its own helpers */
 		store_rest(z, names);
 		_exit(0);
 	}
-	if (pid > 0 && names)
-		note_naming(z, pid);
+	if (pid > 0)
+		note_storing(z, pid, names);
 	if (z->pre_done_fd >= 0)
 		close(z->pre_done_fd);
 	z->pre_done_fd = -1;
@@ -536,6 +564,16 @@ static void orphaned(struct freezer *z)
 	end_capture(z);
 }
 
+/* Until there is one, or a storing process has ended. */
+static void wait_for_order(const struct freezer *z)
+{
+	struct pollfd pfd[1 + MAX_STORING] = { { .fd = z->fd, .events = POLLIN } };
+
+	for (unsigned int i = 0; i < MAX_STORING; i++)
+		pfd[1 + i] = (struct pollfd){ .fd = z->storing[i].pid ? z->storing[i].fd : -1, .events = POLLIN };
+	poll(pfd, SB_ARRAY_SIZE(pfd), -1);
+}
+
 static int freezer_main(const struct capture_config *c, int fd)
 {
 	struct freezer z = { .c = c, .fd = fd, .pre_done_fd = -1 };
@@ -543,19 +581,18 @@ static int freezer_main(const struct capture_config *c, int fd)
 	ssize_t n;
 
 	prctl(PR_SET_NAME, "stallbox-freeze");
-	for (unsigned int i = 0; i < MAX_NAMING; i++)
-		z.naming_fd[i] = -1;
 	signal(SIGINT, SIG_IGN); /* a terminal's ^C goes to the agent, which ends us in order */
 	signal(SIGTERM, SIG_IGN);
-	signal(SIGCHLD, SIG_IGN); /* storing processes are not waited for */
 	mlockall(MCL_CURRENT);
 	if (freeze_init(&z.f, c->probes) < 0)
 		return 1;
 	for (size_t i = 0; i < PREFAULT_BYTES; i += 4096)
 		z.f.shot[i] = 1;
 	for (;;) {
-		n = recv(fd, &o, sizeof(o), 0);
-		if (n < 0 && errno == EINTR)
+		wait_for_order(&z);
+		reap(&z);
+		n = recv(fd, &o, sizeof(o), MSG_DONTWAIT);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (n != sizeof(o))
 			break;

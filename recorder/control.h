@@ -25,6 +25,7 @@ struct control_client {
 	size_t len;
 	char line[CONTROL_LINE];
 	bool waiting; /* for the end of capture_id */
+	bool begun;   /* its beginning is enough */
 	uint32_t capture_id;
 	uint64_t since_ns;
 };

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Whoever asks for a bundle and waits gets an answer: the bundle that holds the moment of the request, or what became
+# of it. Also where the kernel was faster, its message was lost, the banks are just being read, or a process is killed.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../agent.sh"
+
+QUIET=(--trigger 'kernel:reclaim>600s')
+state_is() { [ "$(status_of .state)" = "$1" ]; }
+# ask NAME [OPTIONS]: in the background; its output and status are in $TEST_TMP/NAME, NAME.rc
+ask() {
+	local name=$1
+	shift
+	{
+		"$STALLBOX" freeze --socket "$SOCKET" -r "$name" "$@" >"$TEST_TMP/$name" 2>&1
+		echo $? >"$TEST_TMP/$name.rc"
+	} &
+	TEST_PIDS+=($!)
+}
+answered() { [ -s "$TEST_TMP/$1.rc" ]; }
+rc() { cat "$TEST_TMP/$1.rc"; }
+path_in() { sed -n 's/^path=//p' "$TEST_TMP/$1"; }
+
+# ---- the kernel sealed the bank first, and its message was lost ----
+start_agent --post 1s "${QUIET[@]}" || { fail "agent starts"; finish; }
+ok "a freeze before it" freeze
+old=$BUNDLE
+stop_agent
+start_agent --post 1s --cooldown 1s "${QUIET[@]}" || { fail "agent starts"; finish; }
+ok "the kernel seals the bank, unheard" "$BUILD/tests/helpers/pinpoke" "$PINS" seal
+ask waits --wait
+ask goes
+ok "who waits for the bundle is answered" wait_for 60 answered waits
+ok "who does not, too" answered goes
+is "both well" "$(rc waits) $(rc goes)" "0 0"
+B=$(path_in waits)
+is "with one bundle" "$(path_in goes)" "$B"
+is "which is new" "$([ -s "$B" ] && [ "$B" != "$old" ] && complete "$B" && echo yes)" yes
+info=$("$STALLBOX" info --json "$B")
+is "and the condition's" "$(jq -r .trigger.kind <<<"$info")" kernel
+like "of which it says how it was found" "$(jq -r .trigger.detail <<<"$info")" 'its message was lost'
+like "the request is told in it" "$(jq -r '[.marks[] | select(.kind == "merged") | .text] | join(" ")' <<<"$info")" "trigger 'manual' fired again"
+back() { state_is recording; }
+ok "afterwards the agent records, armed" wait_for 30 back
+ok "and freezes" freeze
+
+# ---- the window is over, the banks are being read ----
+stop_agent
+start_agent --post 1s --cooldown 30s "${QUIET[@]}" || { fail "agent starts"; finish; }
+ask first --wait
+# The freezer must be done with the first bank, or the post window does not end.
+ok "the part before the trigger is durable" wait_for 60 log_has '^durable:'
+freezer=$(pgrep -P "$AGENT" -x stallbox-freeze)
+kill -STOP "$freezer"
+ok "the freezer stands still over the last bank" wait_for 60 state_is freezing
+ask second --wait
+ask third
+merged() { [ "$(status_of .merged)" -ge 1 ]; }
+ok "two ask meanwhile" wait_for 30 merged
+"$WORKLOADS/sleeper" 5 20 >"$TEST_TMP/later"
+kill -CONT "$freezer"
+for who in first second third; do ok "the $who is answered" wait_for 60 answered $who; done
+is "all well" "$(rc first) $(rc second) $(rc third)" "0 0 0"
+is "the later ones with a bundle of their own" "$([ "$(path_in first)" != "$(path_in second)" ] && echo yes) $(path_in third)" "yes $(path_in second)"
+BUNDLE=$(path_in second)
+is "which holds what the first one was too early for" "$(events --kind off-cpu --tid "$(grep -oE 'tid=[0-9]+' "$TEST_TMP/later" | head -n 1 | cut -d= -f2)" "$BUNDLE" | jq -s '[.[] | select(.kstack | join(";") | test("nanosleep"))] | length')" 5
+stop_agent
+
+# ---- a process is killed ----
+before=$(bundle_count)
+start_agent --post 600s "${QUIET[@]}" || { fail "agent starts"; finish; }
+ask killed --wait
+ok "a capture is under way" wait_for 60 log_has '^durable:'
+kill -KILL "$(pgrep -P "$AGENT" -x stallbox-freeze)"
+ok "the freezer is killed: who waits is answered" wait_for 60 answered killed
+is "with a failure" "$(rc killed)" 1
+like "and what is left" "$(cat "$TEST_TMP/killed")" 'the freezer process ended unexpectedly; what there is of the bundle: .*zst'
+ok "which can be read" "$STALLBOX" info "$(grep -oE '/[^ ]*zst' "$TEST_TMP/killed")"
+kill -USR1 "$AGENT"
+second_one() { [ "$(status_of .captures)" = 2 ] && [ "$(bundle_count)" = $((before + 2)) ]; }
+ok "the next freeze is written" wait_for 60 second_one
+stop_agent
+
+# A file size limit kills the storing process, and nothing else, in the middle of its work.
+SPOOL=$TEST_TMP/small
+ulimit -S -f 32
+start_agent --post 1s "${QUIET[@]}" || { fail "agent starts"; finish; }
+ulimit -S -f unlimited
+ask short --wait
+ok "the storing process is killed: who waits is answered" wait_for 60 answered short
+is "with a failure" "$(rc short)" 1
+like "that says so" "$(cat "$TEST_TMP/short")" 'the process that stored the bundle .*zst was killed'
+ok "it is logged with what to do" log_has "was killed"
+is "and counted" "$(status_of .failures)" 1
+stop_agent
+finish
