@@ -49,6 +49,7 @@ struct freezer {
 		int fd;	   /* of the process */
 		uint32_t id;
 		bool names;
+		bool first; /* of the part before the trigger: the second one makes up for it */
 		char file[SPOOL_NAME_MAX];
 	} storing[MAX_STORING];
 	int pre_done_fd; /* the first storing process says how it went; -1 none */
@@ -331,7 +332,7 @@ static void reap(struct freezer *z)
 			if (s->pid != pid)
 				continue;
 			snprintf(r.path, sizeof(r.path), "%s", s->file);
-			if (!WIFEXITED(status))
+			if (!WIFEXITED(status) && !s->first)
 				(void)!send(z->fd, &r, sizeof(r), MSG_NOSIGNAL);
 			if (s->fd >= 0)
 				close(s->fd);
@@ -353,7 +354,7 @@ static bool may_name(struct freezer *z)
 	return n < MAX_NAMING;
 }
 
-static void note_storing(struct freezer *z, pid_t pid, bool names)
+static void note_storing(struct freezer *z, pid_t pid, bool names, bool first)
 {
 	for (unsigned int i = 0; i < MAX_STORING; i++) {
 		struct storing *s = &z->storing[i];
@@ -361,7 +362,7 @@ static void note_storing(struct freezer *z, pid_t pid, bool names)
 		if (s->pid)
 			continue;
 		*s = (struct storing){ .pid = pid, .id = z->order.id, .names = names,
-				       .fd = (int)syscall(SYS_pidfd_open, pid, 0) };
+				       .first = first, .fd = (int)syscall(SYS_pidfd_open, pid, 0) };
 		snprintf(s->file, sizeof(s->file), "%s", z->order.file);
 		return;
 	}
@@ -443,6 +444,7 @@ static void write_sealed(struct freezer *z)
 static void begin_capture(struct freezer *z, const struct capture_order *o)
 {
 	int done[2] = { -1, -1 };
+	pid_t pid;
 	int r;
 
 	z->order = *o;
@@ -467,11 +469,14 @@ static void begin_capture(struct freezer *z, const struct capture_order *o)
 	z->pre_len = z->out.len;
 	if (r < 0 || pipe2(done, O_CLOEXEC) < 0)
 		return;
-	if (fork() == 0) {
+	pid = fork();
+	if (pid == 0) {
 		prctl(PR_SET_NAME, "stallbox-store");
 		store_pre(z, done[1]);
 		_exit(0);
 	}
+	if (pid > 0)
+		note_storing(z, pid, false, true);
 	close(done[1]);
 	z->pre_done_fd = done[0];
 }
@@ -518,7 +523,7 @@ static void end_capture(struct freezer *z)
 		_exit(0);
 	}
 	if (pid > 0)
-		note_storing(z, pid, names);
+		note_storing(z, pid, names, false);
 	if (z->pre_done_fd >= 0)
 		close(z->pre_done_fd);
 	z->pre_done_fd = -1;

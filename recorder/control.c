@@ -90,8 +90,10 @@ int control_open(struct control *c, const char *path)
 
 void control_drop(struct control_client *c)
 {
-	if (c->fd >= 0)
+	if (c->fd >= 0) {
+		shutdown(c->fd, SHUT_RDWR); /* a freezer that was started meanwhile has it, too */
 		close(c->fd);
+	}
 	c->fd = -1;
 	c->waiting = false;
 }
