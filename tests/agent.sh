@@ -38,6 +38,7 @@ stop_agent() {
 # What the tests leave pinned goes with the mount.
 test_cleanup() {
 	if declare -F extra_cleanup >/dev/null; then extra_cleanup; fi
+	if declare -F close_log >/dev/null; then close_log; fi
 	stop_agent
 	"$STALLBOXD" --unload --bpffs "$PINS" 2>/dev/null
 	umount "$PINS" 2>/dev/null

@@ -3,6 +3,7 @@
 # calls and late softirqs are in the bundle with what the workload itself measured.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"
+. "$(dirname "$0")/../tracefs.sh"
 
 DISK=${SCRATCH:-/var/tmp}
 mib=4096 read_bytes=1G
@@ -47,23 +48,51 @@ condition() {
 	stop_agent
 }
 
-# What is still in flight fires at its age, not at the sampler's next look.
+# What is still in flight fires at its age, by a timer, not at the sampler's next look. A timer is as late
+# as the machine that runs it: how late it was is in the kernel's own log.
 to_the_ms() {
-	local over
+	local over at late
 	grep -q 'to the millisecond' "$AGENT_LOG" && { skip "$1: at its age" "no BPF timers on this kernel"; return; }
+	[ -n "$LOG" ] || { skip "$1: at its age" "tracefs gives no instance of its own"; return; }
+	stop_log
+	is "$1: tracefs lost nothing" "$(log_lost)" 0
 	over=$("$STALLBOX" info --json "$BUNDLE" | jq '.trigger | (.value - .threshold) * 1000 | ceil')
-	between "$1: it fired at the age it asks for (us later)" "$over" 0 "$fine_us"
+	at=$("$STALLBOX" info --json "$BUNDLE" | jq .trigger.fired_ns)
+	# Of the timers due by then the last one: us from when it was due to when it expired.
+	late=$(awk -v at="$at" -v slack="${fine_us}000" '
+		function value(name) { match($0, name "=[^ ]+"); return substr($0, RSTART + length(name) + 1, RLENGTH - length(name) - 1) }
+		!/bpf_timer_cb/ { next }
+		/hrtimer_start:/ { due[value("hrtimer")] = value("expires") + 0; next }
+		{ d = due[value("hrtimer")]; if (d && d <= at + slack && d >= last) { last = d; late = (value("now") - d) / 1000; found = 1 } }
+		END { if (found) printf "%.0f\n", late }' "$LOG/trace")
+	echo "# fired $over us after the age, the timer expired ${late:-never} us after it was due"
+	between "$1: it fired at the age it asks for (us later)" "$over" 0 $((fine_us + ${late:-0}))
 }
 
+timers() { [ -z "$LOG" ] || log_events timer/hrtimer_start timer/hrtimer_expire_entry; }
+open_log
+timers
 condition wait 'kernel:mmap-lock-wait>60ms:comm=mmap_hold' 'kernel:mmap-lock-wait>100s' 'waits for locks' \
 	"$WORKLOADS/mmap_hold" munlock 3 $((mib * 2)) && to_the_ms wait
+timers
 END_IT=yes condition reclaim 'kernel:reclaim>300ms' 'kernel:reclaim>100s' 'memcg reclaim spans' \
 	"$WORKLOADS/reclaim_storm" "${storm[@]}" --seconds 25 --dir "$DISK" && to_the_ms reclaim
 if condition runq 'kernel:runq>15ms:comm=spinner' 'kernel:runq>100s:comm=spinner' 'no such evidence' \
 	taskset -c 0 "$WORKLOADS/spinner" 2 24; then
-	# The first of them waits for so long before the last is born.
+	# Frozen by hand with all of them there: 24 want one CPU, one of them may have it. Whoever else wants it
+	# is the machine's own.
+	SPOOL=$TEST_TMP/spool-queue
+	start_agent --post 0s || fail "queue: agent starts"
+	taskset -c 0 "$WORKLOADS/spinner" 5 24 >"$TEST_TMP/queue" 2>&1 &
+	spin=$!
+	TEST_PIDS+=("$spin")
+	all_run() { [ "$(cat /proc/$spin/task/*/stat | grep -c '(spinner) R ')" = 24 ]; }
+	ok "24 threads want one CPU" wait_for 60 all_run
+	ok "and are frozen" freeze
+	kill "$spin" 2>/dev/null
 	between "runq: the run queue of that CPU at the freeze" \
-		"$("$STALLBOX" info --json "$BUNDLE" | jq '.run_queues[] | select(.cpu == 0) | .waiting')" 2 60
+		"$("$STALLBOX" info --json "$BUNDLE" | jq '.run_queues[] | select(.cpu == 0) | .waiting')" 23 34
+	stop_agent
 fi
 condition system 'kernel:system>30%:for=500ms' 'kernel:system>99%:for=100s' 'no such evidence' \
 	"$WORKLOADS/syshog" 6 $(($(nproc) * 4))

@@ -3,23 +3,15 @@
 # the kernel's own event log (tracefs) has them.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"
+. "$(dirname "$0")/../tracefs.sh"
 
 DISK=${SCRATCH:-/var/tmp}
-TRACE=/sys/kernel/tracing
-LOG=$TRACE/instances/stallbox-test-$$
-[ -d $TRACE/events ] || mount -t tracefs tracefs $TRACE 2>/dev/null
-extra_cleanup() { [ ! -d "$LOG" ] || rmdir "$LOG"; }
-if ! mkdir "$LOG" 2>/dev/null; then
+if ! open_log; then
 	skip "interrupts against tracefs" "tracefs gives no instance of its own"
 	finish
 fi
 MEMORY=64M start_agent --post 1s --escalate always --irq-threshold 1ns || { fail "agent starts"; finish; }
-echo mono >"$LOG/trace_clock"
-echo 32768 >"$LOG/buffer_size_kb"
-echo 0 >"$LOG/tracing_on" # both at once
-echo 1 >"$LOG/events/irq/softirq_exit/enable"
-echo 1 >"$LOG/events/irq/irq_handler_exit/enable"
-echo 1 >"$LOG/tracing_on"
+log_events irq/softirq_exit irq/irq_handler_exit
 enough() { [ "$(grep -c 'irq_handler_exit' "$LOG/trace")" -ge 50 ] && [ "$(grep -c 'softirq_exit' "$LOG/trace")" -ge 50 ]; }
 more() { # interrupts of a disk
 	dd if=/dev/zero of="$DISK/.stallbox-irqs" bs=1M count=16 oflag=direct conv=fsync 2>/dev/null || sync
@@ -27,9 +19,9 @@ more() { # interrupts of a disk
 	enough
 }
 ok "there are interrupts" wait_for 60 more
-echo 0 >"$LOG/tracing_on"
+stop_log
 ok "a freeze gives a bundle" freeze
-is "tracefs lost nothing" "$(cat "$LOG"/per_cpu/cpu*/stats | awk '/^overrun:|^dropped events:/ {n += $NF} END {print n + 0}')" 0
+is "tracefs lost nothing" "$(log_lost)" 0
 # time in us, cpu, what. The CPU is in brackets, the time ends with a colon. There are hosts on which no
 # program runs while a thread of process 1 is on the CPU.
 awk -v init="$(ls /proc/1/task | tr '\n' ' ')" 'BEGIN { split(init, tids, " "); for (i in tids) hidden[tids[i]] = 1 }
@@ -63,17 +55,11 @@ stop_agent
 # A slow read of a file of /proc on the CPU on which packets come in: the bundle has the call, and the
 # softirqs that waited for the CPU meanwhile, as tracefs has them.
 start_agent --post 1s --escalate always --irq-threshold 2ms --syscall-threshold 1ms || { fail "agent starts"; finish; }
-echo 0 >"$LOG/events/enable"
-echo >"$LOG/trace"
-for e in irq/softirq_raise:'vec == 3' irq/softirq_entry:'vec == 3' raw_syscalls/sys_enter:'comm == "slow_read" && id == 17' \
-	raw_syscalls/sys_exit:'comm == "slow_read" && id == 17'; do
-	echo "${e#*:}" >"$LOG/events/${e%%:*}/filter"
-	echo 1 >"$LOG/events/${e%%:*}/enable"
-done
-echo 1 >"$LOG/tracing_on"
+log_events irq/softirq_raise:'vec == 3' irq/softirq_entry:'vec == 3' raw_syscalls/sys_enter:'comm == "slow_read" && id == 17' \
+	raw_syscalls/sys_exit:'comm == "slow_read" && id == 17'
 "$WORKLOADS/slow_read" 3 1 /proc/kcore >"$TEST_TMP/reads" 2>&1
 rc=$?
-echo 0 >"$LOG/tracing_on"
+stop_log
 if [ $rc = 77 ]; then
 	skip "a slow read and the softirqs that waited for it" "$(tail -n 1 "$TEST_TMP/reads")"
 	finish

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Who holds a lock and who waits for it: owner, waiters and times against what the workload itself
-# measured; who ended a wait in D state; holds in the escalated window.
+# measured and the kernel's own event log (tracefs) has; who ended a wait in D state; holds in the escalated window.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"
+. "$(dirname "$0")/../tracefs.sh"
 
 RUNS=${RUNS:-5}
 mib=6144
@@ -15,13 +16,17 @@ field() { grep -oE "\b$2=[0-9]+" <<<"$1" | cut -d= -f2; }
 start_agent --post 6s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
 
 # One operation holds mmap_lock for writing, 32 threads queue.
+of='comm == "mmap_hold"'
+open_log && log_events "lock/contention_begin:$of" "lock/contention_end:$of"
 "$WORKLOADS/mmap_hold" munlock "$RUNS" "$mib" >"$TEST_TMP/hold"
+[ -z "$LOG" ] || stop_log
 # Three threads wait in D state for a vfork child.
 WL_LINGER=1 "$WORKLOADS/dstall" 3 1 >"$TEST_TMP/dstall"
 ok "a freeze gives a bundle" freeze
 if have "waits for locks"; then
 	events --kind lock-wait --comm mmap_hold --no-stacks "$BUNDLE" >"$TEST_TMP/waits"
 	named=0 counted=0 timed=0
+	: >"$TEST_TMP/ours"
 	while read -r line; do
 		begin=$(field "$line" begin_ns) end=$(field "$line" end_ns) tid=$(field "$line" tid)
 		# Waits that began before the end of the operation, ended in or just after it (as soon as the waiter
@@ -29,6 +34,7 @@ if have "waits for locks"; then
 		jq -c --argjson b "$begin" --argjson e "$end" --argjson late "${STALLBOX_IN_VM:+20}50000000" 'select(.lock == "mmap_lock" and
 			.ts_ns >= $b and .ts_ns - .duration_ns <= $e and .ts_ns <= $e + $late and .duration_ns * 2 >= $e - $b)' \
 			"$TEST_TMP/waits" >"$TEST_TMP/of_one"
+		jq -r '"\(.tid) \(.ts_ns - .duration_ns) \(.ts_ns)"' "$TEST_TMP/of_one" >>"$TEST_TMP/ours"
 		# Whoever began to wait behind another waiter names that one: the most named is the holder.
 		owner=$(jq -s -r '[.[] | select(.owner_known and (.owner_reader | not)) | .owner_tid] | group_by(.) |
 			max_by(length) | "\(.[0]) \(length)"' "$TEST_TMP/of_one")
@@ -52,6 +58,28 @@ if have "waits for locks"; then
 	is "the holder is named in each of $RUNS operations" "$named" "$RUNS"
 	is "by the threads that the workload saw waiting" "$counted" "$RUNS"
 	is "and their longest wait agrees within 5 %" "$timed" "$RUNS"
+	if [ -n "$LOG" ]; then
+		is "tracefs lost nothing" "$(log_lost)" 0
+		# Each wait, from begin to end, against the same thread's in the log.
+		agree=$(awk -v least="${STALLBOX_IN_VM:+200000000}" '
+			NR == FNR { n[$1]++; b[$1, n[$1]] = $2; e[$1, n[$1]] = $3; next }
+			/contention_/ {
+				tid = $0; sub(/ +\[[0-9]+\].*/, "", tid); sub(/.*-/, "", tid)
+				for (i = 1; i <= NF; i++) if ($i ~ /^\[[0-9]+\]$/) break
+				t = $(i + 2) * 1e9; lock = $(i + 4)
+				if (/contention_begin:/) { from[tid, lock] = t; next }
+				for (i = 1; i <= n[tid]; i++) {
+					slack = (e[tid, i] - b[tid, i]) / 20
+					if (slack < least) slack = least + 0
+					if (!((tid, i) in seen) && from[tid, lock] >= b[tid, i] - slack && from[tid, lock] <= b[tid, i] + slack &&
+					    t >= e[tid, i] - slack && t <= e[tid, i] + slack) { seen[tid, i] = 1; agree++; break }
+				}
+			}
+			END { print agree + 0 }' "$TEST_TMP/ours" "$LOG/trace")
+		is "each of $(wc -l <"$TEST_TMP/ours") waits agrees within 5 % with tracefs" "$agree" "$(wc -l <"$TEST_TMP/ours")"
+	else
+		skip "waits against tracefs" "tracefs gives no instance of its own"
+	fi
 else
 	skip "the holder is named" "no lock tracepoints on this kernel"
 fi
@@ -63,7 +91,7 @@ is "with the stack that let go" "$(jq -r '.kstack | join(";")' "$TEST_TMP/wakeup
 # Holds, in the window after a trigger, against the workload's own clock.
 "$STALLBOX" freeze --socket "$SOCKET" -r holds >"$TEST_TMP/holds"
 B=$(sed -n 's/^path=//p' "$TEST_TMP/holds")
-"$WORKLOADS/mmap_hold" munlock 2 $((mib / 3)) >"$TEST_TMP/hold2"
+"$WORKLOADS/mmap_hold" munlock 2 $((mib * 2 / 3)) >"$TEST_TMP/hold2"
 ok "the bundle is completed" wait_for 60 complete "$B"
 BUNDLE=$B
 if have "holds of mmap_lock"; then

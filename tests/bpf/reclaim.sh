@@ -3,43 +3,31 @@
 # same thread in the same run.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"
+. "$(dirname "$0")/../tracefs.sh"
 
 DISK=${SCRATCH:-/var/tmp}
-TRACE=/sys/kernel/tracing
-LOG=$TRACE/instances/stallbox-test-$$
-[ -d $TRACE/events ] || mount -t tracefs tracefs $TRACE 2>/dev/null
-extra_cleanup() { [ ! -d "$LOG" ] || rmdir "$LOG"; }
-if ! mkdir "$LOG" 2>/dev/null; then
+if ! open_log 65536; then
 	skip "reclaim spans against tracefs" "tracefs gives no instance of its own"
 	finish
 fi
 events=(mm_vmscan_memcg_reclaim_begin mm_vmscan_memcg_reclaim_end mm_vmscan_direct_reclaim_begin
 	mm_vmscan_direct_reclaim_end mm_vmscan_lru_shrink_inactive mm_vmscan_lru_isolate mm_vmscan_throttled
 	mm_shrink_slab_end)
-echo 65536 >"$LOG/buffer_size_kb"
-log_events() { # COMM EVENT...
-	local comm=$1 e
-	shift
-	echo 0 >"$LOG/events/vmscan/enable"
-	echo >"$LOG/trace"
-	for e in "$@"; do
-		[ -d "$LOG/events/vmscan/$e" ] || continue # one that this kernel lacks
-		echo "comm == \"$comm\"" >"$LOG/events/vmscan/$e/filter"
-		echo 1 >"$LOG/events/vmscan/$e/enable"
-	done
-	echo 1 >"$LOG/tracing_on"
+of() { # COMM: its events
+	local e
+	for e in "${events[@]}"; do echo "vmscan/$e:comm == \"$1\""; done
 }
-log_events reclaim_count "${events[@]}"
+mapfile -t logged < <(of reclaim_count)
+log_events "${logged[@]}"
 start_agent --post 1s --trigger 'kernel:reclaim>60s' || { fail "agent starts"; finish; }
 "$WORKLOADS/reclaim_count" 96 32 "$DISK" >"$TEST_TMP/count.out" 2>&1
 rc=$?
-echo 0 >"$LOG/tracing_on"
+stop_log
 if [ $rc = 77 ]; then
 	skip "reclaim spans against tracefs" "no memory controller: $(cat "$TEST_TMP/count.out")"
 	finish
 fi
 ok "a freeze gives a bundle" freeze
-log_lost() { cat "$LOG"/per_cpu/cpu*/stats | awk '/^overrun:|^dropped events:/ {n += $NF} END {print n + 0}'; }
 is "tracefs lost nothing" "$(log_lost)" 0
 # A line a span: reclaimed scanned taken activated ref_keep dirty writeback slab_freed throttled_us priority
 awk '
@@ -71,9 +59,11 @@ stop_agent
 storm=(--limit 256 --file-threads 64 --anon-threads 16)
 [ -z "${STALLBOX_IN_VM:-}" ] || storm=(--limit 96 --file-threads 16 --anon-threads 4)
 MEMORY=64M start_agent --post 1s --trigger 'kernel:reclaim>60s' || { fail "agent starts"; finish; }
-log_events reclaim_storm mm_vmscan_memcg_reclaim_end mm_vmscan_direct_reclaim_end
+events=(mm_vmscan_memcg_reclaim_end mm_vmscan_direct_reclaim_end)
+mapfile -t logged < <(of reclaim_storm)
+log_events "${logged[@]}"
 "$WORKLOADS/reclaim_storm" "${storm[@]}" --seconds "${STALLBOX_IN_VM:+1}3" --dir "$DISK" >"$TEST_TMP/storm" 2>&1
-echo 0 >"$LOG/tracing_on"
+stop_log
 ok "a storm is frozen" freeze
 is "tracefs lost nothing of it" "$(log_lost)" 0
 produced=$(grep -c '_reclaim_end:' "$LOG/trace")
