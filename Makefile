@@ -205,7 +205,7 @@ vendor:
 	$(Q)cp tools/html/node_modules/uplot/LICENSE tools/html/vendor/uPlot.LICENSE
 
 # ---- demo and tests: they call make again once the packages are there ------
-.PHONY: demo test check check-root check-vm check-holder check-survive bench fuzz tests-bin
+.PHONY: demo test check check-root check-vm check-holder check-limit check-survive bench fuzz tests-bin
 demo:
 	$(Q)tests/install-deps build
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all $(B)/tests/workloads/reclaim_storm
@@ -231,6 +231,9 @@ check-vm: tests-bin
 # How often the holder of a lock is named: RUNS=50 of each kind of stall, half an hour.
 check-holder: tests-bin
 	$(Q)tests/campaigns/holder
+# The CPU budget in full: an idle recorder, loads within it, every step taken and undone. Five minutes.
+check-limit: tests-bin
+	$(Q)LONG=1 tests/run bpf/limit
 # What the recorder survives, a line each: KILLS=200 random kills among them.
 check-survive: tests-bin
 	$(Q)tests/survive
@@ -289,7 +292,7 @@ uninstall:
 clean:
 	rm -rf $(B)
 help:
-	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder check-survive bench fuzz lint'
+	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder check-limit check-survive bench fuzz lint'
 	@echo 'check-layers check-headers format deps deps-test vendor install uninstall clean'
 
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
