@@ -476,3 +476,15 @@ void blame_done(struct blame *r)
 	r->lock = NULL;
 	r->n_locks = 0;
 }
+
+const char *blame_how_text(enum blame_how how)
+{
+	switch (how) {
+	case BLAME_OWNER: return "owner";
+	case BLAME_STACK: return "holder by its stack";
+	case BLAME_READER: return "last reader, perhaps one of several";
+	case BLAME_WOKEN: return "let go: woken to take it, has not run yet";
+	case BLAME_NOBODY: break;
+	}
+	return "unknown";
+}

@@ -65,5 +65,7 @@ int blame_find(struct blame *r, struct bundle *b, struct names *names);
 void blame_stacks(const struct blame *r, uint32_t i, uint32_t *ret_kstack, uint32_t *ret_ustack,
 		  uint64_t *ret_sample_ns);
 void blame_done(struct blame *r);
+/* How a holder is known, in words. */
+const char *blame_how_text(enum blame_how how);
 
 #endif

@@ -14,18 +14,6 @@ static const struct opt_command command = {
 	{ "stallbox blame X.stall.pb.zst", "stallbox blame --json X.stall.pb.zst | jq '.[0].chain'" },
 };
 
-static const char *how_text(enum blame_how how)
-{
-	switch (how) {
-	case BLAME_OWNER: return "owner";
-	case BLAME_STACK: return "holder by its stack";
-	case BLAME_READER: return "last reader, perhaps one of several";
-	case BLAME_WOKEN: return "let go: woken to take it, has not run yet";
-	case BLAME_NOBODY: break;
-	}
-	return "unknown";
-}
-
 static const char *how_key(enum blame_how how)
 {
 	static const char *const names[] = { "unknown", "owner", "stack", "reader", "woken" };
@@ -44,7 +32,7 @@ static void put_who(const struct blame *r, uint32_t id)
 /* How the holder is known, and how well. */
 static void put_how(const struct blame_hop *hop)
 {
-	printf(" (%s", hop->why ? hop->why : how_text(hop->how));
+	printf(" (%s", hop->why ? hop->why : blame_how_text(hop->how));
 	if (hop->how == BLAME_STACK) {
 		if (hop->why)
 			printf("; by its stack");

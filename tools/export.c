@@ -84,27 +84,6 @@ uint32_t export_pair_of(struct export *x, uint32_t kstack, uint32_t ustack, uint
 	return x->n_pairs - 1;
 }
 
-static int add(struct export *x, const struct export_event *e)
-{
-	uint64_t begin = e->ts_ns - SB_MIN(e->ts_ns, e->kind == BUNDLE_ON_CPU ? 0 : e->duration_ns);
-
-	if (x->n == x->cap) {
-		size_t cap = x->cap ? x->cap * 2 : 4096;
-		void *bigger = realloc(x->event, cap * sizeof(*x->event));
-
-		if (!bigger)
-			return -ENOMEM;
-		x->event = bigger;
-		x->cap = cap;
-	}
-	if (!x->n || begin < x->first_ns)
-		x->first_ns = begin;
-	if (!x->n || e->ts_ns > x->last_ns)
-		x->last_ns = e->ts_ns;
-	x->event[x->n++] = *e;
-	return 0;
-}
-
 static uint32_t what_of(const struct bundle_event *e)
 {
 	switch (e->kind) {
@@ -126,17 +105,37 @@ static uint32_t what_of(const struct bundle_event *e)
 	return 0;
 }
 
-static int collect(const struct bundle_event *e, void *ctx)
+struct pass {
+	struct export *x;
+	export_fn fn;
+	void *ctx;
+};
+
+static int give(const struct pass *p, const struct export_event *e)
 {
-	struct export *x = ctx;
+	struct export *x = p->x;
+	uint64_t begin = e->ts_ns - SB_MIN(e->ts_ns, e->kind == BUNDLE_ON_CPU ? 0 : e->duration_ns);
+
+	if (x->failed)
+		return -ENOMEM;
+	if (!x->last_ns || begin < x->first_ns)
+		x->first_ns = begin;
+	if (e->ts_ns > x->last_ns)
+		x->last_ns = e->ts_ns;
+	return p->fn(e, p->ctx);
+}
+
+static int give_event(const struct bundle_event *e, void *ctx)
+{
+	struct pass *p = ctx;
 	enum fold_kind kind = export_fold_kind((uint8_t)e->kind);
 	struct export_event out;
 
-	if (!filter_event(x->filter, e))
+	if (!filter_event(p->x->filter, e))
 		return 0;
 	out = (struct export_event){
 		.ts_ns = e->ts_ns, .duration_ns = e->duration_ns, .thread = e->thread, .flags = e->flags,
-		.pair = export_pair_of(x, e->kstack, e->ustack, e->flags), .what = what_of(e), .cpu = (uint16_t)e->cpu,
+		.pair = export_pair_of(p->x, e->kstack, e->ustack, e->flags), .what = what_of(e), .cpu = (uint16_t)e->cpu,
 		.scanned = (uint32_t)SB_MIN(e->nr_scanned, (uint64_t)UINT32_MAX),
 		.reclaimed = (uint32_t)SB_MIN(e->nr_reclaimed, (uint64_t)UINT32_MAX),
 		.kind = (uint8_t)e->kind, .state = e->kind == BUNDLE_OFF_CPU ? event_state(e) : 0,
@@ -145,26 +144,51 @@ static int collect(const struct bundle_event *e, void *ctx)
 	};
 	if (e->kind == BUNDLE_HARDIRQ)
 		out.irq = e->detail;
-	return x->failed ? -ENOMEM : add(x, &out);
+	return give(p, &out);
 }
 
-static int collect_blocked(struct export *x)
+static int give_blocked(const struct pass *p)
 {
 	const struct bundle_shot_thread *t;
 	uint64_t begin, end, seen, truncated;
-	size_t n = bundle_stackshot(x->b, &t, &begin, &end, &seen, &truncated);
+	size_t n = bundle_stackshot(p->x->b, &t, &begin, &end, &seen, &truncated);
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i++) {
 		struct export_event out = {
 			.ts_ns = begin, .thread = t[i].thread, .cpu = (uint16_t)t[i].cpu, .weight = 1, .stands_for = 1,
-			.pair = export_pair_of(x, t[i].kstack, t[i].ustack, 0), .state = shot_state(&t[i]),
+			.pair = export_pair_of(p->x, t[i].kstack, t[i].ustack, 0), .state = shot_state(&t[i]),
 		};
 
-		if (!(t[i].flags & BUNDLE_SHOT_RUNNING) && filter_shot(x->filter, &t[i]))
-			r = x->failed ? -ENOMEM : add(x, &out);
+		if (!(t[i].flags & BUNDLE_SHOT_RUNNING) && filter_shot(p->x->filter, &t[i]))
+			r = give(p, &out);
 	}
 	return r;
+}
+
+int export_each(struct export *x, export_fn fn, void *ctx)
+{
+	struct pass p = { x, fn, ctx };
+	int r = bundle_each_event(x->b, give_event, &p);
+
+	return r == 0 && x->filter->kinds & FILTER_BLOCKED ? give_blocked(&p) : r;
+}
+
+static int keep(const struct export_event *e, void *ctx)
+{
+	struct export *x = ctx;
+
+	if (x->n == x->cap) {
+		size_t cap = x->cap ? x->cap * 2 : 4096;
+		void *bigger = realloc(x->event, cap * sizeof(*x->event));
+
+		if (!bigger)
+			return -ENOMEM;
+		x->event = bigger;
+		x->cap = cap;
+	}
+	x->event[x->n++] = *e;
+	return 0;
 }
 
 static int in_time(const void *a, const void *b)
@@ -180,10 +204,8 @@ static int in_time(const void *a, const void *b)
 
 int export_collect(struct export *x)
 {
-	int r = bundle_each_event(x->b, collect, x);
+	int r = export_each(x, keep, x);
 
-	if (r == 0 && x->filter->kinds & FILTER_BLOCKED)
-		r = collect_blocked(x);
 	if (r == 0 && x->n)
 		qsort(x->event, x->n, sizeof(*x->event), in_time);
 	return r;

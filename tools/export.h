@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the exports share: the events that pass the filter, in time order and small, the
+ * What the exports share: the events that pass the filter, one by one or in time order and small, the
  * distinct pairs of user and kernel stack, and names that are safe to write.
  *
  * Weights are those of fold: samples, threads, else microseconds. Every export of a bundle
@@ -39,9 +39,9 @@ struct export {
 	struct bundle *b;
 	struct filter *filter; /* its kinds are those that are written */
 	FILE *out;
-	uint64_t first_ns, last_ns; /* of the events, spans from their begin on */
+	uint64_t first_ns, last_ns; /* of the events given so far, spans from their begin on; 0: none */
 
-	struct export_event *event; /* in time order */
+	struct export_event *event; /* export_collect(): in time order */
 	size_t n, cap;
 	struct export_pair *pair; /* index: export_event.pair */
 	uint32_t n_pairs, cap_pairs;
@@ -65,7 +65,11 @@ struct export_format {
 /* Sets up; the bundle, the filter and the stream are borrowed. */
 void export_init(struct export *x, struct bundle *b, struct filter *filter, FILE *out);
 void export_done(struct export *x);
-/* Reads the events that the filter lets through. 0 or negative errno. */
+/* Calls fn for what the filter lets through: events in the order of the file, then threads of the stackshot.
+ * A non-zero return of fn stops and is returned; else 0 or negative errno. */
+typedef int (*export_fn)(const struct export_event *e, void *ctx);
+int export_each(struct export *x, export_fn fn, void *ctx);
+/* Reads them all into memory, in time order. 0 or negative errno. */
 int export_collect(struct export *x);
 /* Of two stacks; flags as an event's. Sets failed without memory. */
 uint32_t export_pair_of(struct export *x, uint32_t kstack, uint32_t ustack, uint32_t flags);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Perfetto: perfetto.protos.Trace of github.com/google/perfetto. On-CPU samples are perf
- * samples; a track per CPU shows which thread they met; waits and spans are slices on tracks
+ * Perfetto: perfetto.protos.Trace of github.com/google/perfetto. Packets follow the order of the
+ * bundle (the readers sort them) and texts are interned: no event is kept, none is longer than it has
+ * to be. On-CPU samples are perf samples; a track per CPU shows which thread they met; waits and spans are slices on tracks
  * of their threads, with the stack as callstack and in words; counters and gauges of the
  * context are counter tracks. A slice that covers a wait is measured, a slice on a CPU track
  * is drawn from samples and says how many. Where waits or spans were sampled, the slice is the one that
@@ -25,11 +26,12 @@ enum {
 	PROCESS_PID = 1, PROCESS_NAME = 6,
 	THREAD_PID = 1, THREAD_TID = 2, THREAD_NAME = 5,
 	COUNTER_UNIT_NAME = 6,
-	EVENT_DEBUG = 4, EVENT_TYPE = 9, EVENT_TRACK = 11, EVENT_CATEGORIES = 22, EVENT_NAME = 23, EVENT_COUNTER = 30,
+	EVENT_CATEGORY_IID = 3, EVENT_DEBUG = 4, EVENT_TYPE = 9, EVENT_NAME_IID = 10, EVENT_TRACK = 11, EVENT_NAME = 23,
+	EVENT_COUNTER = 30,
 	EVENT_CALLSTACK_IID = 56,
-	DEBUG_UINT = 3, DEBUG_STRING = 6, DEBUG_NAME = 10,
-	INTERNED_FUNCTION_NAMES = 5, INTERNED_FRAMES = 6, INTERNED_CALLSTACKS = 7, INTERNED_MAPPING_PATHS = 17,
-	INTERNED_MAPPINGS = 19,
+	DEBUG_NAME_IID = 1, DEBUG_UINT = 3, DEBUG_STRING = 6, DEBUG_STRING_IID = 17,
+	INTERNED_CATEGORIES = 1, INTERNED_EVENT_NAMES = 2, INTERNED_DEBUG_NAMES = 3, INTERNED_FUNCTION_NAMES = 5, INTERNED_FRAMES = 6, INTERNED_CALLSTACKS = 7, INTERNED_MAPPING_PATHS = 17,
+	INTERNED_MAPPINGS = 19, INTERNED_DEBUG_STRINGS = 29,
 	IID = 1, STRING_STR = 2, FRAME_FUNCTION = 2, FRAME_MAPPING = 3, FRAME_REL_PC = 4, CALLSTACK_FRAMES = 2,
 	MAPPING_END = 5, MAPPING_PATH = 7,
 	SAMPLE_CPU = 1, SAMPLE_PID = 2, SAMPLE_TID = 3, SAMPLE_CALLSTACK = 4, SAMPLE_MODE = 5,
@@ -38,18 +40,35 @@ enum {
 	BUILTIN_REALTIME = 1, BUILTIN_MONOTONIC = 3, BUILTIN_BOOTTIME = 6,
 	STATE_CLEARED = 1, NEEDS_STATE = 2,
 	PATH_USER = 1, PATH_KERNEL = 2,
+	ARG_CPU = 1, ARG_MICROSECONDS, ARG_WEIGHT, ARG_STACK, ARG_SAMPLES, ARG_DETAIL, ARG_LOSSES,
+	CATEGORY_SAMPLED = BUNDLE_KIND_COUNT,
+};
+static const char *const arg_names[] = {
+	[ARG_CPU] = "cpu", [ARG_MICROSECONDS] = "microseconds", [ARG_WEIGHT] = "weight", [ARG_STACK] = "stack",
+	[ARG_SAMPLES] = "samples", [ARG_DETAIL] = "detail", [ARG_LOSSES] = "losses",
 };
 #define SEQUENCE 1
 /* Track uuids: a kind in the upper half, an id in the lower. */
 enum { TRACK_OF_PROCESS = 1, TRACK_OF_THREAD, TRACK_OF_CPU, TRACK_OF_SERIES, TRACK_OF_TRIGGER, TRACK_OF_KIND };
 
+/* Samples that met the same thread on one CPU. */
+struct run {
+	uint64_t begin, last, samples;
+	uint32_t thread;
+};
+#define CPUS (UINT16_MAX + 1u)
+
 struct perfetto {
 	struct export *x;
+	uint64_t period;
+	struct run *runs; /* by CPU: those that may go on */
 	struct wire packet, body, inner, deep;
 	bool *named;	   /* names ids whose function, frame are written */
 	uint32_t cap_named;
-	bool *stacked;	   /* pairs whose callstack is written */
+	bool *stacked;	   /* pairs whose callstack and words are written */
+	uint32_t cap_stacked;
 	struct map64 tracks; /* uuids that are described */
+	struct map64 event_names; /* interning ids */
 	bool failed;
 };
 
@@ -84,6 +103,13 @@ static void put_clock(struct perfetto *p, uint32_t id, int64_t ns)
 	wire_message(&p->inner, CLOCK_SNAPSHOT_CLOCKS, &p->deep);
 }
 
+static void put_interned(struct perfetto *p, uint32_t field, uint64_t iid, const char *s)
+{
+	wire_number(&p->deep, IID, iid);
+	text(&p->deep, STRING_STR, s);
+	wire_message(&p->inner, field, &p->deep);
+}
+
 static void put_begin(struct perfetto *p)
 {
 	const struct bundle_header *h = bundle_header(p->x->b);
@@ -91,10 +117,13 @@ static void put_begin(struct perfetto *p)
 	wire_number(&p->packet, PACKET_SEQUENCE_FLAGS, STATE_CLEARED | NEEDS_STATE);
 	wire_number(&p->inner, PACKET_TIMESTAMP_CLOCK_ID, BUILTIN_MONOTONIC);
 	wire_message(&p->packet, PACKET_DEFAULTS, &p->inner);
+	for (uint32_t i = 1; i < CATEGORY_SAMPLED; i++)
+		put_interned(p, INTERNED_CATEGORIES, i, bundle_kind_name((enum bundle_kind)i));
+	put_interned(p, INTERNED_CATEGORIES, CATEGORY_SAMPLED, "sampled");
+	for (uint32_t i = 1; i < SB_ARRAY_SIZE(arg_names); i++)
+		put_interned(p, INTERNED_DEBUG_NAMES, i, arg_names[i]);
 	for (uint32_t i = PATH_USER; i <= PATH_KERNEL; i++) {
-		wire_number(&p->deep, IID, i);
-		wire_text(&p->deep, STRING_STR, i == PATH_USER ? "[user]" : "[kernel.kallsyms]");
-		wire_message(&p->inner, INTERNED_MAPPING_PATHS, &p->deep);
+		put_interned(p, INTERNED_MAPPING_PATHS, i, i == PATH_USER ? "[user]" : "[kernel.kallsyms]");
 		wire_number(&p->deep, IID, i);
 		wire_number(&p->deep, MAPPING_END, UINT32_MAX);
 		wire_number(&p->deep, MAPPING_PATH, i);
@@ -176,25 +205,33 @@ static uint64_t span_track(struct perfetto *p, const struct export_event *e)
 
 /* ---- stacks ------------------------------------------------------------------------ */
 
+/* Room for `needed` marks. NULL without memory. */
+static bool *grow_marks(struct perfetto *p, bool **marks, uint32_t *cap, uint32_t needed)
+{
+	uint32_t more = needed + needed / 2 + 1024;
+	bool *bigger;
+
+	if (needed <= *cap)
+		return *marks;
+	bigger = realloc(*marks, more);
+	if (!bigger) {
+		p->failed = true;
+		return NULL;
+	}
+	memset(bigger + *cap, 0, more - *cap);
+	*marks = bigger;
+	*cap = more;
+	return bigger;
+}
+
 static void put_function(struct perfetto *p, uint32_t id)
 {
 	bool kernel = names_class(&p->x->fold.names, id) == FRAME_KERNEL;
+	bool *named = grow_marks(p, &p->named, &p->cap_named, id + 1);
 
-	if (id >= p->cap_named) {
-		uint32_t cap = p->x->fold.names.n + 1024;
-		bool *bigger = realloc(p->named, cap);
-
-		if (!bigger) {
-			p->failed = true;
-			return;
-		}
-		memset(bigger + p->cap_named, 0, cap - p->cap_named);
-		p->named = bigger;
-		p->cap_named = cap;
-	}
-	if (p->named[id])
+	if (!named || named[id])
 		return;
-	p->named[id] = true;
+	named[id] = true;
 	wire_number(&p->deep, IID, id);
 	wire_text(&p->deep, STRING_STR, export_name(p->x, id));
 	wire_message(&p->inner, INTERNED_FUNCTION_NAMES, &p->deep);
@@ -205,48 +242,8 @@ static void put_function(struct perfetto *p, uint32_t id)
 	wire_message(&p->inner, INTERNED_FRAMES, &p->deep);
 }
 
-/* Into the packet, before what refers to it. Returns the interning id; 0: no stack. */
-static uint32_t intern_stack(struct perfetto *p, uint32_t pair)
+static void put_words(struct perfetto *p, uint32_t pair, const uint32_t *ids, uint32_t n)
 {
-	uint32_t ids[FOLD_MAX_FRAMES], n;
-
-	if (p->stacked[pair])
-		return pair + 1;
-	n = export_frames(p->x, pair, ids, FOLD_MAX_FRAMES);
-	if (!n)
-		return 0;
-	p->stacked[pair] = true;
-	for (uint32_t i = 0; i < n; i++) {
-		if (ids[i])
-			put_function(p, ids[i]);
-	}
-	wire_number(&p->deep, IID, pair + 1);
-	for (uint32_t i = 0; i < n; i++)
-		wire_number(&p->deep, CALLSTACK_FRAMES, ids[i]);
-	wire_message(&p->inner, INTERNED_CALLSTACKS, &p->deep);
-	wire_message(&p->packet, PACKET_INTERNED_DATA, &p->inner);
-	return pair + 1;
-}
-
-/* ---- events ------------------------------------------------------------------------ */
-
-static void put_text(struct perfetto *p, const char *name, const char *value)
-{
-	wire_text(&p->deep, DEBUG_NAME, name);
-	text(&p->deep, DEBUG_STRING, value);
-	wire_message(&p->inner, EVENT_DEBUG, &p->deep);
-}
-
-static void put_number(struct perfetto *p, const char *name, uint64_t value)
-{
-	wire_text(&p->deep, DEBUG_NAME, name);
-	wire_number(&p->deep, DEBUG_UINT, value);
-	wire_message(&p->inner, EVENT_DEBUG, &p->deep);
-}
-
-static void put_words(struct perfetto *p, uint32_t pair)
-{
-	uint32_t ids[FOLD_MAX_FRAMES], n = export_frames(p->x, pair, ids, FOLD_MAX_FRAMES);
 	char line[2048];
 	size_t at = 0;
 
@@ -256,8 +253,56 @@ static void put_words(struct perfetto *p, uint32_t pair)
 
 		at += k > 0 ? (size_t)k : 0;
 	}
-	if (n)
-		put_text(p, "stack", line);
+	put_interned(p, INTERNED_DEBUG_STRINGS, pair + 1, line);
+}
+
+/* Into the packet's interned data, as a callstack and in words. Returns the interning id; 0: no stack. */
+static uint32_t intern_stack(struct perfetto *p, uint32_t pair)
+{
+	uint32_t ids[FOLD_MAX_FRAMES], n;
+	bool *stacked = grow_marks(p, &p->stacked, &p->cap_stacked, pair + 1);
+
+	if (!stacked)
+		return 0;
+	if (stacked[pair])
+		return pair + 1;
+	n = export_frames(p->x, pair, ids, FOLD_MAX_FRAMES);
+	if (!n)
+		return 0;
+	stacked[pair] = true;
+	for (uint32_t i = 0; i < n; i++) {
+		if (ids[i])
+			put_function(p, ids[i]);
+	}
+	wire_number(&p->deep, IID, pair + 1);
+	for (uint32_t i = 0; i < n; i++)
+		wire_number(&p->deep, CALLSTACK_FRAMES, ids[i]);
+	wire_message(&p->inner, INTERNED_CALLSTACKS, &p->deep);
+	put_words(p, pair, ids, n);
+	return pair + 1;
+}
+
+/* What was interned for an event goes out before what refers to it. */
+static void end_interned(struct perfetto *p)
+{
+	if (p->inner.len)
+		wire_message(&p->packet, PACKET_INTERNED_DATA, &p->inner);
+}
+
+/* ---- events ------------------------------------------------------------------------ */
+
+static void put_text(struct perfetto *p, uint32_t arg, const char *value)
+{
+	wire_number(&p->deep, DEBUG_NAME_IID, arg);
+	text(&p->deep, DEBUG_STRING, value);
+	wire_message(&p->inner, EVENT_DEBUG, &p->deep);
+}
+
+static void put_number(struct perfetto *p, uint32_t arg, uint64_t value)
+{
+	wire_number(&p->deep, DEBUG_NAME_IID, arg);
+	wire_number(&p->deep, DEBUG_UINT, value);
+	wire_message(&p->inner, EVENT_DEBUG, &p->deep);
 }
 
 static void put_sample(struct perfetto *p, const struct export_event *e)
@@ -265,6 +310,7 @@ static void put_sample(struct perfetto *p, const struct export_event *e)
 	const struct bundle_thread *t = bundle_thread(p->x->b, e->thread);
 	uint32_t stack = intern_stack(p, e->pair);
 
+	end_interned(p);
 	wire_number(&p->packet, PACKET_TIMESTAMP, e->ts_ns);
 	wire_number(&p->inner, SAMPLE_CPU, e->cpu);
 	wire_number(&p->inner, SAMPLE_PID, bundle_process(p->x->b, t->process)->pid);
@@ -329,6 +375,25 @@ static void event_name(const struct perfetto *p, const struct export_event *e, c
 	}
 }
 
+/* The interning id of an event's name. */
+static uint64_t intern_event_name(struct perfetto *p, const struct export_event *e)
+{
+	uint64_t key = sb_mix64((uint64_t)e->kind << 32 | e->what);
+	char name[400];
+	uint64_t iid;
+
+	key ^= sb_mix64((uint64_t)(uint8_t)e->state << 32 | (e->kind == BUNDLE_HARDIRQ ? e->irq : 0));
+	iid = map64_get(&p->event_names, key | 1);
+	if (iid)
+		return iid;
+	iid = p->event_names.n + 1;
+	if (map64_put(&p->event_names, key | 1, iid) < 0)
+		p->failed = true;
+	event_name(p, e, name, sizeof(name));
+	put_interned(p, INTERNED_EVENT_NAMES, iid, name);
+	return iid;
+}
+
 /* A wakeup's duration is the other thread's wait. */
 static bool is_span(const struct export_event *e)
 {
@@ -340,21 +405,24 @@ static void put_span(struct perfetto *p, const struct export_event *e)
 	uint64_t track = is_span(e) ? span_track(p, e) : thread_track(p, e->thread);
 	uint64_t begin = e->ts_ns - (is_span(e) ? SB_MIN(e->ts_ns, e->duration_ns) : 0);
 	uint32_t stack = intern_stack(p, e->pair);
-	char name[400];
+	uint64_t name = intern_event_name(p, e);
 
-	event_name(p, e, name, sizeof(name));
+	end_interned(p);
 	wire_number(&p->packet, PACKET_TIMESTAMP, begin);
 	wire_number(&p->inner, EVENT_TYPE, is_span(e) ? SLICE_BEGIN : INSTANT);
 	wire_number(&p->inner, EVENT_TRACK, track);
-	wire_text(&p->inner, EVENT_CATEGORIES, bundle_kind_name((enum bundle_kind)e->kind));
-	text(&p->inner, EVENT_NAME, name);
-	put_number(p, "cpu", e->cpu);
-	put_number(p, "microseconds", e->duration_ns / 1000);
+	wire_number(&p->inner, EVENT_CATEGORY_IID, e->kind);
+	wire_number(&p->inner, EVENT_NAME_IID, name);
+	put_number(p, ARG_CPU, e->cpu);
+	put_number(p, ARG_MICROSECONDS, e->duration_ns / 1000);
 	if (export_is_sampled(e->kind))
-		put_number(p, "weight", e->stands_for);
-	put_words(p, e->pair);
-	if (stack)
+		put_number(p, ARG_WEIGHT, e->stands_for);
+	if (stack) {
+		wire_number(&p->deep, DEBUG_NAME_IID, ARG_STACK);
+		wire_number(&p->deep, DEBUG_STRING_IID, stack);
+		wire_message(&p->inner, EVENT_DEBUG, &p->deep);
 		wire_number(&p->inner, EVENT_CALLSTACK_IID, stack);
+	}
 	wire_message(&p->packet, PACKET_TRACK_EVENT, &p->inner);
 	end_packet(p);
 	if (!is_span(e))
@@ -368,12 +436,8 @@ static void put_span(struct perfetto *p, const struct export_event *e)
 
 /* ---- CPU tracks: runs of samples that met the same thread ----------------------------- */
 
-struct run {
-	uint64_t begin, last, samples;
-	uint32_t thread;
-};
-
-static void put_run(struct perfetto *p, uint32_t cpu, const struct run *run, uint64_t period)
+/* It lasts until `after` its last sample. */
+static void put_run(struct perfetto *p, uint32_t cpu, const struct run *run, uint64_t after)
 {
 	const struct bundle_thread *t = bundle_thread(p->x->b, run->thread);
 	char name[100];
@@ -386,45 +450,31 @@ static void put_run(struct perfetto *p, uint32_t cpu, const struct run *run, uin
 	wire_number(&p->packet, PACKET_TIMESTAMP, run->begin);
 	wire_number(&p->inner, EVENT_TYPE, SLICE_BEGIN);
 	wire_number(&p->inner, EVENT_TRACK, track);
-	wire_text(&p->inner, EVENT_CATEGORIES, "sampled");
+	wire_number(&p->inner, EVENT_CATEGORY_IID, CATEGORY_SAMPLED);
 	snprintf(name, sizeof(name), "%s %u", t->comm, t->tid);
 	text(&p->inner, EVENT_NAME, name);
-	put_number(p, "samples", run->samples);
+	put_number(p, ARG_SAMPLES, run->samples);
 	wire_message(&p->packet, PACKET_TRACK_EVENT, &p->inner);
 	end_packet(p);
-	wire_number(&p->packet, PACKET_TIMESTAMP, run->last + period);
+	wire_number(&p->packet, PACKET_TIMESTAMP, run->last + after);
 	wire_number(&p->inner, EVENT_TYPE, SLICE_END);
 	wire_number(&p->inner, EVENT_TRACK, track);
 	wire_message(&p->packet, PACKET_TRACK_EVENT, &p->inner);
 	end_packet(p);
 }
 
-static int put_cpus(struct perfetto *p)
+static void add_to_run(struct perfetto *p, const struct export_event *e)
 {
-	const struct bundle_header *h = bundle_header(p->x->b);
-	uint64_t period = h && h->sample_period_ns ? h->sample_period_ns : 10 * NSEC_PER_MSEC;
-	_cleanup_free_ struct run *runs = calloc(UINT16_MAX + 1u, sizeof(*runs));
+	struct run *run = &p->runs[e->cpu];
 
-	if (!runs)
-		return -ENOMEM;
-	for (size_t i = 0; i < p->x->n; i++) {
-		const struct export_event *e = &p->x->event[i];
-		struct run *run = &runs[e->cpu];
-
-		if (e->kind != BUNDLE_ON_CPU)
-			continue;
-		/* The next run must not begin inside this one, which ends a period after its last sample. */
-		if (run->samples && run->thread == e->thread && e->ts_ns - run->last < 2 * period) {
-			run->last = e->ts_ns;
-			run->samples++;
-			continue;
-		}
-		put_run(p, e->cpu, run, run->samples ? SB_MIN(period, e->ts_ns - run->last) : 0);
-		*run = (struct run){ e->ts_ns, e->ts_ns, 1, e->thread };
+	if (run->samples && run->thread == e->thread && e->ts_ns - run->last < 2 * p->period) {
+		run->last = e->ts_ns;
+		run->samples++;
+		return;
 	}
-	for (uint32_t cpu = 0; cpu <= UINT16_MAX; cpu++)
-		put_run(p, cpu, &runs[cpu], period);
-	return 0;
+	/* The next run must not begin inside this one, which ends a period after its last sample. */
+	put_run(p, e->cpu, run, run->samples ? SB_MIN(p->period, e->ts_ns - run->last) : 0);
+	*run = (struct run){ e->ts_ns, e->ts_ns, 1, e->thread };
 }
 
 /* ---- counters, marks ------------------------------------------------------------------ */
@@ -462,9 +512,9 @@ static void put_mark(struct perfetto *p, uint64_t ts_ns, const char *name, const
 	wire_number(&p->inner, EVENT_TYPE, INSTANT);
 	wire_number(&p->inner, EVENT_TRACK, track);
 	text(&p->inner, EVENT_NAME, name);
-	put_text(p, "detail", detail);
+	put_text(p, ARG_DETAIL, detail);
 	if (losses)
-		put_text(p, "losses", losses);
+		put_text(p, ARG_LOSSES, losses);
 	wire_message(&p->packet, PACKET_TRACK_EVENT, &p->inner);
 	end_packet(p);
 }
@@ -485,34 +535,44 @@ static void put_marks(struct perfetto *p)
 		put_mark(p, m[i].ts_ns, m[i].kind, m[i].text, NULL);
 }
 
+static int put_event(const struct export_event *e, void *ctx)
+{
+	struct perfetto *p = ctx;
+
+	if (e->kind == BUNDLE_ON_CPU) {
+		add_to_run(p, e);
+		put_sample(p, e);
+	} else if (e->kind != BUNDLE_KIND_NONE) {
+		put_span(p, e);
+	}
+	return p->failed ? -ENOMEM : 0;
+}
+
 int export_perfetto(struct export *x)
 {
-	struct perfetto p = { .x = x };
-	int r = export_collect(x);
+	const struct bundle_header *h = bundle_header(x->b);
+	struct perfetto p = { .x = x, .period = h && h->sample_period_ns ? h->sample_period_ns : 10 * NSEC_PER_MSEC };
+	int r = -ENOMEM;
 
-	p.stacked = calloc(x->n_pairs + 1u, 1);
-	if (r == 0 && !p.stacked)
-		r = -ENOMEM;
-	if (r == 0) {
+	p.runs = calloc(CPUS, sizeof(*p.runs));
+	if (p.runs) {
 		put_begin(&p);
 		put_marks(&p);
 		put_series(&p);
-		r = put_cpus(&p);
+		r = export_each(x, put_event, &p);
+		for (uint32_t cpu = 0; cpu < CPUS; cpu++)
+			put_run(&p, cpu, &p.runs[cpu], p.period);
 	}
-	for (size_t i = 0; i < x->n && r == 0; i++) {
-		if (x->event[i].kind == BUNDLE_ON_CPU)
-			put_sample(&p, &x->event[i]);
-		else if (x->event[i].kind != BUNDLE_KIND_NONE)
-			put_span(&p, &x->event[i]);
-	}
-	if (p.failed)
+	if (r == 0 && p.failed)
 		r = -ENOMEM;
 	wire_done(&p.packet);
 	wire_done(&p.body);
 	wire_done(&p.inner);
 	wire_done(&p.deep);
 	map64_done(&p.tracks);
+	map64_done(&p.event_names);
 	free(p.named);
 	free(p.stacked);
+	free(p.runs);
 	return r;
 }

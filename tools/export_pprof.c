@@ -30,6 +30,13 @@ enum { MAP_USER = 1, MAP_KERNEL = 2 };
 #define KERNEL_BASE 0xffffffff80000000ULL
 #define MAP_SIZE 0x10000000ULL
 
+/* Of one kind, thread and pair of stacks: all that is kept of the events. */
+struct row {
+	uint64_t value;
+	uint32_t thread, pair;
+	uint8_t kind; /* enum fold_kind */
+};
+
 /* The string table: 0 is "", then the names of frames by their ids, then the rest. */
 struct pprof {
 	struct export *x;
@@ -37,6 +44,8 @@ struct pprof {
 	const char *words[64]; /* known before, ids 1 ... */
 	uint32_t n_words;
 	unsigned int kinds; /* that occur */
+	struct row *row;
+	size_t n, cap;
 	uint32_t *thread_text; /* string ids by thread id */
 	uint32_t n_threads, n_frames;
 	z_stream z;
@@ -119,28 +128,75 @@ static void put_sample(struct pprof *p, uint32_t thread, uint32_t pair, const ui
 
 static int by_stack(const void *a, const void *b)
 {
-	const struct export_event *x = a, *y = b;
+	const struct row *x = a, *y = b;
 
 	if (x->thread != y->thread)
 		return x->thread < y->thread ? -1 : 1;
 	return x->pair < y->pair ? -1 : x->pair > y->pair;
 }
 
+static int by_stack_and_kind(const void *a, const void *b)
+{
+	const struct row *x = a, *y = b;
+	int r = by_stack(a, b);
+
+	return r ? r : x->kind - y->kind;
+}
+
+/* Rows that count the same become one, in order. */
+static void merge_rows(struct pprof *p)
+{
+	size_t n = 0;
+
+	if (p->n)
+		qsort(p->row, p->n, sizeof(*p->row), by_stack_and_kind);
+	for (size_t i = 0; i < p->n; i++) {
+		if (!n || by_stack_and_kind(&p->row[n - 1], &p->row[i]))
+			p->row[n++] = p->row[i];
+		else if (__builtin_add_overflow(p->row[n - 1].value, p->row[i].value, &p->row[n - 1].value))
+			p->row[n - 1].value = UINT64_MAX;
+	}
+	p->n = n;
+}
+
+static int make_room(struct pprof *p)
+{
+	size_t cap = p->cap ? p->cap * 2 : 4096;
+	void *bigger;
+
+	merge_rows(p);
+	if (p->n < p->cap / 2)
+		return 0;
+	bigger = realloc(p->row, cap * sizeof(*p->row));
+	if (!bigger)
+		return -ENOMEM;
+	p->row = bigger;
+	p->cap = cap;
+	return 0;
+}
+
+static int add_event(const struct export_event *e, void *ctx)
+{
+	struct pprof *p = ctx;
+	enum fold_kind kind = export_fold_kind(e->kind);
+
+	if (p->n == p->cap && make_room(p) < 0)
+		return -ENOMEM;
+	p->row[p->n++] = (struct row){ e->weight, e->thread, e->pair, (uint8_t)kind };
+	p->kinds |= 1u << kind;
+	return 0;
+}
+
 static void put_samples(struct pprof *p)
 {
-	struct export_event *e = p->x->event;
 	uint64_t value[FOLD_KINDS] = {};
 
-	if (p->x->n)
-		qsort(e, p->x->n, sizeof(*e), by_stack);
-	for (size_t i = 0; i < p->x->n; i++) {
-		uint64_t *sum = &value[export_fold_kind(e[i].kind)];
-
-		if (__builtin_add_overflow(*sum, e[i].weight, sum))
-			*sum = UINT64_MAX;
-		if (i + 1 < p->x->n && !by_stack(&e[i], &e[i + 1]))
+	merge_rows(p);
+	for (size_t i = 0; i < p->n; i++) {
+		value[p->row[i].kind] = p->row[i].value;
+		if (i + 1 < p->n && !by_stack(&p->row[i], &p->row[i + 1]))
 			continue;
-		put_sample(p, e[i].thread, e[i].pair, value);
+		put_sample(p, p->row[i].thread, p->row[i].pair, value);
 		memset(value, 0, sizeof(value));
 	}
 }
@@ -272,12 +328,9 @@ static int build(struct pprof *p)
 
 int export_pprof(struct export *x)
 {
-	struct pprof p = { .x = x };
-	int r = export_collect(x);
+	struct pprof p = { .x = x, .kinds = x->filter->kinds & 1u << BUNDLE_ON_CPU ? 1u << FOLD_ON_CPU : 0 };
+	int r = export_each(x, add_event, &p);
 
-	p.kinds = x->filter->kinds & 1u << BUNDLE_ON_CPU ? 1u << FOLD_ON_CPU : 0;
-	for (size_t i = 0; i < x->n; i++)
-		p.kinds |= 1u << export_fold_kind(x->event[i].kind);
 	if (!p.kinds)
 		p.kinds = 1u << export_fold_kind((uint8_t)__builtin_ctz(x->filter->kinds));
 	if (r == 0 && deflateInit2(&p.z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
@@ -294,5 +347,6 @@ int export_pprof(struct export *x)
 	wire_done(&p.packed);
 	wire_done(&p.inner);
 	free(p.thread_text);
+	free(p.row);
 	return r;
 }

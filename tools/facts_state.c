@@ -212,10 +212,20 @@ static void hop_name(const struct blame *r, const struct blame_hop *hop, char *r
 		snprintf(ret, len, "%s[%u] tid %u", *t->comm ? t->comm : "unknown", bundle_process(r->b, t->process)->pid, t->tid);
 }
 
+static const char *known_by(enum blame_how how)
+{
+	switch (how) {
+	case BLAME_OWNER: return "the lock's owner field";
+	case BLAME_STACK: return "its kernel stack";
+	case BLAME_READER: return "the owner field, as the last of its readers";
+	case BLAME_WOKEN: /* holds nothing yet */
+	case BLAME_NOBODY: break;
+	}
+	return "nobody is named";
+}
+
 static void mmap_lock_facts(struct facts *f, const struct blame *r, const struct blame_lock *l)
 {
-	static const char *const how[] = { "nobody is named", "the lock's owner field", "its kernel stack",
-					   "the owner field, as the last of its readers" };
 	const struct blame_hop *first = &l->chain[0], *last = &l->chain[l->n_chain - 1];
 	const struct bundle_shot_thread *w = &r->shot[l->waiter[0]], *whose = w, *end;
 	uint64_t since = w->lock_since_ns ? w->lock_since_ns : w->since_ns;
@@ -231,8 +241,9 @@ static void mmap_lock_facts(struct facts *f, const struct blame *r, const struct
 	}
 	name_process(f, &(struct facts_input){ .b = r->b }, "mmap.freeze_process", whose->thread);
 	hop_name(r, first, text, sizeof(text));
-	facts_text(f, "mmap.holder", first->how == BLAME_NOBODY ? "" : text);
-	facts_text(f, "mmap.holder_known_by", how[first->how]);
+	facts_text(f, "mmap.holder", first->how == BLAME_NOBODY || first->how == BLAME_WOKEN ? "" : text);
+	facts_text(f, "mmap.woken", first->how == BLAME_WOKEN ? text : "");
+	facts_text(f, "mmap.holder_known_by", known_by(first->how));
 	facts_text(f, "mmap.holder_state", state_words(r, first));
 	doing(r, first, text, sizeof(text));
 	facts_text(f, "mmap.holder_doing", text);
@@ -266,7 +277,7 @@ static int blame_facts(struct facts *f, const struct facts_input *in)
 		if (!l->mm && !other) {
 			facts_set(f, "lock.freeze_waiters", FACT_COUNT, (double)l->n_waiters);
 			hop_name(&r, &l->chain[0], text, sizeof(text));
-			facts_text(f, "lock.freeze_holder", l->chain[0].how == BLAME_NOBODY ? "" : text);
+			facts_text(f, "lock.freeze_holder", l->chain[0].how == BLAME_NOBODY || l->chain[0].how == BLAME_WOKEN ? "" : text);
 			facts_text(f, "lock.freeze_class", lock_class(l->flags));
 			facts_text(f, "lock.freeze_where", facts_where(in, r.shot[l->waiter[0]].kstack));
 		}

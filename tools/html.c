@@ -341,13 +341,6 @@ static void put_shot(struct html *h, const struct bundle_shot_thread *t, uint64_
 	putc('}', out);
 }
 
-static const char *how_text(enum blame_how how)
-{
-	static const char *const texts[] = { "unknown", "owner", "holder by its stack", "last reader, perhaps one of several" };
-
-	return texts[how];
-}
-
 static void put_lock(struct html *h, const struct blame *r, const struct blame_lock *l)
 {
 	FILE *out = h->x.out;
@@ -362,8 +355,8 @@ static void put_lock(struct html *h, const struct blame *r, const struct blame_l
 		uint32_t kstack, ustack;
 		uint64_t sampled;
 
-		fprintf(out, "%s{\"how\":\"%s\",\"known\":%s", i ? "," : "", how_text(hop->how),
-			hop->how == BLAME_NOBODY ? "false" : "true");
+		fprintf(out, "%s{\"how\":\"%s\",\"known\":%s,\"free\":%s", i ? "," : "", blame_how_text(hop->how),
+			hop->how == BLAME_NOBODY ? "false" : "true", hop->how == BLAME_WOKEN ? "true" : "false");
 		if (hop->how != BLAME_NOBODY)
 			fprintf(out, ",\"t\":%u", thread_at(h, hop->thread_id));
 		if (hop->why)

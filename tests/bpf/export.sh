@@ -3,6 +3,7 @@
 # D state, seen by those who read the formats with fold's totals.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"
+. "$ROOT/tests/perfetto.sh"
 
 export_() { "$STALLBOX" export --format "$@"; }
 total() { "$STALLBOX" fold --kind "$1" "${@:2}" | awk '{n += $NF} END {printf "%.0f\n", n}'; }
@@ -34,10 +35,15 @@ if command -v go >/dev/null; then
 else
 	skip "go tool pprof" "no go command (Debian package golang-go)"
 fi
-if [ -d "$ROOT/tests/consumers/node_modules" ] && command -v chromium >/dev/null && [ -z "${STALLBOX_IN_VM:-}" ]; then
+export_ perfetto -o "$TEST_TMP/trace" "$BUNDLE"
+decode_perfetto "$TEST_TMP/trace" >"$TEST_TMP/text"
+is "Perfetto's schema: protoc decodes the trace" $? 0
+is "Perfetto's schema knows every field" "$(unknown_fields "$TEST_TMP/text")" 0
+is "Perfetto's schema: events of each kind and how long they are" "$(perfetto_events "$TEST_TMP/text" | cut -f1,3 | sort | md5sum)" \
+	"$(bundle_events "$BUNDLE" | cut -f1,3 | sort | md5sum)"
+if [ -d "$ROOT/tests/node_modules" ] && command -v chromium >/dev/null && [ -z "${STALLBOX_IN_VM:-}" ]; then
 	. "$ROOT/tests/consumers/lib.sh"
 	need_browser
-	export_ perfetto -o "$TEST_TMP/trace" "$BUNDLE"
 	timeout 120 "$NODE" "$CONSUMERS/perfetto.js" "$TEST_TMP/trace" 'select count(*) from perf_sample' \
 		"select sum(value) from stats where severity in ('error', 'data_loss')" \
 		"select sum(dur) / 1000 from slice where category = 'off-cpu'" \
@@ -50,6 +56,6 @@ if [ -d "$ROOT/tests/consumers/node_modules" ] && command -v chromium >/dev/null
 	"$STALLBOX" html -o "$TEST_TMP/page.html" "$BUNDLE"
 	run_script open.js "$TEST_TMP/page.html"
 else
-	skip "Perfetto and the page" "no npm packages in tests/consumers or no chromium"
+	skip "Perfetto and the page" "no npm packages in tests or no chromium"
 fi
 finish

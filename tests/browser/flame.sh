@@ -1,17 +1,8 @@
 #!/usr/bin/env bash
 # The flame graphs in a browser: tests/browser/flame.js.
 . "$(dirname "$0")/../lib.sh"
-missing() {
-	echo "1..0 # SKIP $1"
-	exit 77
-}
-CHROMIUM=$(command -v chromium || command -v chromium-browser) || missing "chromium is not installed (make deps)"
-command -v node >/dev/null || missing "nodejs is not installed (make deps)"
-cd "$(dirname "$0")" || exit 1
-if [ ! -d node_modules/playwright-core ]; then
-	command -v npm >/dev/null || missing "npm is not installed (make deps)"
-	npm ci --ignore-scripts --no-audit --no-fund >"$TEST_TMP/npm" 2>&1 || missing "playwright-core cannot be installed: $(tail -n 1 "$TEST_TMP/npm")"
-fi
+. "$(dirname "$0")/../consumers/lib.sh"
+need_browser
 B=$TEST_TMP/x.stall
 "$BUILD/tests/helpers/make_bundle" "$B" events=5000 && "$BUILD/tests/helpers/make_bundle" "$TEST_TMP/h.stall" events=2000 hostile=2 &&
 	"$BUILD/tests/helpers/make_bundle" "$TEST_TMP/many.stall" events=50000 stacks=5000 || { echo "1..1"; echo "not ok 1 - make_bundle"; exit 1; }
@@ -29,4 +20,4 @@ draw diff diff "$TEST_TMP/many.stall"
 fold "$B" >"$TEST_TMP/on-cpu.folded"
 fold --kind off-cpu --weight ns "$B" >"$TEST_TMP/off-cpu.folded"
 "$STALLBOX" diff --folded "$TEST_TMP/many.stall" >"$TEST_TMP/diff.folded"
-CHROMIUM=$CHROMIUM node flame.js "$TEST_TMP"
+"$NODE" "$ROOT/tests/browser/flame.js" "$TEST_TMP"

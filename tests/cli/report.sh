@@ -19,6 +19,7 @@ reclaim-open 100 reclaim-livelock
 reclaim-open 10 calm
 reclaim-healthy 100 calm
 mmap 100 mmap-lock-stall reclaim-livelock
+mmap-woken 100 mmap-lock-stall
 mmap-brief 100 calm
 softirq 100 softirq-delay
 softirq 20 unidentified
@@ -52,6 +53,9 @@ like "with the yield" "$text" '0.038 % of the scanned pages were reclaimed \(317
 like "and how sure" "$text" '1\. Memory reclaim .*almost certainly; [89][0-9] of 100'
 text=$(said "$S/mmap.100")
 like "mmap_lock: the queue, the holder, the end of the chain" "$text" '20 threads waited for the mmap_lock of java\[7000\], the first for 2.5 s.*held for writing by java\[7000\] tid 7000 .*the chain ends at java\[7000\] tid 7001 \(runnable but not running\): shrink_lruvec'
+text=$(said "$S/mmap-woken.100")
+like "mmap_lock that was let go is held by nobody" "$text" 'Nobody held it at that moment: it had been let go, and java\[7000\] tid 7000 was woken to take it and had not run yet \(runnable but not running\)'
+is "and nothing says that the one woken holds it" "$(grep -c 'It was held for' <<<"$text")" 0
 like "reclaim that has not ended" "$(said "$S/reclaim-open.100")" 'Memory reclaim holds threads up: .*\(possibly; [0-9]+ of 100\) At the freeze 1 threads had not come back from it, the oldest for 700 ms \(java\[7000\]\)'
 like "softirq: the call and its file" "$(said "$S/softirq.100")" 'cadvisor\[2300\] tid 2344 spends up to 82 ms on the CPU in one read\(\) of memory.stat'
 like "throttle: how much" "$(said "$S/throttle.100")" '/kubepods/pod1/web was kept from running for 0.8 s in every second'

@@ -60,6 +60,8 @@ const [file, totals, hostile, shot] = process.argv.slice(2);
 
 		t.ok('the page says what sampled spans stand for', many > spans.length && (await page.locator('#facts-cards').innerText()).includes(
 			`${spans.length.toLocaleString('en-US')} reclaim (sampled, stand for ${many.toLocaleString('en-US')})`), many);
+		t.is('who holds each lock, or is next', await page.$$eval('#locks .hop', (l) => l.map((e) => e.innerText)
+			.filter((text) => !text.startsWith('which waits')).map((text) => [text.slice(0, 8), Number((/(\d+)\/(\d+)/.exec(text) || [0, 0, 0])[2])])), JSON.parse(process.env.CHAINS));
 		const marks = JSON.parse(process.env.MARKS);
 
 		t.is('warnings of what is not ordinary', await page.locator('#damage .warn').count(), marks.filter((m) => m !== 'sealed').length);

@@ -30,8 +30,10 @@ facts() {
 	"$STALLBOX" events --json --no-stacks --kind reclaim "$1" | jq -cs 'map([.offset_ns / 1e9, .duration_ns / 1e9, .weight, .nr_reclaimed])' >"$RECLAIM"
 	MARKS=$("$STALLBOX" info --json "$1" | jq -c '[.marks[].kind]')
 	VERDICT=$(verdict "$1")
+	# How the text form of blame begins each chain: "held by" or "next is", and who.
+	CHAINS=$("$STALLBOX" blame --json "$1" | jq -c '[.[].chain[0] | [if .found == "woken" then "next is " else "held by " end, .tid // 0]]')
 }
-export VERDICT RECLAIM MARKS
+export VERDICT RECLAIM MARKS CHAINS
 
 for b in plain hostile; do
 	B=$TEST_TMP/$b

