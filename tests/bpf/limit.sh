@@ -88,10 +88,13 @@ stop_agent
 [ ${#load_pids[@]} -gt 0 ] || start_load
 start_agent --post 1s --trigger 'kernel:reclaim>600s' --cpu-budget 0.0001% || { fail "agent starts"; finish; }
 for step in 1 2 3 4; do ok "step $step is taken" wait_for 120 past_step $step; done
+windows=$(status_of .cost.windows)
 ok "optional programs are detached: their links are gone" test ! -e "$PINS/stallbox/link_sched_waking"
 ok "and kept for later" test -e "$PINS/stallbox/limited_sched_waking"
 detached_for() { [ "$(limit detached_ms)" -ge "$1" ]; }
-ok "the time without them is counted" wait_for 60 detached_for 6000
+ok "the time without them is counted" wait_for 60 detached_for 3000
+measured_since() { [ "$(status_of .cost.windows)" -ge $((windows + 2)) ]; }
+ok "and what the others cost is measured" wait_for 60 measured_since
 if command -v bpftool >/dev/null; then
 	id=$(bpftool -j prog show pinned "$PINS/stallbox/limited_sched_waking" | jq .id)
 	is "no link of the kernel's runs it" "$(bpftool -j link show | jq "[.[] | select(.prog_id == $id)] | length")" 0
