@@ -545,8 +545,9 @@ int agent_run(struct options *o, int ready_fd)
 		stop(&a);
 		return SB_EXIT_FAILURE;
 	}
-	/* An earlier agent's last bundle may be of this second, and not written yet. */
-	a.stamp = SB_MAX(spool_newest(&o->spool, time(NULL) + 60), a.probes.taken_over ? time(NULL) : 0);
+	/* An earlier agent's last bundle may not be written yet. */
+	a.stamp_ms = SB_MAX(spool_newest(&o->spool, sb_realtime_ms() + SPOOL_AHEAD_MS),
+			    a.probes.taken_over ? sb_realtime_ms() : 0);
 	orphan = a.probes.taken_over && orphan_frozen(a.probes.control);
 	/* Before ours take the place of the conditions that the agent of that time had armed. */
 	cause = orphan_cause(a.probes.control,

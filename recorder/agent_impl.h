@@ -42,7 +42,7 @@ struct agent {
 	uint32_t escalate_always; /* enum sb_ktrigger_type bits whose programs stay attached */
 	struct capture_work *work; /* shared with the processes of captures */
 	bool pre_read; /* the freezer is done with the first bank */
-	time_t stamp;  /* in the name of the last bundle */
+	uint64_t stamp_ms; /* in the name of the last bundle */
 };
 
 /* ---- agent.c ---- */

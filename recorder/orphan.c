@@ -89,7 +89,7 @@ static int capture(struct probes *p, const struct spool *spool, const struct cap
 {
 	struct sb_control *c = p->control;
 	struct capture_order o = { .type = CAPTURE_FREEZE, .id = 1, .sealed_ns = c->freeze_ns };
-	time_t now = time(NULL), newest = spool_newest(spool, now + 60);
+	uint64_t now = sb_realtime_ms(), newest = spool_newest(spool, now + SPOOL_AHEAD_MS);
 	char host[65] = "host";
 	int r;
 

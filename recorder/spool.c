@@ -95,43 +95,49 @@ static void append_clean(char *to, size_t size, const char *from)
 	to[n] = '\0';
 }
 
-void spool_name(char ret[SPOOL_NAME_MAX], const char *host, time_t when, const char *trigger)
+void spool_name(char ret[SPOOL_NAME_MAX], const char *host, uint64_t when_ms, const char *trigger)
 {
+	time_t when = (time_t)(when_ms / 1000);
 	char stamp[32];
+	size_t n;
 	struct tm tm;
 
 	ret[0] = '\0';
 	append_clean(ret, 65, host[0] && host[0] != '.' ? host : "host");
-	strftime(stamp, sizeof(stamp), "-%Y%m%dT%H%M%SZ-", gmtime_r(&when, &tm));
+	n = strftime(stamp, sizeof(stamp), "-%Y%m%dT%H%M%S", gmtime_r(&when, &tm));
+	snprintf(stamp + n, sizeof(stamp) - n, ".%03uZ-", (unsigned int)(when_ms % 1000));
 	append_clean(ret, SPOOL_NAME_MAX - 48, stamp);
 	append_clean(ret, SPOOL_NAME_MAX - 16, trigger);
 	strcat(ret, SPOOL_SUFFIX);
 }
 
-static time_t stamp_in(const char *name)
+static uint64_t stamp_in(const char *name)
 {
 	for (const char *p = name; (p = strchr(p, '-')); p++) {
 		struct tm tm = {};
+		const char *rest = strptime(p, "-%Y%m%dT%H%M%S", &tm);
+		unsigned int ms = 0;
+		int len = 0;
 
-		if (strptime(p, "-%Y%m%dT%H%M%SZ-", &tm))
-			return timegm(&tm);
+		if (rest && sscanf(rest, ".%3uZ-%n", &ms, &len) == 1 && len == 6)
+			return (uint64_t)timegm(&tm) * 1000 + ms;
 	}
 	return 0;
 }
 
-time_t spool_newest(const struct spool *s, time_t limit)
+uint64_t spool_newest(const struct spool *s, uint64_t limit_ms)
 {
 	const char *const dirs[] = { s->dir, s->fallback };
-	time_t newest = 0;
+	uint64_t newest = 0;
 
 	for (size_t i = 0; i < SB_ARRAY_SIZE(dirs); i++) {
 		DIR *d = dirs[i][0] ? opendir(dirs[i]) : NULL;
 		struct dirent *e;
 
 		while (d && (e = readdir(d))) {
-			time_t t = stamp_in(e->d_name);
+			uint64_t t = stamp_in(e->d_name);
 
-			if (t <= limit && t > newest)
+			if (t <= limit_ms && t > newest)
 				newest = t;
 		}
 		if (d)

@@ -94,18 +94,18 @@ static void test_name(void **state)
 	char name[SPOOL_NAME_MAX], host[300], trigger[300];
 
 	(void)state;
-	spool_name(name, "db-7.example", 1795217630, "reclaim-age");
-	assert_string_equal(name, "db-7.example-20261120T233350Z-reclaim-age.stall.pb.zst");
+	spool_name(name, "db-7.example", 1795217630042, "reclaim-age");
+	assert_string_equal(name, "db-7.example-20261120T233350.042Z-reclaim-age.stall.pb.zst");
 	spool_name(name, "../../etc", 0, "a/b c\n$(x)\xff");
-	assert_string_equal(name, "host-19700101T000000Z-a_b_c___x__.stall.pb.zst");
+	assert_string_equal(name, "host-19700101T000000.000Z-a_b_c___x__.stall.pb.zst");
 	spool_name(name, "", 0, "");
-	assert_string_equal(name, "host-19700101T000000Z-.stall.pb.zst");
+	assert_string_equal(name, "host-19700101T000000.000Z-.stall.pb.zst");
 	memset(host, 'h', sizeof(host) - 1);
 	memset(trigger, 't', sizeof(trigger) - 1);
 	host[sizeof(host) - 1] = trigger[sizeof(trigger) - 1] = '\0';
-	spool_name(name, host, 1795217630, trigger);
+	spool_name(name, host, 1795217630999, trigger);
 	assert_true(strlen(name) < SPOOL_NAME_MAX);
-	assert_non_null(strstr(name, "h-20261120T233350Z-ttt"));
+	assert_non_null(strstr(name, "h-20261120T233350.999Z-ttt"));
 	assert_string_equal(name + strlen(name) - strlen(SPOOL_SUFFIX), SPOOL_SUFFIX);
 }
 
@@ -113,7 +113,7 @@ static void test_name(void **state)
 static void test_newest(void **state)
 {
 	struct spool s = {};
-	const time_t last = 1795217630;
+	const uint64_t last = 1795217630007;
 	char name[SPOOL_NAME_MAX];
 
 	(void)state;
@@ -124,7 +124,7 @@ static void test_newest(void **state)
 	spool_name(name, "db-7-20200101.example", last - 5, "a");
 	assert_int_equal(spool_publish(s.dir, name, "x", 1), 0);
 	assert_int_equal(spool_newest(&s, last), last - 5);
-	spool_name(name, "db-7-20200101.example", last, "a-20300101T000000Z-");
+	spool_name(name, "db-7-20200101.example", last, "a-20300101T000000.000Z-");
 	assert_int_equal(spool_publish(s.fallback, name, "x", 1), 0);
 	assert_int_equal(spool_newest(&s, last), last);
 	/* A clock that was set back is believed. */
