@@ -133,7 +133,7 @@ struct selfcost_sources agent_cost_sources(const struct agent *a)
 		.probes = &a->probes,
 		.series = a->series,
 		.work = a->work,
-		.freezer = a->capture.pid,
+		.pool = &a->pool,
 		.cpus = online ? online : a->probes.cfg.cpus,
 		.budget_ppm = a->v.limit.budget_ppm,
 		.limit_step = a->v.limit.step,
@@ -308,7 +308,7 @@ static void run_timers(struct agent *a, uint64_t now)
 		agent_arm(a);
 	if (((a->v.state == AGENT_POST_TRIGGER && !a->pre_read) || a->v.state == AGENT_FREEZING) &&
 	    now >= a->state_since_ns + FREEZER_TIMEOUT_NS)
-		agent_restart_freezer(a, "makes no progress");
+		agent_lose_capture(a, "makes no progress");
 }
 
 static int timeout_ms(const struct agent *a, uint64_t now)
@@ -334,12 +334,14 @@ static void dispatch(struct agent *a, uint64_t source)
 		take_signal(a);
 	else if (source == SRC_HITS)
 		ring_buffer__consume(a->hits);
-	else if (source == SRC_REPORTS)
-		agent_take_reports(a);
+	else if (source == SRC_STARTER)
+		agent_take_process(a);
 	else if (source == SRC_LISTEN)
 		accept_client(a);
 	else if (source >= SRC_CLIENT)
 		serve(a, &a->control.client[source - SRC_CLIENT]);
+	else if (source >= SRC_CAPTURE)
+		agent_take_reports(a, &a->pool.slot[source - SRC_CAPTURE]);
 	else
 		check_trigger(a, source - SRC_TRIGGER, sb_monotonic_ns());
 }
@@ -443,7 +445,11 @@ static int open_sources(struct agent *a)
 	if (r == 0)
 		r = agent_watch(a, ring_buffer__epoll_fd(a->hits), EPOLLIN, SRC_HITS);
 	if (r == 0)
-		r = agent_watch(a, a->capture.fd, EPOLLIN, SRC_REPORTS);
+		r = agent_watch(a, a->pool.starter.fd, EPOLLIN, SRC_STARTER);
+	for (uint64_t i = 0; r == 0 && i < POOL_SLOTS; i++) {
+		if (a->pool.slot[i].use)
+			r = agent_watch(a, a->pool.slot[i].p.fd, EPOLLIN, SRC_CAPTURE + i);
+	}
 	if (r == 0)
 		r = agent_watch(a, a->control.fd, EPOLLIN, SRC_LISTEN);
 	return r < 0 ? log_errno(r, "cannot set up the event loop") : 0;
@@ -482,21 +488,20 @@ static int start(struct agent *a)
 		log_errno(r, "cannot keep the host's counters; bundles will lack them");
 	a->work = mmap(NULL, sizeof(*a->work), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (a->work == MAP_FAILED)
-		return log_errno(-errno, "cannot share memory with the freezer process");
+		return log_errno(-errno, "cannot share memory with the processes of captures");
 	a->capture_config = (struct capture_config){
 		.probes = &a->probes,
 		.series = a->series,
 		.work = a->work,
-		.control_fd = &a->control.fd,
 		.spool = a->o->spool,
 		.config = a->o->config,
 		.n_config = a->o->n_config,
 		.post_ns = a->o->post_ns,
 		.realtime = a->o->realtime,
 	};
-	r = capture_start(&a->capture_config, &a->capture);
+	r = pool_start(&a->pool, &a->capture_config, &a->control.fd);
 	if (r < 0)
-		return log_errno(r, "cannot start the freezer process");
+		return log_errno(r, "cannot start the processes of captures");
 	/* After the processes: one that outlives us must not answer in our name. */
 	r = control_open(&a->control, a->o->socket);
 	if (r < 0)
@@ -517,7 +522,7 @@ static void stop(struct agent *a)
 	}
 	if (a->probes.control && a->v.state == AGENT_RECORDING && !a->probes.pinned)
 		a->probes.control->armed = 0;
-	capture_stop(&a->capture);
+	pool_stop(&a->pool);
 	series_stop(a->series);
 	control_close(&a->control);
 	if (a->hits)
@@ -527,7 +532,7 @@ static void stop(struct agent *a)
 
 int agent_run(struct options *o, int ready_fd)
 {
-	struct agent a = { .o = o, .env = trigger_env_host(), .capture.fd = -1, .control.fd = -1 };
+	struct agent a = { .o = o, .env = trigger_env_host(), .pool.starter.fd = -1, .control.fd = -1 };
 	_cleanup_close_ int lock = open_lock(o);
 	struct capture_cause cause;
 	char path[SPOOL_NAME_MAX + 256];

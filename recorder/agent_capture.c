@@ -117,7 +117,7 @@ void agent_begin_capture(struct agent *a, const struct capture_cause *cause, uin
 	if (a->probes.replaced)
 		add_mark(a, "agent-start", a->probes.control->started_ns,
 			 "an earlier recording did not fit this agent and was replaced");
-	r = capture_send(&a->capture, o);
+	r = pool_order(&a->pool, o);
 	value[0] = '\0';
 	if (o->cause.unit[0])
 		snprintf(value, sizeof(value), ", value %g %s, threshold %g %s", cause->value, cause->unit,
@@ -163,7 +163,7 @@ void agent_end_post_window(struct agent *a)
 		o->program[i] = o->cost.program[i];
 		memcpy(o->program_name[i], a->probes.program[i].name, 16);
 	}
-	r = capture_send(&a->capture, o);
+	r = pool_order(&a->pool, o);
 	if (r < 0)
 		log_errno(r, "cannot hand the post-trigger bank to the freezer");
 	agent_set_state(a, AGENT_FREEZING);
@@ -339,21 +339,18 @@ static void answer_lost(struct agent *a, const char *why)
 	}
 }
 
-void agent_restart_freezer(struct agent *a, const char *why)
+void agent_lose_capture(struct agent *a, const char *why)
 {
-	int r;
+	struct pool_slot *s = pool_capturing(&a->pool);
 
-	log_err("the freezer process %s; the capture under way is lost, starting another", why);
+	log_err("the freezer process %s; the capture under way is lost", why);
 	a->v.failures++;
-	a->v.cost.freezer_ns += selfcost_cpu_ns(a->capture.pid);
-	kill(a->capture.pid, SIGKILL);
-	epoll_ctl(a->epoll_fd, EPOLL_CTL_DEL, a->capture.fd, NULL);
-	capture_stop(&a->capture);
-	r = capture_start(&a->capture_config, &a->capture);
-	if (r < 0)
-		log_errno(r, "cannot start the freezer process");
-	else
-		agent_watch(a, a->capture.fd, EPOLLIN, SRC_REPORTS);
+	a->pool.due.type = 0;
+	if (s) {
+		a->v.cost.freezer_ns += selfcost_cpu_ns(s->p.pid);
+		kill(s->p.pid, SIGKILL);
+		pool_drop(&a->pool, s);
+	}
 	answer_lost(a, why);
 	if (a->v.state == AGENT_POST_TRIGGER || a->v.state == AGENT_FREEZING) {
 		agent_escalate(a, false);
@@ -393,7 +390,7 @@ static void report_failed(struct agent *a, const struct capture_report *r)
 	answer_waiting(a, r->id, text);
 }
 
-static void take_report(struct agent *a, const struct capture_report *r)
+static void take_report(struct agent *a, struct pool_slot *s, const struct capture_report *r)
 {
 	double ms = (double)(r->ns - a->v.fired_ns) / 1e6;
 	char text[600];
@@ -408,10 +405,12 @@ static void take_report(struct agent *a, const struct capture_report *r)
 		if (r->id != a->v.capture_id)
 			break;
 		a->v.events = r->events;
-		if (a->v.state == AGENT_POST_TRIGGER)
+		if (a->v.state == AGENT_POST_TRIGGER) {
 			a->pre_read = true;
-		else if (a->v.state == AGENT_FREEZING)
+		} else if (a->v.state == AGENT_FREEZING) {
+			pool_captured(&a->pool, s);
 			end_capture(a);
+		}
 		break;
 	case CAPTURE_PRE_DURABLE:
 		a->v.pre_durable_ms = ms;
@@ -439,13 +438,41 @@ static void take_report(struct agent *a, const struct capture_report *r)
 	}
 }
 
-void agent_take_reports(struct agent *a)
+void agent_take_reports(struct agent *a, struct pool_slot *s)
 {
 	struct capture_report r;
 	int n;
 
-	while ((n = capture_receive(&a->capture, &r)) > 0)
-		take_report(a, &r);
-	if (n < 0 && !a->stop)
-		agent_restart_freezer(a, "ended unexpectedly");
+	while (s->use && (n = capture_receive(&s->p, &r)) > 0) {
+		s->told |= s->use == POOL_STORING && (r.type == CAPTURE_COMPLETE || r.type == CAPTURE_FAILED);
+		take_report(a, s, &r);
+	}
+	if (!s->use || n == 0 || a->stop)
+		return;
+	if (s->use == POOL_CAPTURING) {
+		agent_lose_capture(a, "ended unexpectedly");
+		return;
+	}
+	if (s->use == POOL_STORING && !s->told) {
+		r = (struct capture_report){ .type = CAPTURE_FAILED, .id = s->id, .error = -EOWNERDEAD };
+		snprintf(r.path, sizeof(r.path), "%s", s->file);
+		report_failed(a, &r);
+	}
+	pool_drop(&a->pool, s);
+}
+
+void agent_take_process(struct agent *a)
+{
+	int i = pool_take(&a->pool), r = 0;
+
+	if (i >= 0) {
+		agent_watch(a, a->pool.slot[i].p.fd, EPOLLIN, SRC_CAPTURE + (uint64_t)i);
+	} else if (i != -EAGAIN && !a->stop) {
+		log_err("the process that starts others has ended, starting another");
+		r = pool_restart(&a->pool);
+		if (r == 0)
+			agent_watch(a, a->pool.starter.fd, EPOLLIN, SRC_STARTER);
+		else
+			log_errno(r, "cannot start it; no more bundles are written after the next %d", POOL_READY);
+	}
 }

@@ -6,6 +6,7 @@
 #include "recorder/agent.h"
 #include "recorder/capture.h"
 #include "recorder/control.h"
+#include "recorder/pool.h"
 #include "recorder/selfcost.h"
 #include "recorder/status.h"
 
@@ -13,14 +14,14 @@
 #define FREEZER_TIMEOUT_NS (60 * NSEC_PER_SEC)
 
 /* What an event of the loop is about. */
-enum source { SRC_SIGNAL, SRC_HITS, SRC_REPORTS, SRC_LISTEN, SRC_TRIGGER = 100, SRC_CLIENT = 1000 };
+enum source { SRC_SIGNAL, SRC_HITS, SRC_STARTER, SRC_LISTEN, SRC_TRIGGER = 100, SRC_CAPTURE = 500, SRC_CLIENT = 1000 };
 
 struct agent {
 	struct options *o;
 	struct probes probes;
 	struct agent_view v; /* what status shows */
 	struct capture_config capture_config;
-	struct capture_process capture;
+	struct pool pool;
 	struct control control;
 	struct ring_buffer *hits;
 	struct trigger_env env;
@@ -74,7 +75,10 @@ void agent_answer_begun(struct agent *a, struct control_client *c, bool merged);
 void agent_take_unheard(struct agent *a, uint64_t now);
 /* A callback of the ring of hits; ctx: struct agent. */
 int agent_kernel_hit(void *ctx, void *data, size_t len);
-void agent_take_reports(struct agent *a);
-void agent_restart_freezer(struct agent *a, const char *why);
+/* A process of captures has something to say, or the starter has another one. */
+void agent_take_reports(struct agent *a, struct pool_slot *s);
+void agent_take_process(struct agent *a);
+/* The capture under way is lost. */
+void agent_lose_capture(struct agent *a, const char *why);
 
 #endif

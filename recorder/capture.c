@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,10 +28,12 @@
 #define SETTLE_NS (20 * NSEC_PER_MSEC)
 #define ZSTD_LEVEL 3
 #define STORE_WAIT_MS 10000
-#define MAX_NAMING    2 /* processes at a time that look up names */
-#define MAX_STORING   8 /* that are watched; more at a time go unwatched */
 /* Touched at start, so that the first stackshot finds its pages there. */
 #define PREFAULT_BYTES (512u << 10)
+/* Address space that malloc gets before it is needed: growing the heap takes a lock that this process
+ * shares with those it was forked beside, one of which may wait for a CPU with the lock held. */
+#define HEAP_BYTES (64 << 20)
+#define STORER_STACK_BYTES (128u << 10)
 
 struct membuf {
 	char *data;
@@ -40,20 +44,13 @@ struct freezer {
 	const struct capture_config *c;
 	int fd;
 	struct freeze f;
-	struct membuf out;
+	struct membuf pre, out; /* before the trigger; what follows */
 	struct capture_order order; /* the FREEZE one */
-	bool open;		    /* a capture whose post part is to come */
-	size_t pre_len;
-	struct storing {
-		pid_t pid; /* 0: free */
-		int fd;	   /* of the process */
-		uint32_t id;
-		bool names;
-		bool first; /* of the part before the trigger: the second one makes up for it */
-		char file[SPOOL_NAME_MAX];
-	} storing[MAX_STORING];
-	int pre_done_fd; /* the first storing process says how it went; -1 none */
+	uint64_t pre_events;
+	/* The thread that stores the first part while this one goes on: a byte starts it, a result ends it. */
+	int store_pre[2], pre_done[2];
 	uint64_t pre_durable_ns;
+	uint64_t counted_ns; /* of CPU time */
 };
 
 static int membuf_write(void *ctx, const void *buf, size_t len)
@@ -74,7 +71,13 @@ static int membuf_write(void *ctx, const void *buf, size_t len)
 	return 0;
 }
 
-static void report(const struct freezer *z, enum capture_report_type type, uint64_t value, int error)
+static uint64_t events_of(const struct freezer *z)
+{
+	return z->f.w ? bundle_writer_events(z->f.w) : 0;
+}
+
+static void report(const struct freezer *z, enum capture_report_type type, uint64_t value, int error,
+		   uint64_t events)
 {
 	struct capture_report r = {
 		.type = type,
@@ -82,7 +85,7 @@ static void report(const struct freezer *z, enum capture_report_type type, uint6
 		.error = error,
 		.ns = sb_monotonic_ns(),
 		.value = value,
-		.events = z->f.w ? bundle_writer_events(z->f.w) : 0,
+		.events = events,
 	};
 
 	/* Nobody listening any more: the bundle is written all the same. */
@@ -90,7 +93,7 @@ static void report(const struct freezer *z, enum capture_report_type type, uint6
 }
 
 static void report_path(const struct freezer *z, enum capture_report_type type, const char *dir,
-			uint64_t bytes, uint32_t deleted)
+			uint64_t bytes, uint32_t deleted, uint64_t events)
 {
 	struct capture_report r = {
 		.type = type,
@@ -98,7 +101,7 @@ static void report_path(const struct freezer *z, enum capture_report_type type, 
 		.ns = sb_monotonic_ns(),
 		.value = bytes,
 		.deleted = deleted,
-		.events = bundle_writer_events(z->f.w),
+		.events = events,
 	};
 
 	snprintf(r.path, sizeof(r.path), "%s/%s", dir, z->order.file);
@@ -240,28 +243,27 @@ static void become_ordinary(void)
 	setpriority(PRIO_PROCESS, 0, 10);
 }
 
-/* Writes everything encoded so far, in the spool or else its fallback. Returns the
- * directory used, or NULL. */
-static const char *publish(const struct freezer *z, int *ret_error)
+/* In the spool or else its fallback. Returns the directory used, or NULL. */
+static const char *publish(const struct freezer *z, const struct membuf *m, int *ret_error)
 {
 	const struct spool *s = &z->c->spool;
 
-	*ret_error = spool_publish(s->dir, z->order.file, z->out.data, z->out.len);
+	*ret_error = spool_publish(s->dir, z->order.file, m->data, m->len);
 	if (*ret_error == 0)
 		return s->dir;
-	if (s->fallback[0] && spool_publish(s->fallback, z->order.file, z->out.data, z->out.len) == 0)
+	if (s->fallback[0] && spool_publish(s->fallback, z->order.file, m->data, m->len) == 0)
 		return s->fallback;
 	return NULL;
 }
 
-/* What the first storing process tells the second one. */
+/* What the thread that stored the first part says. */
 struct pre_result {
 	uint32_t where; /* 0: nowhere, 1: the spool, 2: its fallback */
 	uint64_t durable_ns;
 };
 
-/* Called by a storing process when it is done. */
-static void count_work(const struct freezer *z, uint64_t bytes)
+/* CPU time since the last call. */
+static void count_work(struct freezer *z, uint64_t bytes)
 {
 	uint64_t ns = sb_now_ns(CLOCK_PROCESS_CPUTIME_ID);
 	struct rusage ru;
@@ -271,33 +273,45 @@ static void count_work(const struct freezer *z, uint64_t bytes)
 	if (getrusage(RUSAGE_CHILDREN, &ru) == 0) /* helpers that looked up names */
 		ns += (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * NSEC_PER_SEC +
 		      (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) * NSEC_PER_USEC;
-	__atomic_fetch_add(&z->c->work->cpu_ns, ns, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&z->c->work->cpu_ns, ns - z->counted_ns, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&z->c->work->bytes_written, bytes, __ATOMIC_RELAXED);
+	z->counted_ns = ns;
 }
 
-static void store_pre(const struct freezer *z, int done_fd)
+/* May hang on a stalled disk. It allocates nothing: the other thread is never kept from doing so. */
+static void *storer_main(void *arg)
 {
+	struct freezer *z = arg;
+	struct pre_result done;
+	const char *dir;
 	int error;
-	const char *dir = publish(z, &error);
-	struct pre_result done = { .where = !dir ? 0 : dir == z->c->spool.dir ? 1 : 2,
-				   .durable_ns = sb_monotonic_ns() };
+	char byte;
 
-	count_work(z, dir ? z->out.len : 0);
-	if (dir)
-		report_path(z, CAPTURE_PRE_DURABLE, dir, z->out.len, 0);
-	else
-		report(z, CAPTURE_FAILED, 0, error);
-	(void)!write(done_fd, &done, sizeof(done));
+	prctl(PR_SET_NAME, "stallbox-store");
+	if (read(z->store_pre[0], &byte, 1) != 1)
+		return NULL;
+	dir = publish(z, &z->pre, &error);
+	done = (struct pre_result){ .where = !dir ? 0 : dir == z->c->spool.dir ? 1 : 2,
+				    .durable_ns = sb_monotonic_ns() };
+	if (dir) {
+		if (z->c->work)
+			__atomic_fetch_add(&z->c->work->bytes_written, z->pre.len, __ATOMIC_RELAXED);
+		report_path(z, CAPTURE_PRE_DURABLE, dir, z->pre.len, 0, z->pre_events);
+	} else {
+		report(z, CAPTURE_FAILED, 0, error, 0);
+	}
+	(void)!write(z->pre_done[1], &done, sizeof(done));
+	return NULL;
 }
 
-/* Which directory holds the first part: waits for its storing process, but not for ever. */
+/* Which directory holds the first part: waits for its thread, but not for ever. */
 static const char *pre_directory(struct freezer *z)
 {
-	struct pollfd pfd = { .fd = z->pre_done_fd, .events = POLLIN };
+	struct pollfd pfd = { .fd = z->pre_done[0], .events = POLLIN };
 	struct pre_result done = {};
 
-	if (z->pre_done_fd < 0 || poll(&pfd, 1, STORE_WAIT_MS) <= 0 ||
-	    read(z->pre_done_fd, &done, sizeof(done)) != sizeof(done) || !done.where)
+	if (!z->pre.len || poll(&pfd, 1, STORE_WAIT_MS) <= 0 ||
+	    read(pfd.fd, &done, sizeof(done)) != sizeof(done) || !done.where)
 		return NULL;
 	z->pre_durable_ns = done.durable_ns;
 	return done.where == 1 ? z->c->spool.dir : z->c->spool.fallback;
@@ -313,88 +327,51 @@ static bool append_names(struct freezer *z, const char *dir, uint64_t raw_durabl
 	footer.closed_ns = sb_monotonic_ns();
 	bundle_writer_finish(z->f.w, &footer);
 	return bundle_writer_error(z->f.w) == 0 &&
-	       spool_append(dir, z->order.file, raw_len, z->out.data + raw_len,
+	       spool_append(dir, z->order.file, z->pre.len + raw_len, z->out.data + raw_len,
 			    z->out.len - raw_len) == 0;
 }
 
-/* Storing processes that have ended. Each says at its end how it went, or it was killed. */
-static void reap(struct freezer *z)
+/* Both parts, elsewhere if need be. */
+static const char *publish_whole(const struct freezer *z, int *ret_error)
 {
-	int status;
-	pid_t pid;
+	struct membuf all = {};
+	const char *dir = NULL;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		for (unsigned int i = 0; i < MAX_STORING; i++) {
-			struct storing *s = &z->storing[i];
-			struct capture_report r = { .type = CAPTURE_FAILED, .id = s->id, .error = -EOWNERDEAD,
-						    .ns = sb_monotonic_ns() };
-
-			if (s->pid != pid)
-				continue;
-			snprintf(r.path, sizeof(r.path), "%s", s->file);
-			if (!WIFEXITED(status) && !s->first)
-				(void)!send(z->fd, &r, sizeof(r), MSG_NOSIGNAL);
-			if (s->fd >= 0)
-				close(s->fd);
-			s->pid = 0;
-		}
-	}
-}
-
-/* Storing processes that are still at it. The names of a bundle take time that an overloaded host
- * does not have: more than MAX_NAMING at once would only pile up memory, so the next bundles go
- * without. */
-static bool may_name(struct freezer *z)
-{
-	unsigned int n = 0;
-
-	reap(z);
-	for (unsigned int i = 0; i < MAX_STORING; i++)
-		n += z->storing[i].pid && z->storing[i].names;
-	return n < MAX_NAMING;
-}
-
-static void note_storing(struct freezer *z, pid_t pid, bool names, bool first)
-{
-	for (unsigned int i = 0; i < MAX_STORING; i++) {
-		struct storing *s = &z->storing[i];
-
-		if (s->pid)
-			continue;
-		*s = (struct storing){ .pid = pid, .id = z->order.id, .names = names,
-				       .first = first, .fd = (int)syscall(SYS_pidfd_open, pid, 0) };
-		snprintf(s->file, sizeof(s->file), "%s", z->order.file);
-		return;
-	}
+	*ret_error = membuf_write(&all, z->pre.data, z->pre.len);
+	if (*ret_error == 0)
+		*ret_error = membuf_write(&all, z->out.data, z->out.len);
+	if (*ret_error == 0)
+		dir = publish(z, &all, ret_error);
+	free(all.data);
+	return dir;
 }
 
 static void store_rest(struct freezer *z, bool names)
 {
 	const char *dir = pre_directory(z);
+	uint64_t raw_ns, before = z->pre.len;
 	int error = 0, deleted;
-	uint64_t raw_ns, before = z->pre_len;
 	bool whole;
 
-	if (!dir || spool_append(dir, z->order.file, z->pre_len, z->out.data + z->pre_len,
-				 z->out.len - z->pre_len) < 0) {
-		dir = publish(z, &error); /* whole, elsewhere if need be */
+	if (!dir || spool_append(dir, z->order.file, z->pre.len, z->out.data, z->out.len) < 0) {
+		dir = publish_whole(z, &error);
 		before = 0;
 	}
 	if (!dir) {
-		report(z, CAPTURE_FAILED, 0, error);
+		report(z, CAPTURE_FAILED, 0, error, 0);
 		count_work(z, 0);
 		return;
 	}
 	raw_ns = sb_monotonic_ns();
 	deleted = spool_vacuum(&z->c->spool, z->order.file);
-	report_path(z, CAPTURE_RAW_DURABLE, dir, z->out.len, (uint32_t)deleted);
+	report_path(z, CAPTURE_RAW_DURABLE, dir, z->pre.len + z->out.len, (uint32_t)deleted, events_of(z));
 	become_ordinary();
 	whole = append_names(z, dir, raw_ns, names);
-	count_work(z, z->out.len - before);
+	count_work(z, z->pre.len + z->out.len - before);
 	if (whole)
-		report_path(z, CAPTURE_COMPLETE, dir, z->out.len, 0);
+		report_path(z, CAPTURE_COMPLETE, dir, z->pre.len + z->out.len, 0, events_of(z));
 	else
-		report(z, CAPTURE_FAILED, z->out.len, -EIO);
+		report(z, CAPTURE_FAILED, z->out.len, -EIO, 0);
 }
 
 /* ---- the freezer ------------------------------------------------------------------ */
@@ -441,23 +418,19 @@ static void write_sealed(struct freezer *z)
 		bundle_writer_marks(z->f.w, &mark, 1);
 }
 
-static void begin_capture(struct freezer *z, const struct capture_order *o)
+static int begin_capture(struct freezer *z)
 {
-	int done[2] = { -1, -1 };
-	pid_t pid;
+	const struct capture_order *o = &z->order;
 	int r;
 
-	z->order = *o;
-	z->open = true;
-	z->out.len = 0;
-	z->pre_durable_ns = 0;
+	prctl(PR_SET_NAME, "stallbox-freeze");
 	r = freeze_take_stackshot(&z->f);
-	report(z, CAPTURE_SHOT, z->f.shot_len, r);
+	report(z, CAPTURE_SHOT, z->f.shot_len, r, 0);
 	sleep_until(o->sealed_ns + SETTLE_NS);
 	r = bundle_writer_new(membuf_write, &z->out, ZSTD_LEVEL, &z->f.w);
 	if (r < 0) {
-		report(z, CAPTURE_FAILED, 0, r);
-		return;
+		report(z, CAPTURE_FAILED, 0, r, 0);
+		return r;
 	}
 	write_header(z);
 	write_marks(z, o);
@@ -465,20 +438,15 @@ static void begin_capture(struct freezer *z, const struct capture_order *o)
 	write_sealed(z);
 	freeze_write_stackshot(&z->f);
 	r = bundle_writer_flush(z->f.w);
-	report(z, CAPTURE_BANK_READ, z->out.len, r);
-	z->pre_len = z->out.len;
-	if (r < 0 || pipe2(done, O_CLOEXEC) < 0)
-		return;
-	pid = fork();
-	if (pid == 0) {
-		prctl(PR_SET_NAME, "stallbox-store");
-		store_pre(z, done[1]);
-		_exit(0);
-	}
-	if (pid > 0)
-		note_storing(z, pid, false, true);
-	close(done[1]);
-	z->pre_done_fd = done[0];
+	report(z, CAPTURE_BANK_READ, z->out.len, r, events_of(z));
+	if (r < 0)
+		return 0;
+	/* Not touched again: the thread reads it. */
+	z->pre = z->out;
+	z->out = (struct membuf){};
+	z->pre_events = events_of(z);
+	(void)!write(z->store_pre[1], "", 1);
+	return 0;
 }
 
 static void write_cost(struct freezer *z, const struct capture_order *o)
@@ -505,38 +473,23 @@ static uint64_t missed_runs(const struct capture_order *o)
 	return sum;
 }
 
-static void end_capture(struct freezer *z)
+static void end_capture(struct freezer *z, bool names)
 {
-	bool names = may_name(z);
-	pid_t pid;
-
 	if (!names) {
 		struct bundle_mark m = { sb_monotonic_ns(), "no-names",
 					 "names of earlier bundles were still being looked up" };
 
 		bundle_writer_marks(z->f.w, &m, 1);
+		bundle_writer_flush(z->f.w);
 	}
-	pid = fork();
-	if (pid == 0) {
-		prctl(PR_SET_NAME, "stallbox-store");
-		store_rest(z, names);
-		_exit(0);
-	}
-	if (pid > 0)
-		note_storing(z, pid, names, false);
-	if (z->pre_done_fd >= 0)
-		close(z->pre_done_fd);
-	z->pre_done_fd = -1;
-	bundle_writer_free(z->f.w);
-	freeze_done(&z->f);
-	freeze_init(&z->f, z->c->probes);
-	z->open = false;
+	count_work(z, 0);
+	report(z, CAPTURE_BANK_READ, z->pre.len + z->out.len, bundle_writer_error(z->f.w), events_of(z));
+	prctl(PR_SET_NAME, "stallbox-store");
+	store_rest(z, names);
 }
 
 static void post_capture(struct freezer *z, const struct capture_order *o)
 {
-	int r;
-
 	sleep_until(o->sealed_ns + SETTLE_NS);
 	freeze_write_bank(&z->f, o->bank);
 	if (z->c->series)
@@ -545,9 +498,8 @@ static void post_capture(struct freezer *z, const struct capture_order *o)
 	write_marks(z, o);
 	write_limits(z);
 	write_cost(z, o);
-	r = bundle_writer_flush(z->f.w);
-	report(z, CAPTURE_BANK_READ, z->out.len, r);
-	end_capture(z);
+	bundle_writer_flush(z->f.w);
+	end_capture(z, !o->no_names);
 }
 
 /* The agent is gone: what is encoded becomes a whole bundle without its post window. */
@@ -557,8 +509,6 @@ static void orphaned(struct freezer *z)
 				 "the agent ended during this capture; the post-trigger window is cut" };
 	uint64_t recorded[SB_KIND_SLOTS];
 
-	if (!z->open || !z->f.w)
-		return;
 	probes_recorded(z->f.probes, recorded);
 	bundle_writer_marks(z->f.w, &m, 1);
 	if (z->c->series)
@@ -566,51 +516,82 @@ static void orphaned(struct freezer *z)
 	freeze_write_losses(&z->f, recorded, 0);
 	write_limits(z);
 	bundle_writer_flush(z->f.w);
-	end_capture(z);
+	end_capture(z, true);
 }
 
-/* Until there is one, or a storing process has ended. */
-static void wait_for_order(const struct freezer *z)
+/* Everything that would otherwise be asked of the kernel in the middle of a freeze. */
+static int get_ready(struct freezer *z)
 {
-	struct pollfd pfd[1 + MAX_STORING] = { { .fd = z->fd, .events = POLLIN } };
+	pthread_attr_t attr;
+	pthread_t storer;
+	int r;
 
-	for (unsigned int i = 0; i < MAX_STORING; i++)
-		pfd[1 + i] = (struct pollfd){ .fd = z->storing[i].pid ? z->storing[i].fd : -1, .events = POLLIN };
-	poll(pfd, SB_ARRAY_SIZE(pfd), -1);
+	r = freeze_init(&z->f, z->c->probes);
+	if (r < 0)
+		return r;
+	if (pipe2(z->store_pre, O_CLOEXEC) < 0 || pipe2(z->pre_done, O_CLOEXEC) < 0)
+		return -errno;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STORER_STACK_BYTES);
+	r = -pthread_create(&storer, &attr, storer_main, z);
+	pthread_attr_destroy(&attr);
+	if (r < 0)
+		return r;
+	pthread_detach(storer);
+	mlockall(MCL_CURRENT);
+	for (size_t i = 0; i < PREFAULT_BYTES; i += 4096)
+		z->f.shot[i] = 1;
+	mallopt(M_MMAP_MAX, 0);
+	mallopt(M_TRIM_THRESHOLD, INT_MAX);
+	free(malloc(HEAP_BYTES));
+	return 0;
+}
+
+/* 1: an order, 0: none will come. */
+static int next_order(const struct freezer *z, struct capture_order *ret)
+{
+	ssize_t n;
+
+	do
+		n = recv(z->fd, ret, sizeof(*ret), 0);
+	while (n < 0 && errno == EINTR);
+	return n == sizeof(*ret);
 }
 
 static int freezer_main(const struct capture_config *c, int fd)
 {
-	struct freezer z = { .c = c, .fd = fd, .pre_done_fd = -1 };
+	static struct freezer z;
 	struct capture_order o;
-	ssize_t n;
 
-	prctl(PR_SET_NAME, "stallbox-freeze");
+	z.c = c;
+	z.fd = fd;
+	prctl(PR_SET_NAME, "stallbox-ready");
 	signal(SIGINT, SIG_IGN); /* a terminal's ^C goes to the agent, which ends us in order */
 	signal(SIGTERM, SIG_IGN);
-	mlockall(MCL_CURRENT);
-	if (freeze_init(&z.f, c->probes) < 0)
+	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error as any other */
+	signal(SIGCHLD, SIG_DFL);
+	if (get_ready(&z) < 0)
 		return 1;
-	for (size_t i = 0; i < PREFAULT_BYTES; i += 4096)
-		z.f.shot[i] = 1;
-	for (;;) {
-		wait_for_order(&z);
-		reap(&z);
-		n = recv(fd, &o, sizeof(o), MSG_DONTWAIT);
-		if (n < 0 && (errno == EINTR || errno == EAGAIN))
-			continue;
-		if (n != sizeof(o))
-			break;
-		if (o.type == CAPTURE_FREEZE && !z.open)
-			begin_capture(&z, &o);
-		else if (o.type == CAPTURE_POST && z.open && z.f.w)
-			post_capture(&z, &o);
-	}
-	orphaned(&z);
+	do {
+		if (!next_order(&z, &z.order))
+			return 0;
+	} while (z.order.type != CAPTURE_FREEZE);
+	if (begin_capture(&z) < 0)
+		return 1;
+	do {
+		if (!next_order(&z, &o)) {
+			orphaned(&z);
+			return 0;
+		}
+	} while (o.type != CAPTURE_POST);
+	post_capture(&z, &o);
 	return 0;
 }
 
-int capture_start(const struct capture_config *c, struct capture_process *ret)
+/* ---- starting --------------------------------------------------------------------- */
+
+/* not_for_it: a descriptor that only this process may have; -1: none. */
+static int fork_freezer(const struct capture_config *c, int not_for_it, struct capture_process *ret)
 {
 	int pair[2], size = 256 << 10;
 	pid_t pid;
@@ -627,19 +608,114 @@ int capture_start(const struct capture_config *c, struct capture_process *ret)
 		return r;
 	}
 	if (pid == 0) {
-		sigset_t none;
-
 		close(pair[0]);
-		probes_forget_links(c->probes);
-		if (*c->control_fd >= 0)
-			close(*c->control_fd);
-		sigemptyset(&none);
-		sigprocmask(SIG_SETMASK, &none, NULL);
+		if (not_for_it >= 0)
+			close(not_for_it);
 		_exit(freezer_main(c, pair[1]));
 	}
 	close(pair[1]);
 	*ret = (struct capture_process){ .fd = pair[0], .pid = pid };
 	return 0;
+}
+
+int capture_start(const struct capture_config *c, struct capture_process *ret)
+{
+	return fork_freezer(c, -1, ret);
+}
+
+/* A process whose descriptor goes to whoever asked; one message, the pid in it. */
+static int hand_over(int fd, const struct capture_process *p)
+{
+	union {
+		struct cmsghdr h;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {};
+	struct iovec iov = { (void *)&p->pid, sizeof(p->pid) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+			    .msg_controllen = sizeof(control.space) };
+
+	control.h = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+	memcpy(CMSG_DATA(&control.h), &p->fd, sizeof(int));
+	return sendmsg(fd, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static int starter_main(const struct capture_config *c, int fd)
+{
+	char byte;
+
+	prctl(PR_SET_NAME, "stallbox-start");
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGCHLD, SIG_IGN); /* none of them is waited for */
+	while (recv(fd, &byte, 1, 0) == 1) {
+		struct capture_process p;
+		int r = fork_freezer(c, fd, &p);
+
+		if (r < 0)
+			return 1;
+		r = hand_over(fd, &p);
+		close(p.fd);
+		if (r < 0)
+			return 1;
+	}
+	return 0;
+}
+
+int capture_starter(const struct capture_config *c, const int *not_for_it, size_t n, struct capture_process *ret)
+{
+	int pair[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	pid = fork();
+	if (pid < 0) {
+		int r = -errno;
+
+		close(pair[0]);
+		close(pair[1]);
+		return r;
+	}
+	if (pid == 0) {
+		sigset_t none;
+
+		close(pair[0]);
+		probes_forget_links(c->probes);
+		for (size_t i = 0; i < n; i++)
+			close(not_for_it[i]);
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		_exit(starter_main(c, pair[1]));
+	}
+	close(pair[1]);
+	*ret = (struct capture_process){ .fd = pair[0], .pid = pid };
+	return 0;
+}
+
+int capture_ask(const struct capture_process *starter)
+{
+	return send(starter->fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+int capture_accept(const struct capture_process *starter, struct capture_process *ret)
+{
+	union {
+		struct cmsghdr h;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {};
+	pid_t pid;
+	struct iovec iov = { &pid, sizeof(pid) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+			    .msg_controllen = sizeof(control.space) };
+	ssize_t n = recvmsg(starter->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n != sizeof(pid) || m.msg_controllen < sizeof(control.h) || control.h.cmsg_type != SCM_RIGHTS)
+		return -EPIPE;
+	ret->pid = pid;
+	memcpy(&ret->fd, CMSG_DATA(&control.h), sizeof(int));
+	return 1;
 }
 
 void capture_stop(struct capture_process *p)

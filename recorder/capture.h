@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The processes of a capture.
+ * The process of a capture.
  *
- * The freezer is forked when the agent starts and waits: on an order it takes the
- * stackshot and encodes the sealed bank into memory, and never touches a disk. It forks a
- * storing process for each part, which may hang on a stalled disk without holding anything
- * up: the first writes what was before the trigger, the second appends the post-trigger
- * window, and once that is durable adds names and the footer.
+ * It is forked long before, and waits: on an order it takes the stackshot and encodes the
+ * sealed bank into memory, without a disk, a fork or a growing heap. A thread of it stores
+ * what was before the trigger, and may hang on a stalled disk without holding anything up.
+ * On the second order it encodes the post-trigger window, appends it, and once that is
+ * durable adds names and the footer as an ordinary process. Then it ends: each capture has a
+ * process of its own, and the agent keeps others ready (pool.h).
  *
- * Orders go to the freezer and reports come back over one SEQPACKET socket pair; the
- * storing processes report over the same socket. They finish what they have if the agent
- * dies.
+ * Orders go to it and reports come back over one SEQPACKET socket pair. It finishes what it
+ * has if the agent dies.
  */
 #ifndef SB_RECORDER_CAPTURE_H
 #define SB_RECORDER_CAPTURE_H
@@ -41,6 +41,7 @@ struct capture_order {
 	uint32_t type, id;
 	uint32_t bank; /* the one just sealed */
 	uint32_t n_marks;
+	uint32_t no_names; /* POST: others are still looking up names */
 	uint64_t sealed_ns;
 	uint64_t recorded[SB_KIND_SLOTS]; /* POST: records ever made by kind */
 	char file[SPOOL_NAME_MAX];
@@ -80,7 +81,6 @@ struct capture_config {
 	const struct probes *probes;
 	const struct series *series; /* NULL: none */
 	struct capture_work *work; /* NULL: nobody asks */
-	const int *control_fd; /* the agent's socket, closed in a freezer that is started later */
 	struct spool spool;
 	const struct bundle_kv *config; /* what the header lists */
 	size_t n_config;
@@ -93,11 +93,22 @@ struct capture_process {
 	pid_t pid;
 };
 
-/* Forks the freezer. 0 or a negative errno. */
+/* Forks one. 0 or a negative errno. */
 int capture_start(const struct capture_config *c, struct capture_process *ret);
 void capture_stop(struct capture_process *p);
 int capture_send(const struct capture_process *p, const struct capture_order *o);
-/* 1: a report, 0: none waiting, -EPIPE: the freezer is gone. */
+/* 1: a report, 0: none waiting, -EPIPE: the process has ended. */
 int capture_receive(const struct capture_process *p, struct capture_report *ret);
+
+/*
+ * A fork can wait for a lock that others hold which wait for a CPU, so the agent does not fork:
+ * the starter does. It and what it forks get none of the n descriptors. c stays the caller's.
+ */
+int capture_starter(const struct capture_config *c, const int *not_for_it, size_t n,
+		    struct capture_process *ret);
+/* One more, please. */
+int capture_ask(const struct capture_process *starter);
+/* 1: it is there (not a child of the caller), 0: not yet, -EPIPE: the starter has ended. */
+int capture_accept(const struct capture_process *starter, struct capture_process *ret);
 
 #endif

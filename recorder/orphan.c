@@ -119,7 +119,7 @@ int orphan_export(struct options *o, char *ret_path, size_t len)
 	struct capture_process process;
 	struct capture_report report = {};
 	char error[512], *hint;
-	int none = -1, r;
+	int r;
 
 	r = spool_prepare(&o->spool);
 	if (r < 0)
@@ -140,7 +140,7 @@ int orphan_export(struct options *o, char *ret_path, size_t len)
 		probes_leave(&p);
 		return -ENOENT;
 	}
-	config = (struct capture_config){ .probes = &p, .control_fd = &none, .spool = o->spool };
+	config = (struct capture_config){ .probes = &p, .spool = o->spool };
 	r = capture_start(&config, &process);
 	if (r == 0) {
 		r = capture(&p, &o->spool, &process, &report);

@@ -242,18 +242,34 @@ static void take_rss(struct selfcost *c, const struct selfcost_sources *s, uint6
 	if (now_ns < c->rss_due_ns)
 		return;
 	c->rss_bytes = rss_of(0, s->probes);
-	c->worker_rss_bytes = (s->freezer > 0 ? rss_of(s->freezer, s->probes) : 0) +
-			      (series_pid(s->series) > 0 ? rss_of(series_pid(s->series), s->probes) : 0);
+	c->worker_rss_bytes = series_pid(s->series) > 0 ? rss_of(series_pid(s->series), s->probes) : 0;
+	if (s->pool && s->pool->starter.pid > 0)
+		c->worker_rss_bytes += rss_of(s->pool->starter.pid, s->probes);
+	for (unsigned int i = 0; s->pool && i < POOL_SLOTS; i++) {
+		if (s->pool->slot[i].use)
+			c->worker_rss_bytes += rss_of(s->pool->slot[i].p.pid, s->probes);
+	}
 	c->rss_due_ns = now_ns + RSS_EVERY_NS;
 }
 
-static uint64_t worker_cpu_ns(const struct selfcost *c, const struct selfcost_sources *s)
+/* Processes of captures add what they used to s->work when they begin to store, and when they end. */
+static uint64_t worker_cpu_ns(struct selfcost *c, const struct selfcost_sources *s)
 {
-	return c->freezer_ns + selfcost_cpu_ns(s->freezer) +
-	       (s->work ? __atomic_load_n(&s->work->cpu_ns, __ATOMIC_RELAXED) : 0);
+	uint64_t ns = c->freezer_ns + (s->work ? __atomic_load_n(&s->work->cpu_ns, __ATOMIC_RELAXED) : 0);
+
+	if (s->pool)
+		ns += selfcost_cpu_ns(s->pool->starter.pid);
+	for (unsigned int i = 0; s->pool && i < POOL_SLOTS; i++) {
+		const struct pool_slot *slot = &s->pool->slot[i];
+
+		if (slot->use == POOL_WAITING || slot->use == POOL_CAPTURING)
+			ns += selfcost_cpu_ns(slot->p.pid);
+	}
+	c->worker_ns = SB_MAX(c->worker_ns, ns);
+	return c->worker_ns;
 }
 
-static void publish(const struct selfcost *c, const struct selfcost_sources *s)
+static void publish(struct selfcost *c, const struct selfcost_sources *s)
 {
 	struct series_own own = {
 		.bpf_us = (int64_t)(c->bpf_ns / NSEC_PER_USEC),

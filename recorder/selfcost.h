@@ -11,7 +11,7 @@
 #define SB_RECORDER_SELFCOST_H
 
 #include "format/bundle.h"
-#include "recorder/capture.h"
+#include "recorder/pool.h"
 #include "recorder/probes.h"
 #include "recorder/series.h"
 
@@ -63,7 +63,8 @@ struct selfcost {
 	uint64_t bpf_ns, wakeups, started_ns;
 	uint64_t start_cpu_ns; /* spent on loading: not steady state */
 	uint64_t rss_bytes, worker_rss_bytes, rss_due_ns;
-	uint64_t freezer_ns;   /* of freezers that have ended */
+	uint64_t freezer_ns;   /* of captures' processes that were killed */
+	uint64_t worker_ns;    /* of all of them, as far as it was told: it never goes back */
 	/* The last tick. */
 	uint64_t span_ns, span_cost_ns; /* programs, agent and series reader; 0 span: not known */
 	bool span_measured;
@@ -74,7 +75,7 @@ struct selfcost_sources {
 	const struct probes *probes;
 	struct series *series;
 	const struct capture_work *work;
-	pid_t freezer;
+	const struct pool *pool;
 	uint32_t cpus, budget_ppm, limit_step;
 };
 

@@ -28,6 +28,22 @@ start_agent() {
 	fi
 }
 
+# processes_of PID: all that it has started, and what those have.
+processes_of() {
+	local p
+	for p in $(pgrep -P "$1"); do
+		echo "$p"
+		processes_of "$p"
+	done
+}
+# The process of the capture under way.
+freezer_of() {
+	local p
+	for p in $(processes_of "$1"); do
+		[ "$(cat "/proc/$p/comm" 2>/dev/null)" != stallbox-freeze ] || echo "$p"
+	done
+}
+
 stop_agent() {
 	[ -n "$AGENT" ] || return 0
 	kill "$AGENT" 2>/dev/null

@@ -9,7 +9,7 @@ if ! command -v strace >/dev/null; then
 	finish
 fi
 start_agent --post 1s || { fail "agent starts"; finish; }
-pids=$(pgrep -P "$AGENT" | tr '\n' ' ')
+pids=$(processes_of "$AGENT" | tr '\n' ' ')
 args=(-p "$AGENT")
 for p in $pids; do args+=(-p "$p"); done
 strace -f -ttt -y -e trace=open,openat,openat2,fsync,fdatasync,rename,renameat,renameat2,write,sendto \

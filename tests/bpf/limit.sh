@@ -43,7 +43,7 @@ ordinary_budget=1%
 start_agent --post 1s --cpu-budget "$ordinary_budget" || { fail "agent starts"; finish; }
 switches() { # of the agent and what it has forked
 	local p n=0
-	for p in "$AGENT" $(pgrep -P "$AGENT"); do
+	for p in "$AGENT" $(processes_of "$AGENT"); do
 		n=$((n + $(awk '/^voluntary_ctxt/ {print $2}' "/proc/$p/status")))
 	done
 	echo "$n"

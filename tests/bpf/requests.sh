@@ -49,7 +49,7 @@ start_agent --post 1s --cooldown 30s "${QUIET[@]}" || { fail "agent starts"; fin
 ask first --wait
 # The freezer must be done with the first bank, or the post window does not end.
 ok "the part before the trigger is durable" wait_for 60 log_has '^durable:'
-freezer=$(pgrep -P "$AGENT" -x stallbox-freeze)
+freezer=$(freezer_of "$AGENT")
 kill -STOP "$freezer"
 ok "the freezer stands still over the last bank" wait_for 60 state_is freezing
 ask second --wait
@@ -70,7 +70,7 @@ before=$(bundle_count)
 start_agent --post 600s "${QUIET[@]}" || { fail "agent starts"; finish; }
 ask killed --wait
 ok "a capture is under way" wait_for 60 log_has '^durable:'
-kill -KILL "$(pgrep -P "$AGENT" -x stallbox-freeze)"
+kill -KILL "$(freezer_of "$AGENT")"
 ok "the freezer is killed: who waits is answered" wait_for 60 answered killed
 is "with a failure" "$(rc killed)" 1
 like "and what is left" "$(cat "$TEST_TMP/killed")" 'the freezer process ended unexpectedly; what there is of the bundle: .*zst'
@@ -80,21 +80,52 @@ second_one() { [ "$(status_of .captures)" = 2 ] && [ "$(bundle_count)" = $((befo
 ok "the next freeze is written" wait_for 60 second_one
 stop_agent
 
-# A file size limit kills the storing process, and nothing else, in the middle of its work.
+# Killed while it stores. It may be faster than we are: then another one.
+start_agent --post 1s --cooldown 0s "${QUIET[@]}" || { fail "agent starts"; finish; }
+catch_storing() {
+	local p comm=
+	ask "$1" --wait
+	wait_for 60 eval 'p=$(freezer_of "$AGENT"); [ -n "$p" ]' || return 1
+	while [ -e "/proc/$p/comm" ] && [ "$comm" != stallbox-store ]; do read -r comm <"/proc/$p/comm"; done 2>/dev/null
+	kill -STOP "$p" 2>/dev/null || return 1
+	answered "$1" && return 1
+	kill -KILL "$p"
+}
+for ((i = 0; i < 10; i++)); do
+	! catch_storing "storing$i" || break
+	wait_for 30 back
+done
+ok "the storing process is killed: who waits is answered" wait_for 60 answered "storing$i"
+is "with a failure" "$(rc "storing$i")" 1
+like "that says so" "$(cat "$TEST_TMP/storing$i")" 'the process that stored the bundle .*zst was killed'
+ok "it is logged with what to do" log_has "was killed"
+is "and counted" "$(status_of .failures)" 1
+wait_for 30 back
+ok "the next freeze is written" freeze
+stop_agent
+
+# A limit on file sizes is an error as any other, not a signal.
 SPOOL=$TEST_TMP/small
 ulimit -S -f 32
 start_agent --post 1s "${QUIET[@]}" || { fail "agent starts"; finish; }
 ulimit -S -f unlimited
 ask short --wait
-ok "the storing process is killed: who waits is answered" wait_for 60 answered short
+ok "files may not be large: who waits is answered" wait_for 60 answered short
 is "with a failure" "$(rc short)" 1
-like "that says so" "$(cat "$TEST_TMP/short")" 'the process that stored the bundle .*zst was killed'
-ok "it is logged with what to do" log_has "was killed"
-is "and counted" "$(status_of .failures)" 1
+like "that says so" "$(cat "$TEST_TMP/short")" 'cannot store the bundle: File too large'
+ok "it is logged with what to do" log_has "check free space and permissions"
+
+# The process that starts others is killed: those that wait are enough until there is another one.
+kill -KILL "$(pgrep -P "$AGENT" -x stallbox-start)"
+ok "the starter is killed: it is said" wait_for 10 log_has "the process that starts others has ended"
+stop_agent
+SPOOL=$TEST_TMP/captures
+start_agent --post 0s --cooldown 0s "${QUIET[@]}" || { fail "agent starts"; finish; }
+kill -KILL "$(pgrep -P "$AGENT" -x stallbox-start)"
+for i in 1 2 3 4; do ok "freeze $i after its end" freeze; done
 stop_agent
 
 # ---- many in a row: each has a name of its own, of its own time ----
-stop_agent
 rm -f "$SPOOL"/*.zst
 start_agent --post 0s --cooldown 0s "${QUIET[@]}" || { fail "agent starts"; finish; }
 ROW=90

@@ -43,7 +43,7 @@ is "with every block" "$(count "$TEST_TMP/d")" 7
 "$STALLBOX" freeze --socket "$SOCKET" -r dying >"$TEST_TMP/dying"
 B=$(sed -n 's/^path=//p' "$TEST_TMP/dying")
 ok "the part before the trigger is durable at once" wait_for 10 test -s "$B"
-children=$(pgrep -P "$AGENT")
+children=$(processes_of "$AGENT")
 # shellcheck disable=SC2086
 { kill -9 "$AGENT" $children && wait "$AGENT"; } 2>/dev/null
 AGENT=

@@ -49,7 +49,7 @@ taken=0 slowest=0
 for _ in $(seq "$KILLS"); do
 	sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
 	children=
-	[ $((RANDOM % 2)) = 0 ] || children=$(pgrep -P "$AGENT")
+	[ $((RANDOM % 2)) = 0 ] || children=$(processes_of "$AGENT")
 	# shellcheck disable=SC2086
 	{ kill -9 "$AGENT" $children && wait "$AGENT"; } 2>/dev/null
 	AGENT=

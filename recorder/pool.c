@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "recorder/pool.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#define FIRST_MS 10000
+#define END_MS   60000
+
+static unsigned int count(const struct pool *p, enum pool_use use)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < POOL_SLOTS; i++)
+		n += p->slot[i].use == use;
+	return n;
+}
+
+static struct pool_slot *find(struct pool *p, enum pool_use use)
+{
+	for (unsigned int i = 0; i < POOL_SLOTS; i++) {
+		if (p->slot[i].use == use)
+			return &p->slot[i];
+	}
+	return NULL;
+}
+
+static void ask(struct pool *p)
+{
+	while (count(p, POOL_WAITING) + p->asked < POOL_READY && p->asked < count(p, POOL_FREE)) {
+		if (capture_ask(&p->starter) < 0)
+			return;
+		p->asked++;
+	}
+}
+
+int pool_restart(struct pool *p)
+{
+	int not_for_it[POOL_SLOTS + 1], r;
+	size_t n = 0;
+
+	capture_stop(&p->starter);
+	for (unsigned int i = 0; i < POOL_SLOTS; i++) {
+		if (p->slot[i].use)
+			not_for_it[n++] = p->slot[i].p.fd;
+	}
+	if (*p->control_fd >= 0)
+		not_for_it[n++] = *p->control_fd;
+	r = capture_starter(p->c, not_for_it, n, &p->starter);
+	p->asked = 0;
+	if (r == 0)
+		ask(p);
+	return r;
+}
+
+int pool_start(struct pool *p, const struct capture_config *c, const int *control_fd)
+{
+	struct pollfd pfd = { .events = POLLIN };
+	int r;
+
+	*p = (struct pool){ .c = c, .control_fd = control_fd, .starter.fd = -1 };
+	r = pool_restart(p);
+	if (r < 0)
+		return r;
+	pfd.fd = p->starter.fd;
+	if (poll(&pfd, 1, FIRST_MS) <= 0)
+		return -ETIMEDOUT;
+	r = pool_take(p);
+	return r < 0 ? r : 0;
+}
+
+void pool_stop(struct pool *p)
+{
+	struct pool_slot *s = pool_capturing(p);
+	struct capture_report r = {};
+
+	if (s) {
+		struct pollfd pfd = { .fd = s->p.fd, .events = POLLIN };
+
+		shutdown(s->p.fd, SHUT_WR);
+		while (poll(&pfd, 1, END_MS) > 0 && capture_receive(&s->p, &r) >= 0 && r.type != CAPTURE_BANK_READ)
+			r.type = 0;
+	}
+	for (unsigned int i = 0; i < POOL_SLOTS; i++) {
+		if (p->slot[i].use)
+			close(p->slot[i].p.fd);
+		p->slot[i].use = POOL_FREE;
+	}
+	capture_stop(&p->starter);
+}
+
+static int begin(struct pool_slot *s, const struct capture_order *o)
+{
+	s->use = POOL_CAPTURING;
+	s->id = o->id;
+	snprintf(s->file, sizeof(s->file), "%s", o->file);
+	return capture_send(&s->p, o);
+}
+
+int pool_order(struct pool *p, struct capture_order *o)
+{
+	struct pool_slot *s = find(p, o->type == CAPTURE_FREEZE ? POOL_WAITING : POOL_CAPTURING);
+	unsigned int naming = 0;
+
+	if (o->type == CAPTURE_FREEZE) {
+		if (s)
+			return begin(s, o);
+		p->due = *o;
+		return 0;
+	}
+	if (!s)
+		return -ESRCH;
+	for (unsigned int i = 0; i < POOL_SLOTS; i++)
+		naming += p->slot[i].use == POOL_STORING && p->slot[i].names && !p->slot[i].told;
+	s->names = naming < POOL_NAMING;
+	o->no_names = !s->names;
+	return capture_send(&s->p, o);
+}
+
+int pool_take(struct pool *p)
+{
+	struct pool_slot *s = find(p, POOL_FREE);
+	struct capture_process process;
+	int r = capture_accept(&p->starter, &process);
+
+	if (r <= 0)
+		return r < 0 ? r : -EAGAIN;
+	if (p->asked)
+		p->asked--;
+	*s = (struct pool_slot){ .p = process, .use = POOL_WAITING };
+	if (p->due.type) {
+		begin(s, &p->due);
+		p->due.type = 0;
+		ask(p);
+	}
+	return (int)(s - p->slot);
+}
+
+struct pool_slot *pool_capturing(struct pool *p)
+{
+	return find(p, POOL_CAPTURING);
+}
+
+void pool_captured(struct pool *p, struct pool_slot *s)
+{
+	s->use = POOL_STORING;
+	ask(p);
+}
+
+void pool_drop(struct pool *p, struct pool_slot *s)
+{
+	close(s->p.fd);
+	s->use = POOL_FREE;
+	ask(p);
+}

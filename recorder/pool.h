@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The processes of captures that the agent knows: some that wait for the next trigger, the one of
+ * the capture under way, and those that still store what was captured.
+ */
+#ifndef SB_RECORDER_POOL_H
+#define SB_RECORDER_POOL_H
+
+#include "recorder/capture.h"
+
+#define POOL_READY 2  /* that wait */
+#define POOL_SLOTS 16 /* processes at a time */
+#define POOL_NAMING 2 /* that look up names at a time: more would pile up memory on a host without CPU */
+
+enum pool_use { POOL_FREE, POOL_WAITING, POOL_CAPTURING, POOL_STORING };
+
+struct pool_slot {
+	struct capture_process p;
+	enum pool_use use;
+	uint32_t id; /* of the capture */
+	bool names;
+	bool told; /* how it ended */
+	char file[SPOOL_NAME_MAX];
+};
+
+struct pool {
+	const struct capture_config *c;
+	const int *control_fd; /* the agent's socket: no process that outlives it may answer in its name */
+	struct capture_process starter;
+	struct pool_slot slot[POOL_SLOTS];
+	unsigned int asked; /* processes that the starter owes */
+	struct capture_order due; /* type 0: none; else it goes to the next process */
+};
+
+/* Starts the starter and waits for the first process. c stays the caller's. 0 or a negative errno. */
+int pool_start(struct pool *p, const struct capture_config *c, const int *control_fd);
+/* After the starter has ended. Processes that it started go on. */
+int pool_restart(struct pool *p);
+/* Ends the waiting ones, and lets the capture under way end as if the agent had died: its banks are
+ * read on return. */
+void pool_stop(struct pool *p);
+
+/* FREEZE: to one that waits, or to the next one that comes. POST: to the one of that capture. */
+int pool_order(struct pool *p, struct capture_order *o);
+/* The starter's descriptor is readable. The slot that was filled, -EAGAIN: none, -EPIPE: the starter has
+ * ended. */
+int pool_take(struct pool *p);
+/* The one of the capture under way; NULL: none. */
+struct pool_slot *pool_capturing(struct pool *p);
+/* Its banks are read: it stores, another one gets ready. */
+void pool_captured(struct pool *p, struct pool_slot *s);
+/* It has ended, or is to end. Another one gets ready, if one is missing. */
+void pool_drop(struct pool *p, struct pool_slot *s);
+
+#endif
