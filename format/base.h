@@ -75,6 +75,12 @@ static inline uint64_t sb_monotonic_ns(void)
 	return sb_now_ns(CLOCK_MONOTONIC);
 }
 
+/* Since 1970: for names and for people. */
+static inline uint64_t sb_realtime_ms(void)
+{
+	return sb_now_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
+}
+
 /* Finaliser of MurmurHash3 (public domain, Austin Appleby): spreads integer keys. */
 static inline uint64_t sb_mix64(uint64_t h)
 {

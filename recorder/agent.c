@@ -48,7 +48,7 @@ struct agent {
 	struct series *series;
 	uint32_t escalate_always; /* enum sb_ktrigger_type bits whose programs stay attached */
 	bool pre_read; /* the freezer is done with the first bank */
-	time_t stamp;  /* in the name of the last bundle */
+	uint64_t stamp_ms; /* in the name of the last bundle */
 };
 
 static void set_state(struct agent *a, enum agent_state s)
@@ -201,15 +201,15 @@ static void add_mark(struct agent *a, const char *kind, uint64_t ts_ns, const ch
 	snprintf(m->text, sizeof(m->text), "%s", text);
 }
 
-/* Names are to the second, and a bundle takes the place of one with its name: two captures of
- * a second must not share it. A clock that was set back further than that is believed. */
-static time_t stamp_of(struct agent *a)
+/* A bundle takes the place of one with its name: no two captures share a millisecond. A clock that
+ * was set back far is believed. */
+static uint64_t stamp_of(struct agent *a)
 {
-	time_t now = time(NULL);
+	uint64_t now = sb_realtime_ms();
 
-	if (now <= a->stamp && a->stamp - now < 60)
-		now = a->stamp + 1;
-	a->stamp = now;
+	if (now <= a->stamp_ms && a->stamp_ms - now < 60000)
+		now = a->stamp_ms + 1;
+	a->stamp_ms = now;
 	return now;
 }
 

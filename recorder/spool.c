@@ -95,14 +95,17 @@ static void append_clean(char *to, size_t size, const char *from)
 	to[n] = '\0';
 }
 
-void spool_name(char ret[SPOOL_NAME_MAX], const char *host, time_t when, const char *trigger)
+void spool_name(char ret[SPOOL_NAME_MAX], const char *host, uint64_t when_ms, const char *trigger)
 {
+	time_t when = (time_t)(when_ms / 1000);
 	char stamp[32];
 	struct tm tm;
+	size_t n;
 
 	ret[0] = '\0';
 	append_clean(ret, 65, host[0] && host[0] != '.' ? host : "host");
-	strftime(stamp, sizeof(stamp), "-%Y%m%dT%H%M%SZ-", gmtime_r(&when, &tm));
+	n = strftime(stamp, sizeof(stamp), "-%Y%m%dT%H%M%S", gmtime_r(&when, &tm));
+	snprintf(stamp + n, sizeof(stamp) - n, ".%03uZ-", (unsigned int)(when_ms % 1000));
 	append_clean(ret, SPOOL_NAME_MAX - 48, stamp);
 	append_clean(ret, SPOOL_NAME_MAX - 16, trigger);
 	strcat(ret, SPOOL_SUFFIX);

@@ -21,8 +21,8 @@ struct spool {
  * first directory when neither can be written. */
 int spool_prepare(const struct spool *s);
 
-/* HOST-20261120T233350Z-TRIGGER.stall.pb.zst in [A-Za-z0-9._-]. */
-void spool_name(char ret[SPOOL_NAME_MAX], const char *host, time_t when, const char *trigger);
+/* HOST-20261120T233350.042Z-TRIGGER.stall.pb.zst in [A-Za-z0-9._-]; when_ms since 1970, UTC. */
+void spool_name(char ret[SPOOL_NAME_MAX], const char *host, uint64_t when_ms, const char *trigger);
 
 /* Writes data as dir/name by a temporary file, fsync, rename and fsync of the directory.
  * 0 or a negative errno; nothing is left behind on failure. */

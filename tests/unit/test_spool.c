@@ -94,18 +94,18 @@ static void test_name(void **state)
 	char name[SPOOL_NAME_MAX], host[300], trigger[300];
 
 	(void)state;
-	spool_name(name, "db-7.example", 1795217630, "reclaim-age");
-	assert_string_equal(name, "db-7.example-20261120T233350Z-reclaim-age.stall.pb.zst");
+	spool_name(name, "db-7.example", 1795217630042, "reclaim-age");
+	assert_string_equal(name, "db-7.example-20261120T233350.042Z-reclaim-age.stall.pb.zst");
 	spool_name(name, "../../etc", 0, "a/b c\n$(x)\xff");
-	assert_string_equal(name, "host-19700101T000000Z-a_b_c___x__.stall.pb.zst");
+	assert_string_equal(name, "host-19700101T000000.000Z-a_b_c___x__.stall.pb.zst");
 	spool_name(name, "", 0, "");
-	assert_string_equal(name, "host-19700101T000000Z-.stall.pb.zst");
+	assert_string_equal(name, "host-19700101T000000.000Z-.stall.pb.zst");
 	memset(host, 'h', sizeof(host) - 1);
 	memset(trigger, 't', sizeof(trigger) - 1);
 	host[sizeof(host) - 1] = trigger[sizeof(trigger) - 1] = '\0';
-	spool_name(name, host, 1795217630, trigger);
+	spool_name(name, host, 1795217630999, trigger);
 	assert_true(strlen(name) < SPOOL_NAME_MAX);
-	assert_non_null(strstr(name, "h-20261120T233350Z-ttt"));
+	assert_non_null(strstr(name, "h-20261120T233350.999Z-ttt"));
 	assert_string_equal(name + strlen(name) - strlen(SPOOL_SUFFIX), SPOOL_SUFFIX);
 }
 
