@@ -92,21 +92,4 @@ like "that says so" "$(cat "$TEST_TMP/short")" 'the process that stored the bund
 ok "it is logged with what to do" log_has "was killed"
 is "and counted" "$(status_of .failures)" 1
 stop_agent
-
-# ---- many in a row: each has a name of its own, of its own time ----
-stop_agent
-rm -f "$SPOOL"/*.zst
-start_agent --post 0s --cooldown 0s "${QUIET[@]}" || { fail "agent starts"; finish; }
-ROW=90
-[ -z "${STALLBOX_IN_VM:-}" ] || ROW=20
-: >"$TEST_TMP/row"
-for ((i = 0; i < ROW; i++)); do
-	"$STALLBOX" freeze --socket "$SOCKET" -r "row $i" >>"$TEST_TMP/row" 2>&1
-	wait_for 30 back
-done
-is "$ROW freezes in a row have $ROW names" "$(grep '^path=' "$TEST_TMP/row" | sort -u | wc -l)" "$ROW"
-all_there() { [ "$(bundle_count)" = "$ROW" ] && [ "$(grep -c '^complete:' "$AGENT_LOG")" = "$ROW" ]; }
-ok "and are as many bundles" wait_for 120 all_there
-last=$(bundles | tail -n 1 | grep -oE '[0-9]{8}T[0-9.]+Z')
-is "none is named after a time to come" "$(printf '%s\n' "$last" "$(date -u +%Y%m%dT%H%M%S.%3NZ)" | sort | head -n 1)" "$last"
 finish
