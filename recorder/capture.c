@@ -526,9 +526,6 @@ static int get_ready(struct freezer *z)
 	pthread_t storer;
 	int r;
 
-	r = freeze_init(&z->f, z->c->probes);
-	if (r < 0)
-		return r;
 	if (pipe2(z->store_pre, O_CLOEXEC) < 0 || pipe2(z->pre_done, O_CLOEXEC) < 0)
 		return -errno;
 	pthread_attr_init(&attr);
@@ -539,6 +536,9 @@ static int get_ready(struct freezer *z)
 		return r;
 	pthread_detach(storer);
 	mlockall(MCL_CURRENT);
+	r = freeze_init(&z->f, z->c->probes);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < PREFAULT_BYTES; i += 4096)
 		z->f.shot[i] = 1;
 	mallopt(M_MMAP_MAX, 0);

@@ -33,20 +33,23 @@ uint64_t selfcost_cpu_ns(pid_t pid)
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
-/* Resident memory without the maps of the ring, which are mapped here and counted on their own.
- * statm takes no lock of the address space. pid 0: our own. */
+/* Resident memory without the maps of the ring, which are mapped here and counted on their own. pid 0:
+ * our own; another one's without pages of files: those are the same program's, and counted here.
+ * statm takes no lock of the address space. */
 static uint64_t rss_of(pid_t pid, const struct probes *p)
 {
 	char buf[128] = "", path[40] = "/proc/self/statm";
 	_cleanup_close_ int fd = -1;
-	unsigned long size, rss;
+	unsigned long size, rss, shared;
 	uint64_t bytes;
 
 	if (pid)
 		snprintf(path, sizeof(path), "/proc/%d/statm", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, buf, sizeof(buf) - 1) <= 0 || sscanf(buf, "%lu %lu", &size, &rss) != 2)
+	if (fd < 0 || read(fd, buf, sizeof(buf) - 1) <= 0 || sscanf(buf, "%lu %lu %lu", &size, &rss, &shared) != 3)
 		return 0;
+	if (pid)
+		return (uint64_t)(rss - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
 	bytes = (uint64_t)rss * (uint64_t)sysconf(_SC_PAGESIZE);
 	return bytes > p->mapped_bytes ? bytes - p->mapped_bytes : bytes;
 }

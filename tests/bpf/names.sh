@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Captures that follow each other within a second are files of their own. Names that take their time
-# do not pile up processes.
+# Captures that follow each other within a second are files of their own, each named after its own time.
+# Names that take their time do not pile up processes.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"
 
@@ -16,6 +16,21 @@ is "and are 7 bundles" "$(bundle_count)" 7
 is "with 7 reasons" "$(for b in $(bundles); do "$STALLBOX" info --json "$b" | jq -r .trigger.detail; done | sort | tr '\n' ,)" \
 	"$(printf 'number %s,' 1 2 3 4 5 6 7)"
 is "their names are in order" "$(bundles | xargs -n 1 basename)" "$(find "$SPOOL" -name '*.zst' -printf '%T@ %f\n' | sort -n | cut -d' ' -f2)"
+
+# For a minute's worth of names, were they to the second.
+ROW=90
+[ -z "${STALLBOX_IN_VM:-}" ] || ROW=20
+recording() { [ "$(status_of .state)" = recording ]; }
+: >"$TEST_TMP/row"
+for ((i = 0; i < ROW; i++)); do
+	wait_for 30 recording
+	"$STALLBOX" freeze --socket "$SOCKET" -r "row $i" >>"$TEST_TMP/row" 2>&1
+done
+is "$ROW freezes in a row have $ROW names" "$(grep '^path=' "$TEST_TMP/row" | sort -u | wc -l)" "$ROW"
+all_there() { [ "$(bundle_count)" = $((7 + ROW)) ] && [ "$(grep -c '^complete:' "$AGENT_LOG")" = $((7 + ROW)) ]; }
+ok "and are as many bundles" wait_for 120 all_there
+last=$(bundles | tail -n 1 | grep -oE '[0-9]{8}T[0-9.]+Z')
+is "none is named after a time to come" "$(printf '%s\n' "$last" "$(date -u +%Y%m%dT%H%M%S.%3NZ)" | sort | head -n 1)" "$last"
 
 # While /proc/PID/maps of a process cannot be read every bundle's names take half a second.
 "$WORKLOADS/fuse_fault" write 1 5 >"$TEST_TMP/fuse" 2>&1 &

@@ -26,15 +26,14 @@ wait_for 20 grep -q ready "$TEST_TMP/blocker.out"
 ok "a freeze gives a bundle" freeze "known truth"
 
 events --kind off-cpu --tid "$tid" "$BUNDLE" >"$TEST_TMP/sleeper.json"
-# An emulated CPU may stand still between arming the timer and leaving the CPU.
-least=$([ -n "${STALLBOX_IN_VM:-}" ] && echo 10000000 || echo 49000000)
-jq -c --argjson least "$least" 'select(.duration_ns >= $least and (.kstack | join(";") | test("nanosleep")))' "$TEST_TMP/sleeper.json" >"$TEST_TMP/sleeps.json"
+# How long each was off its CPU is not known: it may stand still between arming the timer and leaving it.
+jq -c 'select(.state == "S" and (.kstack | join(";") | test("nanosleep")))' "$TEST_TMP/sleeper.json" >"$TEST_TMP/sleeps.json"
 n=$(wc -l <"$TEST_TMP/sleeps.json")
-is "23 sleeps of 50 ms are 23 off-CPU records" "$n" 23
+is "23 sleeps of 50 ms are 23 off-CPU records in state S" "$n" 23
 chain=$(jq -r '.ustack | join(";")' "$TEST_TMP/sleeps.json" | grep -c 'chain_inner;chain_middle;chain_outer')
 is "each of them has the call chain" "$chain" 23
-between "and none slept longer than it was told (ms, worst)" "$(jq -s 'map(.duration_ns) | max / 1000000 | floor' "$TEST_TMP/sleeps.json")" 50 "${STALLBOX_IN_VM:+50}90"
-is "all of them in state S" "$(jq -r .state "$TEST_TMP/sleeps.json" | sort -u)" S
+between "and none slept longer than by its own clock (us, worst)" "$(jq -s 'map(.duration_ns) | max / 1000 | floor' "$TEST_TMP/sleeps.json")" 45000 \
+	$(($(grep -m 1 -oE 'longest_ns=[0-9]+' "$TEST_TMP/sleeper.out" | cut -d= -f2) / 1000))
 
 # Weighted: a sample that came late stands for its whole gap. What the sampler can see is the
 # time on the CPU by the wall clock: 2 s, and more where a hypervisor took the CPU away meanwhile.

@@ -124,20 +124,4 @@ start_agent --post 0s --cooldown 0s "${QUIET[@]}" || { fail "agent starts"; fini
 kill -KILL "$(pgrep -P "$AGENT" -x stallbox-start)"
 for i in 1 2 3 4; do ok "freeze $i after its end" freeze; done
 stop_agent
-
-# ---- many in a row: each has a name of its own, of its own time ----
-rm -f "$SPOOL"/*.zst
-start_agent --post 0s --cooldown 0s "${QUIET[@]}" || { fail "agent starts"; finish; }
-ROW=90
-[ -z "${STALLBOX_IN_VM:-}" ] || ROW=20
-: >"$TEST_TMP/row"
-for ((i = 0; i < ROW; i++)); do
-	"$STALLBOX" freeze --socket "$SOCKET" -r "row $i" >>"$TEST_TMP/row" 2>&1
-	wait_for 30 back
-done
-is "$ROW freezes in a row have $ROW names" "$(grep '^path=' "$TEST_TMP/row" | sort -u | wc -l)" "$ROW"
-all_there() { [ "$(bundle_count)" = "$ROW" ] && [ "$(grep -c '^complete:' "$AGENT_LOG")" = "$ROW" ]; }
-ok "and are as many bundles" wait_for 120 all_there
-last=$(bundles | tail -n 1 | grep -oE '[0-9]{8}T[0-9.]+Z')
-is "none is named after a time to come" "$(printf '%s\n' "$last" "$(date -u +%Y%m%dT%H%M%S.%3NZ)" | sort | head -n 1)" "$last"
 finish

@@ -17,6 +17,21 @@ for t in tests/bpf/*.sh; do
 	*) short+=("bpf/$(basename "$t" .sh)") ;;
 	esac
 done
+# DIR of a machine that did not end: the test that ran, and a line for each thread that its kernel
+# called blocked or running (console: sysrq w and l), innermost function first.
+why_no_end() {
+	local log
+	log=$(ls -t "$1"/logs/*.log 2>/dev/null | head -n 1)
+	tail -n 1 "$1/result"
+	echo "it ran $(basename "${log:-nothing}" .log): $(tail -n 1 "$log" | cut -c1-120)"
+	[ -e "$1/console" ] || return 0
+	sed -E 's/\r$//; s/^\[[^]]*\] //; s/\+0x[0-9a-f/x]+//' "$1/console" | awk '
+		function flush() { if (who != "") print substr(who ": " stack, 1, 200); who = "" }
+		/^task:/ { flush(); who = $1 " " $2; stack = "" }
+		/^CPU: .* Comm: / { flush(); who = $0; stack = "" }
+		/^ +[a-z_0-9.]+$/ && who != "" { stack = stack (stack == "" ? "" : " < ") $1 }
+		END { flush() }' | head -n 9
+}
 for k in ${STALLBOX_VM_KERNELS:-6.1}; do
 	if ! tests/vm/get-kernel "$k" >"$TEST_TMP/get" 2>&1; then
 		skip "root tests on kernel $k" "the kernel package cannot be had: $(tail -n 1 "$TEST_TMP/get")"
@@ -27,7 +42,7 @@ for k in ${STALLBOX_VM_KERNELS:-6.1}; do
 	for part in 0 1; do
 		case $(cat "build/vm/$k/$part/rc") in
 		0 | 1) pass "kernel $k boots and runs the tests (part $part)" ;;
-		*) fail "kernel $k boots and runs the tests (part $part)" "$(tail -n 20 "build/vm/$k/$part/result")" ;;
+		*) fail "kernel $k boots and runs the tests (part $part)" "$(why_no_end "build/vm/$k/$part")" ;;
 		esac
 	done
 	for log in build/vm/"$k"/logs/*.log; do
