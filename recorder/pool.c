@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -88,7 +89,10 @@ void pool_stop(struct pool *p)
 			close(p->slot[i].p.fd);
 		p->slot[i].use = POOL_FREE;
 	}
-	capture_stop(&p->starter);
+	/* Not waited for: it may be in a fork that waits for others. */
+	close(p->starter.fd);
+	if (p->starter.pid > 0)
+		kill(p->starter.pid, SIGKILL);
 }
 
 static int begin(struct pool_slot *s, const struct capture_order *o)
