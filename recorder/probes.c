@@ -29,6 +29,7 @@
 /* KMALLOC_MAX_SIZE bounds a map value before 5.12; slack and a power of two below it. */
 #define OLD_KERNEL_RING_BYTES (2ULL << 20)
 
+#define RESET_DEADLINES "reset_deadlines"
 #define TO_THE_MS "conditions on what is in flight, to the millisecond"
 
 /* Tracepoints that a kernel may lack, and the evidence that goes with each. */
@@ -462,6 +463,7 @@ static bool have_timers(void)
 static int choose_programs(struct probes *p, struct bpf_object *obj, char *err, size_t len)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
+	struct bpf_program *reset;
 	bool timers = have_timers();
 	char typedef_name[96];
 
@@ -493,6 +495,9 @@ static int choose_programs(struct probes *p, struct bpf_object *obj, char *err, 
 			bpf_program__set_autoload(prog, false);
 	}
 	btf__free(btf);
+	reset = obj ? bpf_object__find_program_by_name(obj, RESET_DEADLINES) : NULL;
+	if (reset)
+		bpf_program__set_autoload(reset, timers);
 	if (!have_task_regs())
 		add_missing(p, "system calls of samples, blocks and threads",
 			    "this kernel has no bpf_task_pt_regs (5.15); instead: kernel stacks, and exact times of "
@@ -627,6 +632,15 @@ static int attach_all(struct probes *p, struct bpf_object *obj, char *err, size_
 			r = attach_samplers(p, bpf_program__fd(prog), err, len);
 			if (r < 0)
 				return r;
+			continue;
+		}
+		if (!strcmp(bpf_program__name(prog), RESET_DEADLINES)) {
+			p->deadlines_fd = dup(bpf_program__fd(prog));
+			r = pin_put(p, "prog_deadlines", p->deadlines_fd);
+			if (r < 0) {
+				fail_text(err, len, "cannot pin a BPF program", r, NULL);
+				return r;
+			}
 			continue;
 		}
 		r = attach_one(p, prog);
@@ -814,6 +828,9 @@ static int take_over(struct probes *p, uint64_t hash, char *err, size_t len)
 	sample = pin_get(p, "prog_sample");
 	if (sample >= 0)
 		note_program(p, sample);
+	p->deadlines_fd = pin_get(p, "prog_deadlines");
+	if (p->deadlines_fd >= 0)
+		note_program(p, p->deadlines_fd);
 	p->perf_links = sampler_pinned(p);
 	if (!p->perf_links && sample >= 0) {
 		r = attach_samplers(p, sample, err, len);
@@ -835,7 +852,7 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 	int r, cpus;
 
 	memset(p, 0, sizeof(*p));
-	p->hits_fd = p->iter_link_fd = p->stats_fd = -1;
+	p->hits_fd = p->iter_link_fd = p->stats_fd = p->deadlines_fd = -1;
 	libbpf_set_print(quiet_libbpf);
 	cpus = libbpf_num_possible_cpus();
 	if (cpus < 1 || cpus > PROBES_MAX_CPUS) {
@@ -920,8 +937,10 @@ void probes_close(struct probes *p)
 		close(p->iter_link_fd);
 	if (p->stats_fd >= 0)
 		close(p->stats_fd);
+	if (p->deadlines_fd >= 0)
+		close(p->deadlines_fd);
 	p->n_keep = p->n_programs = 0;
-	p->hits_fd = p->iter_link_fd = p->stats_fd = -1;
+	p->hits_fd = p->iter_link_fd = p->stats_fd = p->deadlines_fd = -1;
 }
 
 uint64_t probes_cgroup_id(const struct probes *p, const char *path)
@@ -941,6 +960,17 @@ void probes_recorded(const struct probes *p, uint64_t ret[SB_KIND_SLOTS])
 		for (int kind = 0; kind < (int)SB_KIND_SLOTS; kind++)
 			ret[kind] += p->cpus[cpu].recorded[kind];
 	}
+}
+
+int probes_set_deadlines(const struct probes *p)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, o);
+
+	if (p->deadlines_fd < 0)
+		return 0;
+	if (bpf_prog_test_run_opts(p->deadlines_fd, &o) < 0)
+		return -errno;
+	return (int)o.retval;
 }
 
 void probes_arm(struct probes *p)

@@ -47,6 +47,7 @@ struct probes {
 	size_t ring_stride;
 	size_t map_bytes; /* kernel memory of all maps */
 	int hits_fd, iter_link_fd, stats_fd;
+	int deadlines_fd; /* the program that sets the timers of in-kernel conditions; -1: no timers */
 	int keep_fd[PROBES_MAX_CPUS + PROBES_MAX_PROGRAMS + 8]; /* links that are not pinned */
 	size_t n_keep;
 	struct probes_program program[PROBES_MAX_PROGRAMS];
@@ -86,6 +87,9 @@ void probes_recorded(const struct probes *p, uint64_t ret[SB_KIND_SLOTS]);
 /* Attaches, detaches the programs of the escalated window. `why`: bit t for each
  * enum sb_ktrigger_type that needs its programs all the time; 0 detaches all, ~0 attaches all. */
 void probes_escalate(struct probes *p, uint32_t why);
+/* Sets the timers of control->trigger[] anew. 0, also where the kernel has no timers (that is
+ * in `missing`), or a negative errno: then the sampler alone looks. */
+int probes_set_deadlines(const struct probes *p);
 void probes_arm(struct probes *p);
 /* Seals the current bank from user space. Returns false when the kernel was faster. */
 bool probes_seal(struct probes *p);
