@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0
 /*
  * Conditions on what is still in flight, to the millisecond: a timer (5.15+) for each trigger
- * that watches reclaim spans or waits for mmap_lock, set to the moment at which the oldest one
- * would be too old. Without it the sampler finds them, within SCAN_PERIOD_NS.
+ * that watches reclaim spans, waits for mmap_lock or threads in D state, set to the moment at
+ * which the oldest one would be too old. Without it the sampler finds them, within
+ * SCAN_PERIOD_NS.
  *
- * D-state waits begin under the run-queue lock, where no timer can be started: those are
- * always the sampler's.
+ * A reclaim span or a wait for a lock sets the timer when it begins, if it is not set. D-state
+ * waits begin under the run-queue lock, where no timer can be started: theirs goes on for ever,
+ * started by the agent. Nothing that begins after a look can be too old before `threshold` has
+ * passed, so that is the longest time between two looks, and the usual one.
  */
 #include "bpf/scan.bpf.h"
+
+/* A timer is never set to less: threads in D state that grow too old one after the other
+ * are looked at together, so many times a second at most. */
+#define LOOK_GAP_NS 250000ULL
 
 struct sb_deadline {
 	struct bpf_timer timer;
@@ -20,8 +27,9 @@ struct {
 	__type(value, struct sb_deadline);
 } deadlines SEC(".maps");
 
-/* Microseconds until the oldest span or wait that is not too old yet will be; 0: there is none. */
-int deadline_next(__u32 index)
+/* Of the spans and waits that are not too old yet the oldest, in scan[SB_SCAN_TIMER]; its age is
+ * 0 where there is none. */
+int oldest_in_time(__u32 index)
 {
 	volatile struct sb_ktrigger *trigger = &control.trigger[index & (SB_KTRIGGERS - 1)];
 	struct sb_inflight_table *table = sb_watched_table(trigger);
@@ -43,26 +51,68 @@ int deadline_next(__u32 index)
 		if (age >= oldest->oldest_ns)
 			oldest->oldest_ns = age ?: 1;
 	}
-	if (!oldest->oldest_ns)
+	return 0;
+}
+
+/* Nanoseconds until the next look: when the oldest one will be too old. 0: there is none, and
+ * whoever begins will set the timer. */
+static __always_inline __u64 next_look(__u32 index)
+{
+	volatile struct sb_ktrigger *trigger = &control.trigger[index & (SB_KTRIGGERS - 1)];
+	__u64 threshold = trigger->threshold_ns, age;
+	struct sb_cpu *c = sb_this_cpu();
+
+	if (!c)
 		return 0;
-	return (int)((threshold - oldest->oldest_ns) / 1000 + 1);
+	oldest_in_time(index);
+	age = c->scan[SB_SCAN_TIMER].oldest_ns;
+	if (trigger->type != SB_KTRIG_BLOCKED)
+		return age ? threshold - age + 1000 : 0;
+	return threshold - age > LOOK_GAP_NS ? threshold - age + 1000 : LOOK_GAP_NS;
 }
 
 static int deadline_passed(void *map, __u32 *key, struct sb_deadline *d)
 {
-	int us;
+	__u64 ns;
 
 	/* First: whatever begins from here on sets it anew. */
 	d->due_ns = 0;
 	barrier();
 	if (control.armed == 1)
 		sb_scan_inflight(*key, SB_SCAN_TIMER);
-	us = deadline_next(*key);
-	if (us > 0) {
-		d->due_ns = bpf_ktime_get_ns() + us * 1000ULL;
-		bpf_timer_start(&d->timer, us * 1000ULL, 0);
+	ns = next_look(*key);
+	if (ns) {
+		d->due_ns = bpf_ktime_get_ns() + ns;
+		bpf_timer_start(&d->timer, ns, 0);
 	}
 	(void)map;
+	return 0;
+}
+
+/* Run by the agent, through BPF_PROG_TEST_RUN, when it has written the triggers: those of an
+ * earlier agent may have had other thresholds, and D-state waits cannot set their timer
+ * themselves. Returns 0 or a negative errno. */
+SEC("syscall")
+int reset_deadlines(void *ctx)
+{
+	for (__u32 i = 0; i < SB_KTRIGGERS; i++) {
+		__u32 key = i, type = control.trigger[i].type;
+		struct sb_deadline *d = bpf_map_lookup_elem(&deadlines, &key);
+		long r;
+
+		if (!d)
+			continue;
+		bpf_timer_cancel(&d->timer); /* waits for one that is running */
+		d->due_ns = 0;
+		if (type < SB_KTRIG_RECLAIM || type > SB_KTRIG_MMAP_LOCK_WAIT)
+			continue;
+		bpf_timer_init(&d->timer, &deadlines, 1 /* CLOCK_MONOTONIC */);
+		r = bpf_timer_set_callback(&d->timer, deadline_passed);
+		if (!r)
+			r = bpf_timer_start(&d->timer, 0, 0);
+		if (r)
+			return (int)r;
+	}
 	return 0;
 }
 

@@ -145,7 +145,12 @@ int BPF_PROG(sched_waking, struct task_struct *p)
 	tid = p->pid;
 	t = sb_state_of(tid);
 	c = sb_this_cpu();
-	if (!t || !c || t->tid != tid || !t->off_ns || t->off_ns < p->sched_info.last_arrival)
+	if (!t || !c || t->tid != tid)
+		return 0;
+	/* From here on it waits for a CPU. */
+	if (control.nr_blocked)
+		sb_blocked_ends(t);
+	if (!t->off_ns || t->off_ns < p->sched_info.last_arrival)
 		return 0;
 	duration = bpf_ktime_get_ns() - c->clock_offset_ns - t->off_ns;
 	if ((__s64)duration < (__s64)cfg.waker_threshold_ns || !sb_within_budget(c))

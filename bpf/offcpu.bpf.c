@@ -133,11 +133,9 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	duration = now - since;
 	if (control.nr_blocked) {
 		t = sb_state_of(tid);
-		if (t && t->tid == tid && (t->flags & SB_TS_BLOCKED_INFLIGHT)) {
-			t->flags &= ~SB_TS_BLOCKED_INFLIGHT;
-			if (sb_inflight_del(tid, SB_INFLIGHT_BLOCKED))
-				SB_ATOMIC_DEC(&control.nr_blocked);
-		}
+		/* Woken between its decision to sleep and the switch: sched_waking came too early. */
+		if (t && t->tid == tid)
+			sb_blocked_ends(t);
 	}
 	if (duration < cfg.offcpu_threshold_ns || !since)
 		return 0;

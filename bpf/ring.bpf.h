@@ -254,16 +254,23 @@ static __noinline __maybe_unused int sb_inflight_del(__u32 tid, __u32 type)
 	return 0;
 }
 
+/* The wait in D state of the thread whose entry this is ends, if it is watched. */
+static __always_inline void sb_blocked_ends(struct sb_task_state *t)
+{
+	if (!(t->flags & SB_TS_BLOCKED_INFLIGHT))
+		return;
+	t->flags &= ~SB_TS_BLOCKED_INFLIGHT;
+	if (sb_inflight_del(t->tid, SB_INFLIGHT_BLOCKED))
+		SB_ATOMIC_DEC(&control.nr_blocked);
+}
+
 /* Makes the state entry this tid's own. Another tid with the same index loses its entry:
  * what it had in flight must not stay behind. */
 static __always_inline void sb_state_take(struct sb_task_state *t, __u32 tid)
 {
 	if (t->tid == tid)
 		return;
-	if (t->flags & SB_TS_BLOCKED_INFLIGHT) {
-		if (sb_inflight_del(t->tid, SB_INFLIGHT_BLOCKED))
-			SB_ATOMIC_DEC(&control.nr_blocked);
-	}
+	sb_blocked_ends(t);
 	if (t->flags & SB_TS_RECLAIM_INFLIGHT)
 		sb_inflight_del(t->tid, SB_INFLIGHT_RECLAIM);
 	if (t->flags & SB_TS_LOCK_INFLIGHT) {

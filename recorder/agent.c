@@ -41,6 +41,7 @@ static void write_kernel_triggers(struct agent *a)
 {
 	struct sb_control *c = a->probes.control;
 	uint32_t watch = 0;
+	int r;
 
 	__atomic_store_n(&c->armed, 0, __ATOMIC_SEQ_CST);
 	c->watch = 0;
@@ -77,6 +78,9 @@ static void write_kernel_triggers(struct agent *a)
 	}
 	c->cpus_online = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
 	c->window_ns = sb_monotonic_ns();
+	r = probes_set_deadlines(&a->probes);
+	if (r < 0)
+		log_errno(r, "cannot set the timers of kernel: triggers: threads in D state are looked at every 10 ms");
 	c->watch = watch;
 	a->escalate_always = !strcmp(a->o->escalate, "always") ? ~0u : watch;
 	probes_escalate(&a->probes, agent_always(a));

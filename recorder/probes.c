@@ -219,6 +219,15 @@ static int attach_all(struct probes *p, struct bpf_object *obj, char *err, size_
 				return r;
 			continue;
 		}
+		if (!strcmp(bpf_program__name(prog), PROGRAM_RESET_DEADLINES)) {
+			p->deadlines_fd = dup(bpf_program__fd(prog));
+			r = pins_put(p, "prog_deadlines", p->deadlines_fd);
+			if (r < 0) {
+				probes_fail_text(err, len, "cannot pin a BPF program", r, NULL);
+				return r;
+			}
+			continue;
+		}
 		r = attach_one(p, prog);
 		if (r < 0) {
 			snprintf(what, sizeof(what), "cannot attach BPF program '%s'",
@@ -327,7 +336,7 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 	int r, cpus;
 
 	memset(p, 0, sizeof(*p));
-	p->hits_fd = p->iter_link_fd = p->stats_fd = -1;
+	p->hits_fd = p->iter_link_fd = p->stats_fd = p->deadlines_fd = -1;
 	memset(p->sampler_fd, -1, sizeof(p->sampler_fd));
 	libbpf_set_print(quiet_libbpf);
 	cpus = libbpf_num_possible_cpus();
@@ -408,8 +417,10 @@ void probes_close(struct probes *p)
 		close(p->iter_link_fd);
 	if (p->stats_fd >= 0)
 		close(p->stats_fd);
+	if (p->deadlines_fd >= 0)
+		close(p->deadlines_fd);
 	p->n_keep = p->n_programs = 0;
-	p->hits_fd = p->iter_link_fd = p->stats_fd = -1;
+	p->hits_fd = p->iter_link_fd = p->stats_fd = p->deadlines_fd = -1;
 }
 
 /* ---- words that the programs read -------------------------------------------- */
@@ -431,6 +442,17 @@ void probes_recorded(const struct probes *p, uint64_t ret[SB_KIND_SLOTS])
 		for (int kind = 0; kind < (int)SB_KIND_SLOTS; kind++)
 			ret[kind] += p->cpus[cpu].recorded[kind];
 	}
+}
+
+int probes_set_deadlines(const struct probes *p)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, o);
+
+	if (p->deadlines_fd < 0)
+		return 0;
+	if (bpf_prog_test_run_opts(p->deadlines_fd, &o) < 0)
+		return -errno;
+	return (int)o.retval;
 }
 
 void probes_arm(struct probes *p)

@@ -52,6 +52,7 @@ struct probes {
 	int hits_fd, iter_link_fd, stats_fd;
 	int sampler_fd[PROBES_MAX_CPUS]; /* link or event; -1: none, or pinned by an earlier agent */
 	char online[256]; /* /sys/devices/system/cpu/online when the samplers were last looked at */
+	int deadlines_fd; /* the program that sets the timers of in-kernel conditions; -1: no timers */
 	int keep_fd[PROBES_MAX_CPUS + PROBES_MAX_PROGRAMS + 8]; /* links that are not pinned */
 	size_t n_keep;
 	struct probes_program program[PROBES_MAX_PROGRAMS];
@@ -120,6 +121,9 @@ int probes_limit(struct probes *p, uint32_t step);
 uint64_t probes_detached_ns(const struct probes *p);
 /* Notes a change of the limit where later agents and bundles find it. */
 void probes_note_limit(struct probes *p, const struct sb_limit_note *n);
+/* Sets the timers of control->trigger[] anew. 0, also where the kernel has no timers (that is
+ * in `missing`), or a negative errno: then the sampler alone looks. */
+int probes_set_deadlines(const struct probes *p);
 void probes_arm(struct probes *p);
 /* Seals the current bank from user space. Returns false when the kernel was faster. */
 bool probes_seal(struct probes *p);

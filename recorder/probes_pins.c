@@ -281,6 +281,9 @@ int pins_take_over(struct probes *p, uint64_t hash, char *err, size_t len)
 	sample = pins_get(p, "prog_sample");
 	if (sample >= 0)
 		probes_note_program(p, sample);
+	p->deadlines_fd = pins_get(p, "prog_deadlines");
+	if (p->deadlines_fd >= 0)
+		probes_note_program(p, p->deadlines_fd);
 	p->perf_links = samplers_pinned(p);
 	if (p->perf_links) {
 		samplers_read_online(p->online, sizeof(p->online));
@@ -338,7 +341,7 @@ int probes_open_pinned(const char *bpffs, struct probes *ret, char *ret_error, s
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
-	ret->hits_fd = ret->iter_link_fd = ret->stats_fd = -1;
+	ret->hits_fd = ret->iter_link_fd = ret->stats_fd = ret->deadlines_fd = -1;
 	memset(ret->sampler_fd, -1, sizeof(ret->sampler_fd));
 	ret->pinned = true;
 	snprintf(ret->pin_dir, sizeof(ret->pin_dir), "%s/stallbox", bpffs);

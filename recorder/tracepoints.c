@@ -92,6 +92,7 @@ int tracepoints_choose(struct probes *p, struct bpf_object *obj, char *err, size
 {
 	struct btf *btf = btf__load_vmlinux_btf();
 	bool timers = kernel_has_timers();
+	struct bpf_program *reset;
 	char typedef_name[96];
 
 	if (!btf) {
@@ -122,6 +123,9 @@ int tracepoints_choose(struct probes *p, struct bpf_object *obj, char *err, size
 			bpf_program__set_autoload(prog, false);
 	}
 	btf__free(btf);
+	reset = obj ? bpf_object__find_program_by_name(obj, PROGRAM_RESET_DEADLINES) : NULL;
+	if (reset)
+		bpf_program__set_autoload(reset, timers);
 	if (!kernel_has_task_regs())
 		probes_add_missing(p, "system calls of samples, blocks and threads",
 			    "this kernel has no bpf_task_pt_regs (5.15); instead: kernel stacks, and exact times of "

@@ -7,6 +7,9 @@
 
 struct bpf_object;
 
+/* Belongs to no tracepoint: the agent runs it, where the kernel has timers. */
+#define PROGRAM_RESET_DEADLINES "reset_deadlines"
+
 /* Notes in p what evidence this kernel cannot give and, unless obj is NULL, keeps the programs
  * that it would refuse from being loaded. 0, or a negative errno with the reason in err: one that
  * cannot be done without. */

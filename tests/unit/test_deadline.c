@@ -66,9 +66,17 @@ static int arm(void **state)
 	return 0;
 }
 
+/* Trigger 1 watches threads in D state, `count` of them. */
+static void watch_blocked(uint32_t count)
+{
+	control.trigger[1].type = SB_KTRIG_BLOCKED;
+	control.trigger[1].count = count;
+	control.watch = 1u << SB_KTRIG_BLOCKED;
+}
+
 static void in_flight(uint32_t tid, uint64_t age_ns, uint32_t match)
 {
-	assert_int_equal(sb_inflight_add(tid, SB_INFLIGHT_RECLAIM, match), 1);
+	assert_int_equal(sb_inflight_add(tid, control.trigger[1].type, match), 1);
 	for (uint32_t i = 0; i < SB_INFLIGHT; i++) {
 		if (model_inflight[0].slot[i].key >> 8 == tid)
 			model_inflight[0].slot[i].since_ns = model_now() - age_ns;
@@ -152,6 +160,69 @@ static void test_lost_timer(void **state)
 	assert_set(THRESHOLD);
 }
 
+/* Threads in D state cannot set it: it goes on by itself. */
+static void test_blocked_goes_on(void **state)
+{
+	(void)state;
+	watch_blocked(2);
+	passes();
+	assert_set(THRESHOLD); /* whoever begins now is too old then at the earliest */
+	in_flight(10, 600 * MS, 2);
+	in_flight(11, 300 * MS, 2);
+	in_flight(12, 900 * MS, 1); /* another trigger's */
+	passes();
+	assert_set(400 * MS);
+	control.armed = 0; /* the agent may arm it any time */
+	passes();
+	assert_set(400 * MS);
+	assert_int_equal(hits_seen, 0);
+}
+
+static void test_blocked_count(void **state)
+{
+	(void)state;
+	watch_blocked(2);
+	in_flight(10, 1001 * MS, 2);
+	in_flight(11, 800 * MS, 2);
+	passes();
+	assert_int_equal(hits_seen, 0);
+	assert_set(200 * MS);
+	in_flight(12, 1002 * MS, 2);
+	passes();
+	assert_int_equal(hits_seen, 1);
+	assert_int_equal(control.fired_tid, 12);
+	assert_int_equal(control.fired_value, 2);
+	assert_set(200 * MS);
+}
+
+/* Many that grow too old one after the other are looked at together. */
+static void test_blocked_crowd(void **state)
+{
+	(void)state;
+	watch_blocked(1);
+	control.trigger[1].threshold_ns = 1000;
+	passes();
+	assert_int_equal(set_seen, 1);
+	assert_int_equal(set_ns, LOOK_GAP_NS);
+}
+
+/* What an earlier agent's triggers left set is of their thresholds. */
+static void test_reset(void **state)
+{
+	(void)state;
+	model_deadlines[1].due_ns = model_now() + 100 * THRESHOLD;
+	assert_int_equal(reset_deadlines(NULL), 0);
+	assert_int_equal(set_seen, 1);
+	assert_int_equal(set_ns, 0); /* a look at once */
+	assert_int_equal(model_deadlines[1].due_ns, 0);
+	set_seen = 0;
+	direct_deadline(NULL);
+	assert_set(THRESHOLD);
+	control.trigger[1].type = SB_KTRIG_RUNQ;
+	assert_int_equal(reset_deadlines(NULL), 0);
+	assert_int_equal(set_seen, 0);
+}
+
 static void test_not_armed(void **state)
 {
 	(void)state;
@@ -168,7 +239,9 @@ int main(void)
 		cmocka_unit_test_setup(test_first_sets, arm),	cmocka_unit_test_setup(test_not_watched, arm),
 		cmocka_unit_test_setup(test_next_oldest, arm),	cmocka_unit_test_setup(test_fires, arm),
 		cmocka_unit_test_setup(test_nothing_left, arm), cmocka_unit_test_setup(test_lost_timer, arm),
-		cmocka_unit_test_setup(test_not_armed, arm),
+		cmocka_unit_test_setup(test_not_armed, arm),	cmocka_unit_test_setup(test_blocked_goes_on, arm),
+		cmocka_unit_test_setup(test_blocked_count, arm), cmocka_unit_test_setup(test_blocked_crowd, arm),
+		cmocka_unit_test_setup(test_reset, arm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

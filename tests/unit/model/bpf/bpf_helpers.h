@@ -45,6 +45,18 @@ static inline long model_zero(void *to, size_t size)
 	return 0;
 }
 
+static inline long model_callback(const void *fn)
+{
+	(void)fn;
+	return 0;
+}
+
+static inline long model_start(const void *timer, uint64_t ns)
+{
+	model_timer(timer, ns);
+	return 0;
+}
+
 #define bpf_map_lookup_elem(map, key)		   model_lookup((map), *(const uint32_t *)(key))
 #define bpf_get_smp_processor_id()		   model_cpu
 #define bpf_ktime_get_ns()			   model_now()
@@ -59,5 +71,6 @@ static inline long model_zero(void *to, size_t size)
 #define bpf_probe_read_kernel_str(to, size, from)  memset((to), 0, (size))
 #define bpf_ringbuf_output(map, data, size, flags) model_hit(data)
 #define bpf_timer_init(timer, map, clock)	   ((void)(map))
-#define bpf_timer_set_callback(timer, fn)	   ((void)(fn))
-#define bpf_timer_start(timer, ns, flags)	   model_timer((timer), (ns))
+#define bpf_timer_set_callback(timer, fn)	   model_callback((const void *)(fn))
+#define bpf_timer_start(timer, ns, flags)	   model_start((timer), (ns))
+#define bpf_timer_cancel(timer)			   ((void)(timer))
