@@ -220,8 +220,12 @@ if condition runq 'kernel:runq>15ms:comm=spinner' 'kernel:runq>100s:comm=spinner
 	ok "24 threads want one CPU" wait_for 60 all_run
 	ok "and are frozen" freeze
 	kill "$spin" 2>/dev/null
-	between "runq: the run queue of that CPU at the freeze" \
-		"$("$STALLBOX" info --json "$BUNDLE" | jq '.run_queues[] | select(.cpu == 0) | .waiting')" 23 34
+	waiting=$("$STALLBOX" info --json "$BUNDLE" | jq '.run_queues[] | select(.cpu == 0) | .waiting')
+	between "runq: the run queue of that CPU at the freeze" "$waiting" 23 34
+	"$STALLBOX" export --format ndjson "$BUNDLE" | jq -cs '(map(select(.type == "thread") | {(.id | tostring): .comm}) | add) as $comm |
+		map(select(.type == "shot" and .cpu == 0 and .runnable) | $comm[.thread | tostring])' >"$TEST_TMP/runnable"
+	is "runq: the run queue of that CPU at the freeze is the threads that stand there" "$waiting" "$(jq length "$TEST_TMP/runnable")"
+	between "runq: the workload's own among them" "$(jq 'map(select(. == "spinner")) | length' "$TEST_TMP/runnable")" 22 24
 	stop_agent
 fi
 condition system 'kernel:system>30%:for=500ms' 'kernel:system>99%:for=100s' 'no such evidence' \

@@ -30,8 +30,11 @@ is "four threads in D state do not fire count=5" "$(fired blocked)" 0
 is "nothing has been frozen" "$(captures)" 0
 # The bundle must reach back 10 s.
 while [ $((SECONDS - start)) -lt 11 ]; do sleep 0.2; done
+# Something to record to the end of the window: a sleep of 50 ms after the other.
+"$WORKLOADS/sleeper" 400 50 >/dev/null &
+sleeper=$!
 "$WORKLOADS/dstall" 7 2 >/dev/null &
-TEST_PIDS+=($!)
+TEST_PIDS+=("$sleeper" $!)
 ok "seven threads in D state fire count=5" wait_for 15 fires blocked
 ok "a bundle appears" wait_for 20 bash -c "ls '$SPOOL'/*.stall.pb.zst"
 B=$(newest_bundle)
@@ -39,7 +42,8 @@ ok "and is completed" wait_for 30 complete "$B"
 info=$("$STALLBOX" info --json "$B")
 is "the bundle names its trigger" "$(jq -r .trigger.name <<<"$info")" blocked
 between "ms of history before the trigger" "$(jq '(.trigger.fired_ns - .first_ns) / 1000000 | floor' <<<"$info")" 10000 3600000
-between "ms of post window" "$(jq '(.last_ns - .trigger.fired_ns) / 1000000 | floor' <<<"$info")" 1000 3500
+between "ms of post window" "$(jq '(.last_ns - .trigger.fired_ns) / 1000000 | floor' <<<"$info")" 1500 3500
+kill "$sleeper"
 ok "the stackshot shows the vfork waiters" bash -c "'$STALLBOX' fold --kind blocked '$B' | grep -c vfork"
 stop_agent
 
@@ -68,6 +72,39 @@ ok "a service that stops answering fires the probe" wait_for 30 fires http
 kill -CONT "$http"
 like "the log says why" "$(grep "trigger 'http'" "$AGENT_LOG" | head -n 1)" 'no answer in time, 2 times in a row'
 stop_agent
+
+# The same twice: in the cooldown it makes no second bundle, after it does.
+stops_answering() { # until the probe has fired once more than N times
+	local n=$1
+	oftener() { [ "$(fired http)" -gt "$n" ]; }
+	: >"$TEST_TMP/served"
+	wait_for 60 ten_probes
+	kill -STOP "$http"
+	wait_for 30 oftener
+	local rc=$?
+	kill -CONT "$http"
+	return $rc
+}
+for cooldown in 600s 100ms; do
+	SPOOL=$TEST_TMP/cooldown-$cooldown
+	start_agent --post 100ms --cooldown $cooldown \
+		--trigger "probe:http://127.0.0.1:$port/ping:timeout=$probe_timeout:every=200ms:fails=2:name=http" ||
+		{ fail "agent starts"; finish; }
+	ok "cooldown $cooldown: fires" stops_answering 0
+	first_done() { complete "$(newest_bundle)"; }
+	wait_for 60 first_done
+	n=$(captures)
+	ok "cooldown $cooldown: fires again" stops_answering "$(fired http)"
+	more() { [ "$(captures)" -gt "$n" ]; }
+	if [ $cooldown = 600s ]; then
+		is "in the cooldown there is no second bundle" "$(captures)" 1
+		like "in the cooldown it is said" "$(grep 'no new bundle' "$AGENT_LOG" | head -n 1)" "trigger 'http' fired again.*no new bundle for 5[0-9][0-9] s \\(cooldown\\)"
+	else
+		ok "after the cooldown there is another" wait_for 30 more
+	fi
+	stop_agent
+done
+SPOOL=$TEST_TMP/captures
 
 # %system.
 start_agent --post 1s --cooldown 1s \

@@ -34,6 +34,7 @@ fork 5 calm
 convoy 100 lock-convoy
 one-holder 100 unidentified
 runq 100 runq-saturation
+runq 20 unidentified
 runq 2 unidentified
 runq-late 100 runq-saturation
 calm 100 calm

@@ -68,6 +68,19 @@ for by in comm thread process cgroup cpu; do
 		map({key: .[0].key, value: (map(.value) | add)}) | from_entries) | . == $all')" true
 	is "fold --by $by has the same total" "$("$STALLBOX" fold --by $by "$B" | awk '{n += $NF} END {print n}')" "$(folded count --kind on-cpu)"
 done
+# What a view shows of a part of the time is what ended in it, by the events' own times.
+in_part() { # KIND JQ: over the events of the kind that ended from 80 to 50 s before the trigger
+	"$STALLBOX" events --json --no-stacks --kind "$1" "$B" | jq -s "map(select(.offset_ns >= -80e9 and .offset_ns <= -50e9)) | $2"
+}
+part=(--since -80s --until -50s)
+n=$(in_part on-cpu length)
+between "samples in a part of the time" "$n" 1000 11000
+is "every view keeps to --since and --until: events" "$("$STALLBOX" events --json --kind on-cpu "${part[@]}" "$B" | wc -l)" "$n"
+is "every view keeps to --since and --until: order" "$(order --json "${part[@]}" "$B" | wc -l)" "$n"
+is "every view keeps to --since and --until: fold" "$("$STALLBOX" fold "${part[@]}" "$B" | awk '{n += $NF} END {print n}')" "$n"
+is "every view keeps to --since and --until: top" "$("$STALLBOX" top --json "${part[@]}" "$B" | jq -s '.[0].before.samples + .[0].after.samples')" "$n"
+is "every view keeps to --since and --until: hist" "$(hist --json offcpu "${part[@]}" "$B" | jq -c '[.count, .total_ns]')" \
+	"$(in_part off-cpu '[length, (map(.duration_ns) | add)]' | jq -c .)"
 # One block of 5 s that ends 2 s after the trigger is cut there.
 is "a span over the trigger is cut at it" "$("$STALLBOX" top --json --comm worker0 "$B" | jq -s -c '.[0] | [.before, .after] | map(.lock_hold_ns)')" \
 	"$("$STALLBOX" events --json --kind lock-hold "$B" | jq -c '(.offset_ns) as $o | [.duration_ns - $o, $o]')"

@@ -62,6 +62,39 @@ const [file, totals, hostile, shot] = process.argv.slice(2);
 			`${spans.length.toLocaleString('en-US')} reclaim (sampled, stand for ${many.toLocaleString('en-US')})`), many);
 		t.is('who holds each lock, or is next', await page.$$eval('#locks .hop', (l) => l.map((e) => e.innerText)
 			.filter((text) => !text.startsWith('which waits')).map((text) => [text.slice(0, 8), Number((/(\d+)\/(\d+)/.exec(text) || [0, 0, 0])[2])])), JSON.parse(process.env.CHAINS));
+		if (!hostile && want['on-cpu'] < 100000) {
+			const read = (name) => fs.readFileSync(process.env[name], 'utf8');
+			const stacks = await ask(() => {
+				const f = window.stallbox.flame.tree, own = Float64Array.from(f.weights), path = [''], out = [];
+
+				for (let i = 1; i < f.n; i++) {
+					own[f.parent[i]] -= f.weights[i];
+					path[i] = (f.parent[i] ? `${path[f.parent[i]]};` : '') + f.text(i) + (f.class(i) === 'k' ? '_[k]' : '');
+				}
+				for (let i = 1; i < f.n; i++) {
+					if (own[i])
+						out.push(`${path[i]} ${own[i]}`);
+				}
+				return out;
+			});
+
+			t.ok('stacks are drawn', stacks.length > 50, stacks.length);
+			t.is("the flame graph has fold's stacks", stacks.sort(), read('FOLDED').trimEnd().split('\n').sort());
+
+			await page.locator('#by button', { hasText: 'thread' }).click();
+			const busy = JSON.parse(read('BUSY')), rows = await page.$$eval('#usage tbody tr.pick', (l) => l.map((e) => e.cells[0].innerText));
+
+			t.is('the table has every thread', rows.slice().sort(), Object.keys(busy).sort());
+			t.is('the greatest first', rows.map((who) => busy[who]), Object.values(busy).sort((a, b) => b - a));
+			await page.locator('#by button', { hasText: 'process' }).click();
+
+			await page.locator('#shot-states button', { hasText: 'all' }).click();
+			const leaves = await page.$$eval('#shot tbody tr', (l) => l.map((e) => [Number(/\/(\d+)$/.exec(e.cells[0].innerText)[1]), e.cells[4].innerText]));
+			const shot = JSON.parse(read('SHOT')), of = new Map(leaves);
+
+			t.ok('threads of the stackshot have stacks', shot.length > 10, shot.length);
+			t.is("a thread's stack, the leaf first", shot.map(([tid]) => [tid, of.get(tid)]), shot.map(([tid, name]) => [tid, `${name}_[k]`]));
+		}
 		const marks = JSON.parse(process.env.MARKS);
 
 		t.is('warnings of what is not ordinary', await page.locator('#damage .warn').count(), marks.filter((m) => m !== 'sealed').length);

@@ -32,8 +32,15 @@ facts() {
 	VERDICT=$(verdict "$1")
 	# How the text form of blame begins each chain: "held by" or "next is", and who.
 	CHAINS=$("$STALLBOX" blame --json "$1" | jq -c '[.[].chain[0] | [if .found == "woken" then "next is " else "held by " end, .tid // 0]]')
+	# Stacks and their weights; what each thread used, by which the table is sorted; where each stood at the freeze.
+	FOLDED=$TEST_TMP/folded BUSY=$TEST_TMP/busy.json SHOT=$TEST_TMP/shot.json
+	"$STALLBOX" fold "$1" | sort >"$FOLDED"
+	"$STALLBOX" top --by thread --json "$1" | jq -cs '.[1:] | map({(.group): ([.before, .after | .usr_ns, .sys_ns, .d_ns, .runq_ns] | add)}) | add' >"$BUSY"
+	"$STALLBOX" export --format ndjson "$1" | jq -cs '(map(select(.type == "stack") | {(.id | tostring): [.frames[].name]}) | add) as $stack |
+		(map(select(.type == "thread") | {(.id | tostring): .tid}) | add) as $tid |
+		map(select(.type == "shot" and .kstack > 0) | [$tid[.thread | tostring], $stack[.kstack | tostring][0]])' >"$SHOT"
 }
-export VERDICT RECLAIM MARKS CHAINS
+export VERDICT RECLAIM MARKS CHAINS FOLDED BUSY SHOT
 
 for b in plain hostile; do
 	B=$TEST_TMP/$b

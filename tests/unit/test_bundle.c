@@ -186,17 +186,22 @@ static void test_every_bit(void **state)
 	}
 }
 
-/* One frame as a bundle has it: with a checksum. */
-static size_t pack(void *to, size_t cap, const void *from, size_t len)
+static size_t pack_as(void *to, size_t cap, const void *from, size_t len, int checksum)
 {
 	ZSTD_CCtx *c = ZSTD_createCCtx();
 	size_t n;
 
-	ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
+	ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, checksum);
 	n = ZSTD_compress2(c, to, cap, from, len);
 	ZSTD_freeCCtx(c);
 	assert_false(ZSTD_isError(n));
 	return n;
+}
+
+/* One frame as a bundle has it: with a checksum. */
+static size_t pack(void *to, size_t cap, const void *from, size_t len)
+{
+	return pack_as(to, cap, from, len, 1);
 }
 
 static void refuse(const void *data, size_t len, const char *what)
@@ -233,6 +238,21 @@ static void test_foreign(void **state)
 		open_bytes(packed, n, &b, NULL);
 		bundle_close(b);
 	}
+}
+
+/* The same contents, with a checksum and without: a frame that cannot be checked is none. */
+static void test_no_checksum(void **state)
+{
+	static uint8_t packed[1 << 20];
+	struct bundle *b = NULL;
+	size_t n = pack(packed, sizeof(packed), original, original_len);
+
+	(void)state;
+	assert_int_equal(open_bytes(packed, n, &b, NULL), 0);
+	assert_true(bundle_damage(b)->complete);
+	bundle_close(b);
+	n = pack_as(packed, sizeof(packed), original, original_len, 0);
+	refuse(packed, n, "a frame without a checksum");
 }
 
 static void test_newer_major(void **state)
@@ -275,6 +295,7 @@ int main(void)
 		cmocka_unit_test(test_every_cut),
 		cmocka_unit_test(test_every_bit),
 		cmocka_unit_test(test_foreign),
+		cmocka_unit_test(test_no_checksum),
 		cmocka_unit_test(test_newer_major),
 	};
 
