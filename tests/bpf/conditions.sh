@@ -147,8 +147,8 @@ blocked_conditions() {
 # All of them are released just before. Where the machine keeps them longer it is tried again, sooner.
 blocked_below() {
 	local longest ms=$((fine_us > 1000 ? 2000 : 500)) percent
-	SPOOL=$TEST_TMP/spool-below
 	for percent in 94 93 92 90 86 80 70 60 50 40; do
+		SPOOL=$TEST_TMP/spool-below-$percent
 		start_agent --post 200ms --trigger "kernel:blocked(D)>${ms}ms:comm=dstall:name=blocked" ||
 			{ fail "blocked: agent starts"; return; }
 		blocked_log
@@ -176,8 +176,8 @@ longest_away() { # from a switch-out in D state to the next switch-in, ms
 blocked_queued() {
 	local ms=700 try dstall hog blocked away
 	[ "$fine_us" -le 1000 ] || { skip "blocked: a thread woken in time" "an emulated machine starves no thread for a known time"; return; }
-	SPOOL=$TEST_TMP/spool-queued
 	for try in 1 2 3 4 5 6 7 8; do
+		SPOOL=$TEST_TMP/spool-queued-$try
 		start_agent --post 200ms --trigger "kernel:blocked(D)>${ms}ms:comm=dstall:name=blocked" ||
 			{ fail "blocked: agent starts"; return; }
 		log_events 'sched/sched_waking:comm == "dstall"' \
