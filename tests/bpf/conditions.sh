@@ -128,25 +128,27 @@ blocked_conditions() {
 		late=$(timer_late "$at")
 		echo "# round $round: fired $over us after the third thread was there for $ms ms, the newest record is $settled us after that," \
 			"the timer expired ${late:-never} us after it was due"
-		echo $((over - ${late:-0})) >>"$TEST_TMP/over"
-		echo $((over + (settled > 0 ? settled : 0) - ${late:-0})) >>"$TEST_TMP/newest"
+		echo $over >>"$TEST_TMP/over"
+		over=$((over + (settled > 0 ? settled : 0)))
+		echo $((over > ${late:-0} ? over - ${late:-0} : 0)) >>"$TEST_TMP/newest"
 	done
 	is "blocked: six that are not there do not fire" "$(fired never)" 0
 	if grep -q 'to the millisecond' "$AGENT_LOG"; then
 		skip "blocked: at the age" "no BPF timers on this kernel"
 	else
-		between "blocked: it fires when the third is (us later, besides the timer; the median)" \
-			"$(sort -n "$TEST_TMP/over" | sed -n 3p)" -1000 "$fine_us"
-		between "blocked: the newest record of the sealed bank is no later (us, likewise)" \
-			"$(sort -n "$TEST_TMP/newest" | sed -n 3p)" -1000 "$fine_us"
+		# A timer due before the last one may have been late as well, and found it.
+		between "blocked: it fires no sooner than the third is there for that long (us later, the median)" \
+			"$(sort -n "$TEST_TMP/over" | sed -n 3p)" -1000 1000000
+		between "blocked: the newest record of the sealed bank is no later (us, besides the timer; the median)" \
+			"$(sort -n "$TEST_TMP/newest" | sed -n 3p)" 0 "$fine_us"
 	fi
 	stop_agent
 }
 # All of them are released just before. Where the machine keeps them longer it is tried again, sooner.
 blocked_below() {
 	local longest ms=$((fine_us > 1000 ? 2000 : 500)) percent
-	SPOOL=$TEST_TMP/spool-below
 	for percent in 94 93 92 90 86 80 70 60 50 40; do
+		SPOOL=$TEST_TMP/spool-below-$percent
 		start_agent --post 200ms --trigger "kernel:blocked(D)>${ms}ms:comm=dstall:name=blocked" ||
 			{ fail "blocked: agent starts"; return; }
 		blocked_log
@@ -172,22 +174,25 @@ longest_away() { # from a switch-out in D state to the next switch-in, ms
 		END { printf "%d\n", longest * 1000 }' "$LOG/trace"
 }
 blocked_queued() {
-	local ms=$((fine_us > 1000 ? 2000 : 700)) try dstall hog blocked away
-	SPOOL=$TEST_TMP/spool-queued
+	local ms=700 try dstall hog blocked away
+	[ "$fine_us" -le 1000 ] || { skip "blocked: a thread woken in time" "an emulated machine starves no thread for a known time"; return; }
 	for try in 1 2 3 4 5 6 7 8; do
+		SPOOL=$TEST_TMP/spool-queued-$try
 		start_agent --post 200ms --trigger "kernel:blocked(D)>${ms}ms:comm=dstall:name=blocked" ||
 			{ fail "blocked: agent starts"; return; }
 		log_events 'sched/sched_waking:comm == "dstall"' \
 			'sched/sched_switch:(prev_comm == "dstall" && prev_state & 2) || next_comm == "dstall"'
-		"$WORKLOADS/dstall" 1 "$(awk "BEGIN { print ($ms - 300) / 1000 }")" >"$TEST_TMP/queued" &
+		"$WORKLOADS/dstall" 1 60 >"$TEST_TMP/queued" &
 		dstall=$!
 		TEST_PIDS+=("$dstall")
 		wait_for 60 grep -q '^ready' "$TEST_TMP/queued"
 		taskset -p -c 1 "$(sed -n 's/^ready tids=//p' "$TEST_TMP/queued")" >/dev/null
-		sleep "$(awk "BEGIN { print ($ms - 600) / 1000 }")"
 		chrt -f 50 taskset -c 1 "$WORKLOADS/spinner" 1.5 1 >/dev/null &
 		hog=$!
 		TEST_PIDS+=("$hog")
+		running() { grep -q '(spinner) R' "/proc/$hog/stat"; }
+		wait_for 60 running
+		kill "$dstall"
 		wait "$hog" "$dstall"
 		stop_log
 		blocked=$(longest_blocked) away=$(longest_away)
