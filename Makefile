@@ -205,7 +205,7 @@ vendor:
 	$(Q)cp tools/html/node_modules/uplot/LICENSE tools/html/vendor/uPlot.LICENSE
 
 # ---- demo and tests: they call make again once the packages are there ------
-.PHONY: demo test check check-root check-vm check-holder check-limit check-survive check-san bench fuzz tests-bin
+.PHONY: demo test check check-root check-vm check-holder check-limit check-survive check-san check-mutations bench fuzz tests-bin
 demo:
 	$(Q)tests/install-deps build
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all $(B)/tests/workloads/reclaim_storm
@@ -243,6 +243,9 @@ check-san:
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) B=$(SAN_B) SAN=address,undefined CFLAGS='-O1 -g' \
 		$(SAN_B)/stallbox $(SAN_B)/tests/helpers/make_bundle $(SAN_B)/tests/helpers/make_scene
 	$(Q)tests/campaigns/sanitize $(SAN_B)/stallbox $(SAN_B)/tests/helpers
+# Can the tests fail? One behaviour at a time is broken in a copy of the tree. ONLY='cli bpf/locks NAME': these alone.
+check-mutations: tests-bin
+	$(Q)tests/mutations/run $(ONLY)
 bench: tests-bin
 	$(Q)tests/bench/run
 	$(Q)tests/bench/history
@@ -277,7 +280,7 @@ lint: check-layers check-headers
 		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=internalAstError:tools/flame.c --suppress=internalAstError:tools/cmd_html.c \
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers recorder tools
-	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/perfetto.sh tests/holders.sh tests/campaigns/holder tests/campaigns/sanitize tests/bench/run tests/bench/history tests/bench/fold tests/bench/programs \
+	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/perfetto.sh tests/holders.sh tests/campaigns/holder tests/campaigns/sanitize tests/mutations/run tests/bench/run tests/bench/history tests/bench/fold tests/bench/programs \
 		$(wildcard tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*)
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(RECORDER_SRC) $(TOOLS_SRC) \
@@ -298,7 +301,7 @@ uninstall:
 clean:
 	rm -rf $(B)
 help:
-	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder check-limit check-survive check-san bench fuzz lint'
+	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder check-limit check-survive check-san check-mutations bench fuzz lint'
 	@echo 'check-layers check-headers format deps deps-test vendor install uninstall clean'
 
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)

@@ -74,4 +74,36 @@ echo "# $produced spans, $recorded recorded, which stand for $stands_for, $lost 
 between "there was reclaim in it" "$produced" 10 100000000
 is "recorded and lost are what happened" $((recorded + lost)) "$produced"
 between "the weights of those recorded stand for the others" "$stands_for" "$recorded" "$produced"
+stop_agent
+
+# Short spans one after the other on one CPU, more than its budget: each that is recorded stands for those left out
+# since the one before, so that the weights up to it are the number of spans up to it. Counted from nothing.
+"$STALLBOXD" --unload --bpffs "$PINS"
+MEMORY=64M start_agent --post 1s --trigger 'kernel:reclaim>60s' || { fail "agent starts"; finish; }
+mapfile -t logged < <(of reclaim_count)
+log_events "${logged[@]}"
+taskset -c 0 "$WORKLOADS/reclaim_count" 2048 16 "$DISK" holes >"$TEST_TMP/count.out" 2>&1
+stop_log
+ok "short spans are frozen" freeze
+is "tracefs lost none of them" "$(log_lost)" 0
+awk '/_reclaim_end:/ { for (i = 1; i <= NF; i++) if ($i ~ /^\[[0-9]+\]$/) printf "%.0f\n", $(i + 2) * 1e9 }' "$LOG/trace" >"$TEST_TMP/ends"
+events --kind reclaim --comm reclaim_count --no-stacks "$BUNDLE" | jq -r '"\(.ts_ns) \(.duration_ns) \(.weight // 1)"' | sort -n >"$TEST_TMP/short"
+produced=$(wc -l <"$TEST_TMP/ends") recorded=$(wc -l <"$TEST_TMP/short")
+lost=$("$STALLBOX" info --json "$BUNDLE" | jq '[.losses[] | select(.kind == "reclaim") | .count] | add // 0')
+echo "# $produced spans, $recorded recorded, $lost not recorded"
+is "recorded and left out are what happened" $((recorded + lost)) "$produced"
+if [ "$lost" = 0 ] && [ -n "${STALLBOX_IN_VM:-}" ]; then
+	skip "weights of short spans" "the emulated CPU makes no more of them than the budget allows"
+else
+	between "short spans were left out" "$lost" 1 "$produced"
+	# Long ones, from 1 ms on, stand for themselves only.
+	is "each weight is those left out since the record before" "$(awk '
+		function off(k) { return end[k] > $1 ? end[k] - $1 : $1 - end[k] }
+		NR == FNR { end[++n] = $1; next }
+		{
+			while (at < n && (!at || off(at + 1) <= off(at))) at++
+			sum += $3
+			if ($2 < 1000000 && sum != at && !bad++) print "record " FNR ": weights up to it " sum ", spans " at
+		}' "$TEST_TMP/ends" "$TEST_TMP/short")" ""
+fi
 finish

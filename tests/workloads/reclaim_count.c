@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Memcg reclaim on demand: one thread reads a file larger than its memory cgroup, so that the
- * kernel reclaims in a countable number of short spans. */
+ * kernel reclaims in a countable number of short spans. With "holes" it is read without being
+ * written first, page by page: as many spans a second as the kernel can do. */
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "tests/workloads/cgroup.h"
@@ -9,6 +11,7 @@ int main(int argc, char **argv)
 {
 	unsigned long mib = argc > 1 ? strtoul(argv[1], NULL, 10) : 0;
 	unsigned long limit = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
+	bool holes = argc > 4 && !strcmp(argv[4], "holes");
 	const char *dir = argc > 3 ? argv[3] : ".";
 	char path[512], *block = malloc(1 << 20);
 	struct wl_cgroup cg;
@@ -16,7 +19,7 @@ int main(int argc, char **argv)
 	int fd, r;
 
 	if (!mib || !limit || !block) {
-		fprintf(stderr, "usage: reclaim_count MIB LIMIT_MIB [DIR on a real disk]\n");
+		fprintf(stderr, "usage: reclaim_count MIB LIMIT_MIB [DIR on a real disk [holes]]\n");
 		return 2;
 	}
 	snprintf(path, sizeof(path), "%s/.reclaim_count.%d", dir, getpid());
@@ -33,7 +36,12 @@ int main(int argc, char **argv)
 	}
 	unlink(path);
 	memset(block, 3, 1 << 20);
-	for (unsigned long i = 0; i < mib; i++)
+	if (holes && (ftruncate(fd, (off_t)mib << 20) < 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM))) {
+		fprintf(stderr, "error: cannot make a file of %lu MiB of holes\n", mib);
+		wl_cgroup_leave(&cg);
+		return 1;
+	}
+	for (unsigned long i = 0; i < mib && !holes; i++)
 		sum += (unsigned long long)write(fd, block, 1 << 20);
 	fsync(fd);
 	for (unsigned long i = 0; i < mib; i++)
