@@ -43,11 +43,13 @@ static __always_inline void switch_out(void *ctx, bool preempt, struct task_stru
 	struct sb_task_state *t;
 	struct sb_cpu *c;
 
-	if (!state && now - since < cfg.offcpu_threshold_ns)
-		return; /* preempted after a short slice: last_arrival says enough */
 	t = sb_state_of(tid);
 	c = sb_this_cpu();
 	if (!t || !c)
+		return;
+	/* Preempted after a short slice: with the slice it would look longer than it was, and as if
+	 * nobody knew why. No other thread's place is taken for that. */
+	if (!state && now - since < cfg.offcpu_threshold_ns && t->tid && t->tid != tid)
 		return;
 	sb_state_take(t, tid);
 	if (state && user) {
