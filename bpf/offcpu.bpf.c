@@ -139,7 +139,8 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 		if (t && t->tid == tid)
 			sb_blocked_ends(t);
 	}
-	if (duration < cfg.offcpu_threshold_ns || !since)
+	/* Signed: the clocks of run queues are not in step, and another CPU's may be ahead. */
+	if ((__s64)duration < (__s64)cfg.offcpu_threshold_ns || !since)
 		return 0;
 	t = sb_state_of(tid);
 	c = sb_this_cpu();
@@ -149,7 +150,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	exact = t->tid == tid && t->off_ns >= since;
 	if (exact) {
 		duration = now - t->off_ns;
-		if (duration < cfg.offcpu_threshold_ns)
+		if ((__s64)duration < (__s64)cfg.offcpu_threshold_ns)
 			return 0;
 	}
 	if (duration < control.offcpu_threshold_ns) {
@@ -168,7 +169,9 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	}
 
 	runq = now - next->sched_info.last_queued;
-	if (runq > duration)
+	if ((__s64)runq < 0)
+		runq = 0;
+	else if (runq > duration)
 		runq = duration;
 	if (exact)
 		state = t->state;
