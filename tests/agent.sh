@@ -47,6 +47,10 @@ freezer_of() {
 stop_agent() {
 	[ -n "$AGENT" ] || return 0
 	kill "$AGENT" 2>/dev/null
+	if ! ends_within 60 "$AGENT"; then
+		fail "the agent ends when it is asked to" "$(cat "/proc/$AGENT/wchan" "/proc/$AGENT/stack")" "$(tail -n 5 "$AGENT_LOG")"
+		kill -KILL "$AGENT"
+	fi
 	wait "$AGENT" 2>/dev/null
 	AGENT=
 }

@@ -79,6 +79,7 @@ END { clear(@b); clear(@w); }' >"$TEST_TMP/holds" 2>"$TEST_TMP/bpftrace.err" &
 unwatch_holds() {
 	[ -n "${WATCH:-}" ] || return 0
 	kill -INT "$WATCH" 2>/dev/null
+	ends_within 30 "$WATCH" || kill -KILL "$WATCH"
 	wait "$WATCH" 2>/dev/null
 	WATCH=
 }

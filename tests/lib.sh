@@ -23,12 +23,23 @@ TEST_FAILED=0
 TEST_PIDS=()
 export LC_ALL=C
 
+# ends_within SECONDS PID: one of our own children. It is still to be waited for.
+_ended() { ! grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$1/status"; }
+ends_within() {
+	wait_for "$1" _ended "$2"
+}
 _cleanup() {
 	local p
 	for p in "${TEST_PIDS[@]}"; do
-		kill "$p" 2>/dev/null || true
+		[ "$p" = "${AGENT:-}" ] || kill "$p" 2>/dev/null || true # the agent: stop_agent()
 	done
 	for p in "${TEST_PIDS[@]}"; do
+		[ "$p" != "${AGENT:-}" ] || continue
+		# bpftrace was seen to outlive a SIGTERM, asleep, and a whole machine to wait for it.
+		if ! ends_within 30 "$p"; then
+			echo "# $(cat "/proc/$p/comm") did not end when it was asked to; it is killed"
+			kill -KILL "$p" 2>/dev/null
+		fi
 		wait "$p" 2>/dev/null || true
 	done
 	if declare -F test_cleanup >/dev/null; then test_cleanup || true; fi
