@@ -303,6 +303,7 @@ static void run_timers(struct agent *a, uint64_t now)
 			log_info("%d CPUs came online and are sampled", n);
 		a->cpus_due = (now / NSEC_PER_SEC + 1) * NSEC_PER_SEC; /* with the triggers of a second */
 		agent_take_unheard(a, now);
+		agent_fill_pool(a);
 	}
 	if (now >= a->selfcost_due)
 		take_stock(a, now);
@@ -312,7 +313,7 @@ static void run_timers(struct agent *a, uint64_t now)
 		agent_arm(a);
 	if (((a->v.state == AGENT_POST_TRIGGER && !a->pre_read) || a->v.state == AGENT_FREEZING) &&
 	    now >= a->state_since_ns + FREEZER_TIMEOUT_NS)
-		agent_lose_capture(a, "makes no progress");
+		agent_lose_capture(a, "makes no progress", false);
 }
 
 static int timeout_ms(const struct agent *a, uint64_t now)

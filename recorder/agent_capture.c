@@ -323,43 +323,6 @@ int agent_kernel_hit(void *ctx, void *data, size_t len)
 	return 0;
 }
 
-/* Whoever waits for this capture, or for an earlier one whose names are being looked up: nobody
- * reports on it any more. */
-static void answer_lost(struct agent *a, const char *why)
-{
-	char text[600];
-
-	snprintf(text, sizeof(text), "error %d the freezer process %s%s%s\n", SB_EXIT_FAILURE, why,
-		 a->v.last_path[0] ? "; what there is of the bundle: " : "", a->v.last_path);
-	for (int i = 0; i < CONTROL_CLIENTS; i++) {
-		struct control_client *c = &a->control.client[i];
-
-		if (c->fd >= 0 && c->waiting && c->capture_id <= a->v.capture_id)
-			control_answer(c, text);
-	}
-}
-
-void agent_lose_capture(struct agent *a, const char *why)
-{
-	struct pool_slot *s = pool_capturing(&a->pool);
-
-	log_err("the freezer process %s; the capture under way is lost", why);
-	a->v.failures++;
-	a->pool.due.type = 0;
-	if (s) {
-		a->v.cost.freezer_ns += selfcost_cpu_ns(s->p.pid);
-		kill(s->p.pid, SIGKILL);
-		pool_drop(&a->pool, s);
-	}
-	answer_lost(a, why);
-	if (a->v.state == AGENT_POST_TRIGGER || a->v.state == AGENT_FREEZING) {
-		agent_escalate(a, false);
-		end_capture(a);
-	}
-}
-
-/* ---- reports ----------------------------------------------------------------------- */
-
 static void answer_waiting(struct agent *a, uint32_t id, const char *text)
 {
 	for (int i = 0; i < CONTROL_CLIENTS; i++) {
@@ -370,24 +333,62 @@ static void answer_waiting(struct agent *a, uint32_t id, const char *text)
 	}
 }
 
-static void report_failed(struct agent *a, const struct capture_report *r)
+static void drop(struct agent *a, struct pool_slot *s)
+{
+	epoll_ctl(a->epoll_fd, EPOLL_CTL_DEL, s->p.fd, NULL);
+	pool_drop(s);
+}
+
+void agent_lose_capture(struct agent *a, const char *why, bool ended)
+{
+	struct pool_slot *s = pool_capturing(&a->pool);
+	char text[600];
+
+	log_err("the freezer process %s; the capture under way is lost", why);
+	a->v.failures++;
+	a->pool.due.type = 0;
+	if (s) {
+		a->v.cost.freezer_ns += selfcost_cpu_ns(s->p.pid);
+		if (!ended)
+			kill(s->p.pid, SIGKILL);
+		drop(a, s);
+	}
+	snprintf(text, sizeof(text), "error %d the freezer process %s%s%s\n", SB_EXIT_FAILURE, why,
+		 a->v.last_path[0] ? "; what there is of the bundle: " : "", a->v.last_path);
+	answer_waiting(a, a->v.capture_id, text);
+	if (a->v.state == AGENT_POST_TRIGGER || a->v.state == AGENT_FREEZING) {
+		agent_escalate(a, false);
+		end_capture(a);
+	}
+}
+
+/* ---- reports ----------------------------------------------------------------------- */
+
+static void report_failed(struct agent *a, const struct pool_slot *s, const struct capture_report *r)
 {
 	char text[600];
 
 	a->v.failures++;
 	if (r->error == -EOWNERDEAD) {
-		log_err("the process that stored the bundle %s was killed", r->path);
+		log_err("the process that stored the bundle %s was killed", s->file);
 		log_hint("what it had written can be read; 'stallbox recover' makes a whole file of it");
 		snprintf(text, sizeof(text), "error %d the process that stored the bundle %s was killed\n",
-			 SB_EXIT_FAILURE, r->path);
+			 SB_EXIT_FAILURE, s->file);
 	} else {
-		log_errno(r->error, "cannot store the bundle %s in %s%s%s", a->order.file, a->o->spool.dir,
+		log_errno(r->error, "cannot store the bundle %s in %s%s%s", s->file, a->o->spool.dir,
 			  a->o->spool.fallback[0] ? " nor in " : "", a->o->spool.fallback);
 		log_hint("check free space and permissions of the directory, or set --spool");
 		snprintf(text, sizeof(text), "error %d cannot store the bundle: %s\n", SB_EXIT_FAILURE,
 			 strerror(-r->error));
 	}
-	answer_waiting(a, r->id, text);
+	answer_waiting(a, s->id, text);
+}
+
+/* Of the last capture: status and who waits for it are told of its file, not of an earlier one's. */
+static void note_path(struct agent *a, const struct capture_report *r)
+{
+	if (r->id == a->v.capture_id)
+		snprintf(a->v.last_path, sizeof(a->v.last_path), "%s", r->path);
 }
 
 static void take_report(struct agent *a, struct pool_slot *s, const struct capture_report *r)
@@ -413,35 +414,37 @@ static void take_report(struct agent *a, struct pool_slot *s, const struct captu
 		}
 		break;
 	case CAPTURE_PRE_DURABLE:
-		a->v.pre_durable_ms = ms;
-		snprintf(a->v.last_path, sizeof(a->v.last_path), "%s", r->path);
+		note_path(a, r);
+		if (r->id == a->v.capture_id)
+			a->v.pre_durable_ms = ms;
 		log_info("durable: %s, %llu KiB, %llu events, %.0f ms after the trigger; "
 			 "the post-trigger window follows", r->path,
-			 (unsigned long long)(r->value >> 10), (unsigned long long)r->events, ms);
+			 (unsigned long long)(r->value >> 10), (unsigned long long)r->events,
+			 (double)(r->ns - s->fired_ns) / 1e6);
 		break;
 	case CAPTURE_RAW_DURABLE:
 		if (r->deleted)
 			log_info("%u older bundles deleted to stay below the size cap", r->deleted);
-		snprintf(a->v.last_path, sizeof(a->v.last_path), "%s", r->path);
+		note_path(a, r);
 		break;
 	case CAPTURE_COMPLETE:
-		snprintf(a->v.last_path, sizeof(a->v.last_path), "%s", r->path);
+		note_path(a, r);
 		log_info("complete: %s, %llu KiB, %llu events", r->path,
 			 (unsigned long long)(r->value >> 10), (unsigned long long)r->events);
-		snprintf(text, sizeof(text), "ok\ncapture=%s\npath=%s\nstate=complete\n",
-			 a->v.last_file, r->path);
+		snprintf(text, sizeof(text), "ok\ncapture=%s\npath=%s\nstate=complete\n", s->file, r->path);
 		answer_waiting(a, r->id, text);
 		break;
 	case CAPTURE_FAILED:
-		report_failed(a, r);
+		report_failed(a, s, r);
 		break;
 	}
 }
 
 void agent_take_reports(struct agent *a, struct pool_slot *s)
 {
+	static const struct capture_report killed = { .type = CAPTURE_FAILED, .error = -EOWNERDEAD };
 	struct capture_report r;
-	int n;
+	int n = 0;
 
 	while (s->use && (n = capture_receive(&s->p, &r)) > 0) {
 		s->told |= s->use == POOL_STORING && (r.type == CAPTURE_COMPLETE || r.type == CAPTURE_FAILED);
@@ -450,29 +453,33 @@ void agent_take_reports(struct agent *a, struct pool_slot *s)
 	if (!s->use || n == 0 || a->stop)
 		return;
 	if (s->use == POOL_CAPTURING) {
-		agent_lose_capture(a, "ended unexpectedly");
+		agent_lose_capture(a, "ended unexpectedly", true);
 		return;
 	}
-	if (s->use == POOL_STORING && !s->told) {
-		r = (struct capture_report){ .type = CAPTURE_FAILED, .id = s->id, .error = -EOWNERDEAD };
-		snprintf(r.path, sizeof(r.path), "%s", s->file);
-		report_failed(a, &r);
-	}
-	pool_drop(&a->pool, s);
+	if (s->use == POOL_WAITING)
+		log_err("a process that waited for the next capture has ended");
+	else if (!s->told)
+		report_failed(a, s, &killed);
+	drop(a, s);
 }
 
 void agent_take_process(struct agent *a)
 {
-	int i = pool_take(&a->pool), r = 0;
+	int i = pool_take(&a->pool);
 
-	if (i >= 0) {
+	if (i >= 0)
 		agent_watch(a, a->pool.slot[i].p.fd, EPOLLIN, SRC_CAPTURE + (uint64_t)i);
-	} else if (i != -EAGAIN && !a->stop) {
-		log_err("the process that starts others has ended, starting another");
-		r = pool_restart(&a->pool);
-		if (r == 0)
-			agent_watch(a, a->pool.starter.fd, EPOLLIN, SRC_STARTER);
-		else
-			log_errno(r, "cannot start it; no more bundles are written after the next %d", POOL_READY);
-	}
+	else if (i != -EAGAIN && !a->stop)
+		log_err("the process that starts others has ended; another one begins");
+}
+
+void agent_fill_pool(struct agent *a)
+{
+	int r = pool_fill(&a->pool);
+
+	if (r > 0)
+		agent_watch(a, a->pool.starter.fd, EPOLLIN, SRC_STARTER);
+	if (r < 0 && !a->no_starter)
+		log_errno(r, "cannot start the process that starts others; tried again every second");
+	a->no_starter = r < 0;
 }

@@ -42,6 +42,7 @@ struct agent {
 	struct series *series;
 	uint32_t escalate_always; /* enum sb_ktrigger_type bits whose programs stay attached */
 	struct capture_work *work; /* shared with the processes of captures */
+	bool no_starter; /* said */
 	bool pre_read; /* the freezer is done with the first bank */
 	uint64_t stamp_ms; /* in the name of the last bundle */
 };
@@ -78,7 +79,8 @@ int agent_kernel_hit(void *ctx, void *data, size_t len);
 /* A process of captures has something to say, or the starter has another one. */
 void agent_take_reports(struct agent *a, struct pool_slot *s);
 void agent_take_process(struct agent *a);
-/* The capture under way is lost. */
-void agent_lose_capture(struct agent *a, const char *why);
+void agent_fill_pool(struct agent *a);
+/* The capture under way is lost. ended: so has its process, whose pid may be another one's now. */
+void agent_lose_capture(struct agent *a, const char *why, bool ended);
 
 #endif

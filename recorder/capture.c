@@ -590,31 +590,38 @@ static int freezer_main(const struct capture_config *c, int fd)
 
 /* ---- starting --------------------------------------------------------------------- */
 
-/* not_for_it: a descriptor that only this process may have; -1: none. */
-static int fork_freezer(const struct capture_config *c, int not_for_it, struct capture_process *ret)
+/* A child at the other end of a socket. Its pid, 0 in the child, or a negative errno. */
+static pid_t fork_with_socket(int *ret_fd)
 {
-	int pair[2], size = 256 << 10;
+	int pair[2], size = 256 << 10, r;
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	pid = fork();
-	if (pid < 0) {
-		int r = -errno;
+	r = -errno;
+	if (pid < 0)
+		close(pair[0]);
+	close(pair[pid != 0]);
+	*ret_fd = pair[pid == 0];
+	return pid < 0 ? r : pid;
+}
 
-		close(pair[0]);
-		close(pair[1]);
-		return r;
-	}
+/* not_for_it: a descriptor that only this process may have; -1: none. */
+static int fork_freezer(const struct capture_config *c, int not_for_it, struct capture_process *ret)
+{
+	int fd;
+	pid_t pid = fork_with_socket(&fd);
+
+	if (pid < 0)
+		return pid;
 	if (pid == 0) {
-		close(pair[0]);
 		if (not_for_it >= 0)
 			close(not_for_it);
-		_exit(freezer_main(c, pair[1]));
+		_exit(freezer_main(c, fd));
 	}
-	close(pair[1]);
-	*ret = (struct capture_process){ .fd = pair[0], .pid = pid };
+	*ret = (struct capture_process){ .fd = fd, .pid = pid };
 	return 0;
 }
 
@@ -649,10 +656,11 @@ static int starter_main(const struct capture_config *c, int fd)
 	signal(SIGCHLD, SIG_IGN); /* none of them is waited for */
 	while (recv(fd, &byte, 1, 0) == 1) {
 		struct capture_process p;
-		int r = fork_freezer(c, fd, &p);
+		int r;
 
-		if (r < 0)
-			return 1;
+		/* Out of processes or memory: that passes. */
+		while (fork_freezer(c, fd, &p) < 0)
+			sleep_until(sb_monotonic_ns() + NSEC_PER_SEC);
 		r = hand_over(fd, &p);
 		close(p.fd);
 		if (r < 0)
@@ -663,32 +671,22 @@ static int starter_main(const struct capture_config *c, int fd)
 
 int capture_starter(const struct capture_config *c, const int *not_for_it, size_t n, struct capture_process *ret)
 {
-	int pair[2];
-	pid_t pid;
+	int fd;
+	pid_t pid = fork_with_socket(&fd);
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return -errno;
-	pid = fork();
-	if (pid < 0) {
-		int r = -errno;
-
-		close(pair[0]);
-		close(pair[1]);
-		return r;
-	}
+	if (pid < 0)
+		return pid;
 	if (pid == 0) {
 		sigset_t none;
 
-		close(pair[0]);
 		probes_forget_links(c->probes);
 		for (size_t i = 0; i < n; i++)
 			close(not_for_it[i]);
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
-		_exit(starter_main(c, pair[1]));
+		_exit(starter_main(c, fd));
 	}
-	close(pair[1]);
-	*ret = (struct capture_process){ .fd = pair[0], .pid = pid };
+	*ret = (struct capture_process){ .fd = fd, .pid = pid };
 	return 0;
 }
 

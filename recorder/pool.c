@@ -37,23 +37,32 @@ static void ask(struct pool *p)
 	}
 }
 
-int pool_restart(struct pool *p)
+static int start_starter(struct pool *p)
 {
-	int not_for_it[POOL_SLOTS + 1], r;
+	int not_for_it[POOL_SLOTS + 1];
 	size_t n = 0;
 
-	capture_stop(&p->starter);
 	for (unsigned int i = 0; i < POOL_SLOTS; i++) {
 		if (p->slot[i].use)
 			not_for_it[n++] = p->slot[i].p.fd;
 	}
 	if (*p->control_fd >= 0)
 		not_for_it[n++] = *p->control_fd;
-	r = capture_starter(p->c, not_for_it, n, &p->starter);
-	p->asked = 0;
-	if (r == 0)
-		ask(p);
-	return r;
+	return capture_starter(p->c, not_for_it, n, &p->starter);
+}
+
+int pool_fill(struct pool *p)
+{
+	int begun = 0;
+
+	if (p->starter.fd < 0) {
+		begun = start_starter(p);
+		if (begun < 0)
+			return begun;
+		begun = 1;
+	}
+	ask(p);
+	return begun;
 }
 
 int pool_start(struct pool *p, const struct capture_config *c, const int *control_fd)
@@ -62,7 +71,7 @@ int pool_start(struct pool *p, const struct capture_config *c, const int *contro
 	int r;
 
 	*p = (struct pool){ .c = c, .control_fd = control_fd, .starter.fd = -1 };
-	r = pool_restart(p);
+	r = pool_fill(p);
 	if (r < 0)
 		return r;
 	pfd.fd = p->starter.fd;
@@ -99,6 +108,7 @@ static int begin(struct pool_slot *s, const struct capture_order *o)
 {
 	s->use = POOL_CAPTURING;
 	s->id = o->id;
+	s->fired_ns = o->cause.fired_ns;
 	snprintf(s->file, sizeof(s->file), "%s", o->file);
 	return capture_send(&s->p, o);
 }
@@ -129,6 +139,10 @@ int pool_take(struct pool *p)
 	struct capture_process process;
 	int r = capture_accept(&p->starter, &process);
 
+	if (r < 0) {
+		capture_stop(&p->starter);
+		p->asked = 0;
+	}
 	if (r <= 0)
 		return r < 0 ? r : -EAGAIN;
 	if (p->asked)
@@ -153,9 +167,8 @@ void pool_captured(struct pool *p, struct pool_slot *s)
 	ask(p);
 }
 
-void pool_drop(struct pool *p, struct pool_slot *s)
+void pool_drop(struct pool_slot *s)
 {
 	close(s->p.fd);
 	s->use = POOL_FREE;
-	ask(p);
 }

@@ -18,6 +18,7 @@ struct pool_slot {
 	struct capture_process p;
 	enum pool_use use;
 	uint32_t id; /* of the capture */
+	uint64_t fired_ns;
 	bool names;
 	bool told; /* how it ended */
 	char file[SPOOL_NAME_MAX];
@@ -34,8 +35,9 @@ struct pool {
 
 /* Starts the starter and waits for the first process. c stays the caller's. 0 or a negative errno. */
 int pool_start(struct pool *p, const struct capture_config *c, const int *control_fd);
-/* After the starter has ended. Processes that it started go on. */
-int pool_restart(struct pool *p);
+/* To be called every second: whatever has ended is replaced, but not in a circle. 1: another starter
+ * has begun, 0, or a negative errno: none could be forked. Processes of an earlier one go on. */
+int pool_fill(struct pool *p);
 /* Ends the waiting ones, and lets the capture under way end as if the agent had died: its banks are
  * read on return. */
 void pool_stop(struct pool *p);
@@ -49,7 +51,7 @@ int pool_take(struct pool *p);
 struct pool_slot *pool_capturing(struct pool *p);
 /* Its banks are read: it stores, another one gets ready. */
 void pool_captured(struct pool *p, struct pool_slot *s);
-/* It has ended, or is to end. Another one gets ready, if one is missing. */
-void pool_drop(struct pool *p, struct pool_slot *s);
+/* It has ended, or is to end. */
+void pool_drop(struct pool_slot *s);
 
 #endif

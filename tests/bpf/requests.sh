@@ -82,19 +82,25 @@ stop_agent
 
 # Killed while it stores. It may be faster than we are: then another one.
 start_agent --post 1s --cooldown 0s "${QUIET[@]}" || { fail "agent starts"; finish; }
-catch_storing() {
-	local p comm=
+catch_storing() { # NAME: it stands still, in $p
+	local comm=
 	ask "$1" --wait
 	wait_for 60 eval 'p=$(freezer_of "$AGENT"); [ -n "$p" ]' || return 1
 	while [ -e "/proc/$p/comm" ] && [ "$comm" != stallbox-store ]; do read -r comm <"/proc/$p/comm"; done 2>/dev/null
 	kill -STOP "$p" 2>/dev/null || return 1
-	answered "$1" && return 1
-	kill -KILL "$p"
+	! answered "$1"
 }
-for ((i = 0; i < 10; i++)); do
-	! catch_storing "storing$i" || break
-	wait_for 30 back
-done
+catch_one() { # PREFIX: its name in $caught
+	for ((i = 0; i < 10; i++)); do
+		caught=$1$i
+		! catch_storing "$caught" || return 0
+		wait_for 30 back
+	done
+	return 1
+}
+ok "one is caught while it stores" catch_one storing
+kill -KILL "$p"
+i=${caught#storing}
 ok "the storing process is killed: who waits is answered" wait_for 60 answered "storing$i"
 is "with a failure" "$(rc "storing$i")" 1
 like "that says so" "$(cat "$TEST_TMP/storing$i")" 'the process that stored the bundle .*zst was killed'
@@ -102,6 +108,34 @@ ok "it is logged with what to do" log_has "was killed"
 is "and counted" "$(status_of .failures)" 1
 wait_for 30 back
 ok "the next freeze is written" freeze
+
+# What becomes of one capture is no answer to who waits for another.
+ok "another one is caught" catch_one earlier
+stored=$p
+wait_for 30 back
+ask later --wait
+under_way() { p=$(freezer_of "$AGENT") && [ -n "$p" ]; }
+ok "while the next capture is under way" wait_for 60 under_way
+kill -KILL "$p"
+ok "whose process is killed" wait_for 60 answered later
+is "who waits for that is told" "$(rc later)" 1
+is "who waits for the earlier one is not" "$(answered "$caught" && echo answered)" ""
+kill -CONT "$stored"
+ok "until it is stored" wait_for 60 answered "$caught"
+is "well" "$(rc "$caught")" 0
+like "with its own file" "$(tr '\n' ' ' <"$TEST_TMP/$caught")" "^capture=([^ ]+) path=[^ ]*/\1 "
+
+# Those that wait for a trigger are killed.
+ready() { local p; for p in $(processes_of "$AGENT"); do [ "$(cat "/proc/$p/comm" 2>/dev/null)" != stallbox-ready ] || echo "$p"; done; }
+two_ready() { [ "$(ready | wc -l)" = 2 ]; }
+ok "two wait for a trigger" wait_for 10 two_ready
+before=$(ready | sort)
+# shellcheck disable=SC2046
+kill -KILL $(ready)
+ok "without them a freeze waits for the next one" freeze
+ok "two wait again" wait_for 10 two_ready
+is "others than before" "$(comm -12 <(echo "$before") <(ready | sort))" ""
+ok "it is said" log_has "that waited for the next capture has ended"
 stop_agent
 
 # A limit on file sizes is an error as any other, not a signal.
