@@ -313,7 +313,7 @@ static void run_timers(struct agent *a, uint64_t now)
 		agent_arm(a);
 	if (((a->v.state == AGENT_POST_TRIGGER && !a->pre_read) || a->v.state == AGENT_FREEZING) &&
 	    now >= a->state_since_ns + FREEZER_TIMEOUT_NS)
-		agent_lose_capture(a, "makes no progress", false);
+		agent_lose_capture(a, "makes no progress");
 }
 
 static int timeout_ms(const struct agent *a, uint64_t now)

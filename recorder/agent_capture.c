@@ -339,18 +339,17 @@ static void drop(struct agent *a, struct pool_slot *s)
 	pool_drop(s);
 }
 
-void agent_lose_capture(struct agent *a, const char *why, bool ended)
+void agent_lose_capture(struct agent *a, const char *why)
 {
 	struct pool_slot *s = pool_capturing(&a->pool);
 	char text[600];
 
 	log_err("the freezer process %s; the capture under way is lost", why);
 	a->v.failures++;
-	a->pool.due.type = 0;
+	pool_give_up(&a->pool);
 	if (s) {
 		a->v.cost.freezer_ns += selfcost_cpu_ns(s->p.pid);
-		if (!ended)
-			kill(s->p.pid, SIGKILL);
+		kill(s->p.pid, SIGKILL);
 		drop(a, s);
 	}
 	snprintf(text, sizeof(text), "error %d the freezer process %s%s%s\n", SB_EXIT_FAILURE, why,
@@ -440,6 +439,21 @@ static void take_report(struct agent *a, struct pool_slot *s, const struct captu
 	}
 }
 
+/* The process of the capture has ended. As long as its bank is not read, another one can read it. */
+static void take_over(struct agent *a, struct pool_slot *s)
+{
+	static const char text[] = "the process that took this capture was killed; another one began it again, "
+				   "with a later stackshot";
+
+	drop(a, s);
+	if (a->pre_read || !pool_again(&a->pool)) {
+		agent_lose_capture(a, "ended unexpectedly");
+		return;
+	}
+	log_err("the freezer process ended unexpectedly; another one begins the capture again");
+	add_mark(a, "freezer-lost", sb_monotonic_ns(), text);
+}
+
 void agent_take_reports(struct agent *a, struct pool_slot *s)
 {
 	static const struct capture_report killed = { .type = CAPTURE_FAILED, .error = -EOWNERDEAD };
@@ -453,7 +467,7 @@ void agent_take_reports(struct agent *a, struct pool_slot *s)
 	if (!s->use || n == 0 || a->stop)
 		return;
 	if (s->use == POOL_CAPTURING) {
-		agent_lose_capture(a, "ended unexpectedly", true);
+		take_over(a, s);
 		return;
 	}
 	if (s->use == POOL_WAITING)

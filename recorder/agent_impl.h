@@ -80,7 +80,7 @@ int agent_kernel_hit(void *ctx, void *data, size_t len);
 void agent_take_reports(struct agent *a, struct pool_slot *s);
 void agent_take_process(struct agent *a);
 void agent_fill_pool(struct agent *a);
-/* The capture under way is lost. ended: so has its process, whose pid may be another one's now. */
-void agent_lose_capture(struct agent *a, const char *why, bool ended);
+/* The capture under way is lost, its process is killed. */
+void agent_lose_capture(struct agent *a, const char *why);
 
 #endif

@@ -428,10 +428,8 @@ static int begin_capture(struct freezer *z)
 	report(z, CAPTURE_SHOT, z->f.shot_len, r, 0);
 	sleep_until(o->sealed_ns + SETTLE_NS);
 	r = bundle_writer_new(membuf_write, &z->out, ZSTD_LEVEL, &z->f.w);
-	if (r < 0) {
-		report(z, CAPTURE_FAILED, 0, r, 0);
+	if (r < 0)
 		return r;
-	}
 	write_header(z);
 	write_marks(z, o);
 	freeze_write_bank(&z->f, o->bank);

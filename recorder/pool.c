@@ -104,24 +104,32 @@ void pool_stop(struct pool *p)
 		kill(p->starter.pid, SIGKILL);
 }
 
-static int begin(struct pool_slot *s, const struct capture_order *o)
+/* The capture goes to a process that waits, or to the next one that comes. */
+static void begin(struct pool *p)
 {
+	struct pool_slot *s = find(p, POOL_WAITING);
+	const struct capture_order *o = &p->order;
+
+	p->due = !s;
+	if (!s)
+		return;
 	s->use = POOL_CAPTURING;
 	s->id = o->id;
 	s->fired_ns = o->cause.fired_ns;
 	snprintf(s->file, sizeof(s->file), "%s", o->file);
-	return capture_send(&s->p, o);
+	/* It may have been killed a moment ago: then its descriptor tells, too. */
+	(void)capture_send(&s->p, o);
 }
 
 int pool_order(struct pool *p, struct capture_order *o)
 {
-	struct pool_slot *s = find(p, o->type == CAPTURE_FREEZE ? POOL_WAITING : POOL_CAPTURING);
+	struct pool_slot *s = pool_capturing(p);
 	unsigned int naming = 0;
 
 	if (o->type == CAPTURE_FREEZE) {
-		if (s)
-			return begin(s, o);
-		p->due = *o;
+		p->order = *o;
+		p->tries = POOL_TRIES;
+		begin(p);
 		return 0;
 	}
 	if (!s)
@@ -131,6 +139,20 @@ int pool_order(struct pool *p, struct capture_order *o)
 	s->names = naming < POOL_NAMING;
 	o->no_names = !s->names;
 	return capture_send(&s->p, o);
+}
+
+bool pool_again(struct pool *p)
+{
+	if (!p->tries)
+		return false;
+	p->tries--;
+	begin(p);
+	return true;
+}
+
+void pool_give_up(struct pool *p)
+{
+	p->due = false;
 }
 
 int pool_take(struct pool *p)
@@ -148,9 +170,8 @@ int pool_take(struct pool *p)
 	if (p->asked)
 		p->asked--;
 	*s = (struct pool_slot){ .p = process, .use = POOL_WAITING };
-	if (p->due.type) {
-		begin(s, &p->due);
-		p->due.type = 0;
+	if (p->due) {
+		begin(p);
 		ask(p);
 	}
 	return (int)(s - p->slot);

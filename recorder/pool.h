@@ -10,6 +10,7 @@
 
 #define POOL_READY 2  /* that wait */
 #define POOL_SLOTS 16 /* processes at a time */
+#define POOL_TRIES 3  /* a capture is begun again: those that wait may have been killed together */
 #define POOL_NAMING 2 /* that look up names at a time: more would pile up memory on a host without CPU */
 
 enum pool_use { POOL_FREE, POOL_WAITING, POOL_CAPTURING, POOL_STORING };
@@ -30,7 +31,9 @@ struct pool {
 	struct capture_process starter;
 	struct pool_slot slot[POOL_SLOTS];
 	unsigned int asked; /* processes that the starter owes */
-	struct capture_order due; /* type 0: none; else it goes to the next process */
+	struct capture_order order; /* of the last capture */
+	bool due;                   /* it goes to the next process */
+	unsigned int tries;         /* that are left if the process of the capture ends early */
 };
 
 /* Starts the starter and waits for the first process. c stays the caller's. 0 or a negative errno. */
@@ -44,6 +47,11 @@ void pool_stop(struct pool *p);
 
 /* FREEZE: to one that waits, or to the next one that comes. POST: to the one of that capture. */
 int pool_order(struct pool *p, struct capture_order *o);
+/* The process of the capture has ended with no bank read: another one begins it again, the later
+ * stackshot is the price. false: not once more. */
+bool pool_again(struct pool *p);
+/* The capture that no process has begun yet never will be. */
+void pool_give_up(struct pool *p);
 /* The starter's descriptor is readable. The slot that was filled, -EAGAIN: none, -EPIPE: the starter has
  * ended. */
 int pool_take(struct pool *p);

@@ -136,6 +136,16 @@ ok "without them a freeze waits for the next one" freeze
 ok "two wait again" wait_for 10 two_ready
 is "others than before" "$(comm -12 <(echo "$before") <(ready | sort))" ""
 ok "it is said" log_has "that waited for the next capture has ended"
+# The trigger fires first, so it is given to one that is dead, and then to the other.
+n=$(bundle_count)
+kill -STOP "$AGENT"
+kill -USR1 "$AGENT"
+# shellcheck disable=SC2046
+kill -KILL $(ready)
+kill -CONT "$AGENT"
+one_more() { [ "$(bundle_count)" = $((n + 1)) ] && complete "$(bundles | tail -n 1)"; }
+ok "killed as a trigger fires: the bundle is written" wait_for 60 one_more
+is "and tells that it was begun three times" "$("$STALLBOX" info --json "$(bundles | tail -n 1)" | jq '[.marks[] | select(.kind == "freezer-lost")] | length')" 2
 stop_agent
 
 # A limit on file sizes is an error as any other, not a signal.
