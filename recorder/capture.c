@@ -22,6 +22,7 @@
 
 #include "recorder/enrich.h"
 #include "recorder/freeze.h"
+#include "recorder/kernel_names.h"
 #include "recorder/limit.h"
 
 /* A program that was inside a record when the generation flipped is done long before. */
@@ -34,6 +35,9 @@
  * shares with those it was forked beside, one of which may wait for a CPU with the lock held. */
 #define HEAP_BYTES (64 << 20)
 #define STORER_STACK_BYTES (128u << 10)
+
+/* Of the kernel; NULL: not to be had. The processes of captures have them of the one that started them. */
+static struct symbols *kernel_symbols;
 
 struct membuf {
 	char *data;
@@ -418,6 +422,12 @@ static void write_sealed(struct freezer *z)
 		bundle_writer_marks(z->f.w, &mark, 1);
 }
 
+static void name_kernel(struct freezer *z)
+{
+	if (kernel_symbols)
+		kernel_names_write(&z->f, kernel_symbols, KERNEL_NAMES_OWN_TEXT);
+}
+
 static int begin_capture(struct freezer *z)
 {
 	const struct capture_order *o = &z->order;
@@ -435,6 +445,7 @@ static int begin_capture(struct freezer *z)
 	freeze_write_bank(&z->f, o->bank);
 	write_sealed(z);
 	freeze_write_stackshot(&z->f);
+	name_kernel(z);
 	r = bundle_writer_flush(z->f.w);
 	report(z, CAPTURE_BANK_READ, z->out.len, r, events_of(z));
 	if (r < 0)
@@ -475,7 +486,7 @@ static void end_capture(struct freezer *z, bool names)
 {
 	if (!names) {
 		struct bundle_mark m = { sb_monotonic_ns(), "no-names",
-					 "names of earlier bundles were still being looked up" };
+					 "names of earlier bundles were still being looked up; the kernel's own are here" };
 
 		bundle_writer_marks(z->f.w, &m, 1);
 		bundle_writer_flush(z->f.w);
@@ -490,6 +501,7 @@ static void post_capture(struct freezer *z, const struct capture_order *o)
 {
 	sleep_until(o->sealed_ns + SETTLE_NS);
 	freeze_write_bank(&z->f, o->bank);
+	name_kernel(z);
 	if (z->c->series)
 		series_write(z->c->series, z->f.w);
 	freeze_write_losses(&z->f, o->recorded, missed_runs(o));
@@ -588,6 +600,15 @@ static int freezer_main(const struct capture_config *c, int fd)
 
 /* ---- starting --------------------------------------------------------------------- */
 
+static void load_kernel_symbols(void)
+{
+	uint64_t text_start;
+
+	if (symbols_load_kallsyms("/proc/kallsyms", &kernel_symbols, &text_start) == 0)
+		symbols_share(kernel_symbols);
+	malloc_trim(0);
+}
+
 /* A child at the other end of a socket. Its pid, 0 in the child, or a negative errno. */
 static pid_t fork_with_socket(int *ret_fd)
 {
@@ -625,6 +646,8 @@ static int fork_freezer(const struct capture_config *c, int not_for_it, struct c
 
 int capture_start(const struct capture_config *c, struct capture_process *ret)
 {
+	if (!kernel_symbols)
+		load_kernel_symbols();
 	return fork_freezer(c, -1, ret);
 }
 
@@ -649,6 +672,7 @@ static int starter_main(const struct capture_config *c, int fd)
 	char byte;
 
 	prctl(PR_SET_NAME, "stallbox-start");
+	load_kernel_symbols();
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGCHLD, SIG_IGN); /* none of them is waited for */

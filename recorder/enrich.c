@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "recorder/kernel_names.h"
 #include "symbols/symbols.h"
 
 /* One stuck process must not keep the names of all others away. */
@@ -18,27 +19,15 @@
 
 /* ---- kernel ------------------------------------------------------------------- */
 
+/* Of modules and BPF programs: they are looked up late, and as they are now. */
 static bool name_kernel(struct freeze *f)
 {
 	SB_CLEANUP(symbols_freep) struct symbols *syms = NULL;
-	struct bundle_symbol *out;
 	uint64_t text_start;
-	size_t n = 0;
 
 	if (symbols_load_kallsyms("/proc/kallsyms", &syms, &text_start) < 0)
 		return false;
-	out = calloc(f->kframes.n + 1, sizeof(*out));
-	if (!out)
-		return false;
-	for (size_t i = 0; i < f->kframes.cap; i++) {
-		uint64_t addr = f->kframes.slot[i].key;
-		struct symbol s;
-
-		if (addr && symbols_find(syms, addr, &s) == 0)
-			out[n++] = (struct bundle_symbol){ addr, s.start, s.name, s.module };
-	}
-	bundle_writer_symbols(f->w, 0, "kallsyms", out, n);
-	free(out);
+	kernel_names_write(f, syms, KERNEL_NAMES_ALL);
 	return true;
 }
 

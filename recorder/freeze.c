@@ -158,8 +158,10 @@ static uint32_t thread_id(struct freeze *f, uint32_t tid, uint32_t tgid, uint64_
 
 static void remember_kframes(struct freeze *f, const uint64_t *addr, uint32_t n)
 {
-	for (uint32_t i = 0; i < n; i++)
-		map64_put(&f->kframes, addr[i], 1);
+	for (uint32_t i = 0; i < n; i++) {
+		if (!map64_get(&f->kframes, addr[i]))
+			map64_put(&f->kframes, addr[i], FREEZE_NAMELESS);
+	}
 }
 
 static void remember_uframes(struct freeze *f, uint32_t process, const uint64_t *addr, uint32_t n)

@@ -21,6 +21,8 @@ struct freeze_frame {
 	uint64_t addr;
 };
 
+enum { FREEZE_NAMELESS = 1, FREEZE_NAMED = 2 };
+
 struct freeze {
 	const struct probes *probes;
 	struct bundle_writer *w;
@@ -32,7 +34,7 @@ struct freeze {
 	struct map64 cgroups;	    /* kernel id -> bundle cgroup id */
 	struct map64 mms;	    /* address of an mm -> number of the address space */
 	uint32_t n_mms;
-	struct map64 kframes;	    /* kernel addresses that were used */
+	struct map64 kframes;	    /* kernel addresses that were used -> FREEZE_NAMED or FREEZE_NAMELESS */
 	struct map64 uframes_seen;
 	struct freeze_user *user;
 	size_t n_user, cap_user;

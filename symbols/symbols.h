@@ -40,6 +40,10 @@ int elf_build_id(int fd, uint8_t *ret, size_t len);
 /* The function that holds addr. -ENOENT when none does (sizes are honoured). */
 int symbols_find(const struct symbols *s, uint64_t addr, struct symbol *ret);
 
+/* Moves the table to memory that processes forked later have in common, even if they lock theirs.
+ * 0, or -ENOMEM: it stays where it is. */
+int symbols_share(struct symbols *s);
+
 void symbols_free(struct symbols *s);
 static inline void symbols_freep(struct symbols **s)
 {

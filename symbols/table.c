@@ -3,6 +3,7 @@
 #include "symbols/table.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 
 #define NO_PARENT UINT32_MAX
 
@@ -25,6 +26,9 @@ struct symbols {
 	struct symbol_info *infos;
 	size_t cnt;
 	char *names;
+	size_t names_len;
+	void *shared; /* all of the above, or NULL: each by itself */
+	size_t shared_len;
 };
 
 void symbol_builder_done(struct symbol_builder *b)
@@ -231,6 +235,7 @@ int symbol_builder_finish(struct symbol_builder *b, struct symbols **ret)
 		return -ENOMEM;
 	fill(s, b);
 	s->names = TAKE_PTR(b->names);
+	s->names_len = b->names_len;
 	shrink_names(s, b);
 	*ret = TAKE_PTR(s);
 	return 0;
@@ -274,12 +279,42 @@ int symbols_find(const struct symbols *s, uint64_t addr, struct symbol *ret)
 	return -ENOENT;
 }
 
+static void free_arrays(struct symbols *s)
+{
+	if (s->shared) {
+		munmap(s->shared, s->shared_len);
+		return;
+	}
+	free(s->starts);
+	free(s->infos);
+	free(s->names);
+}
+
+int symbols_share(struct symbols *s)
+{
+	size_t starts = s->cnt * sizeof(s->starts[0]), infos = s->cnt * sizeof(s->infos[0]);
+	size_t len = starts + infos + s->names_len;
+	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return -ENOMEM;
+	memcpy(p, s->starts, starts);
+	memcpy(p + starts, s->infos, infos);
+	memcpy(p + starts + infos, s->names, s->names_len);
+	mprotect(p, len, PROT_READ);
+	free_arrays(s);
+	s->shared = p;
+	s->shared_len = len;
+	s->starts = (uint64_t *)p;
+	s->infos = (struct symbol_info *)(p + starts);
+	s->names = p + starts + infos;
+	return 0;
+}
+
 void symbols_free(struct symbols *s)
 {
 	if (!s)
 		return;
-	free(s->starts);
-	free(s->infos);
-	free(s->names);
+	free_arrays(s);
 	free(s);
 }

@@ -50,6 +50,18 @@ all_whole() { for b in $(bundles); do complete "$b" || return 1; done; }
 ok "all bundles are whole" wait_for 60 all_whole
 without=$(for b in $(bundles); do "$STALLBOX" info --json "$b" | jq '[.marks[] | select(.kind == "no-names")] | length'; done | awk '{n += $1} END {print n}')
 between "some of them go without names, because two others' are looked up, and say so" "$without" 1 $(($(bundle_count) - 2))
+# Where the kernel's own text is, every address has a name.
+read -r text etext < <(awk '$3 == "_text" { a = $1 } $3 == "_etext" { b = $1 } END { print a, b }' /proc/kallsyms)
+own_text() { # named and nameless addresses of kernel stacks, in the bundles without names
+	for b in $(bundles); do
+		"$STALLBOX" info --json "$b" | jq -e '[.marks[] | select(.kind == "no-names")] | length > 0' >/dev/null || continue
+		events "$b" | jq -r '.kstack[]?'
+		"$STALLBOX" fold --kind blocked "$b" | tr ';' '\n' | sed -n 's/_\[k\]$//p'
+	done | awk -v from="0x$text" -v to="0x$etext" '/^0x/ { nameless += length($0) == 18 && $0 >= from && $0 < to; next } { named++ } END { print named + 0, nameless + 0 }'
+}
+read -r named nameless < <(own_text)
+between "they have the names of the kernel's own text" "$named" 100 1000000000
+is "all of them" "$nameless" 0
 ok "later ones have theirs" freeze
 is "nothing is missing in it" "$("$STALLBOX" info --json "$BUNDLE" | jq '[.marks[] | select(.kind == "no-names")] | length')" 0
 finish

@@ -74,7 +74,9 @@ kill -KILL "$(freezer_of "$AGENT")"
 ok "the freezer is killed: who waits is answered" wait_for 60 answered killed
 is "with a failure" "$(rc killed)" 1
 like "and what is left" "$(cat "$TEST_TMP/killed")" 'the freezer process ended unexpectedly; what there is of the bundle: .*zst'
-ok "which can be read" "$STALLBOX" info "$(grep -oE '/[^ ]*zst' "$TEST_TMP/killed")"
+left=$(grep -oE '/[^ ]*zst' "$TEST_TMP/killed")
+ok "which can be read" "$STALLBOX" info "$left"
+like "with the names of the kernel" "$("$STALLBOX" fold --kind blocked "$left" 2>/dev/null)" 'do_syscall_64_\[k\]'
 kill -USR1 "$AGENT"
 second_one() { [ "$(status_of .captures)" = 2 ] && [ "$(bundle_count)" = $((before + 2)) ]; }
 ok "the next freeze is written" wait_for 60 second_one
@@ -136,7 +138,7 @@ ok "without them a freeze waits for the next one" freeze
 ok "two wait again" wait_for 10 two_ready
 is "others than before" "$(comm -12 <(echo "$before") <(ready | sort))" ""
 ok "it is said" log_has "that waited for the next capture has ended"
-# The trigger fires first, so it is given to one that is dead, and then to the other.
+# The trigger fires first, so it is given to one that is dead, and then to the other if that is not known yet.
 n=$(bundle_count)
 kill -STOP "$AGENT"
 kill -USR1 "$AGENT"
@@ -145,7 +147,7 @@ kill -KILL $(ready)
 kill -CONT "$AGENT"
 one_more() { [ "$(bundle_count)" = $((n + 1)) ] && complete "$(bundles | tail -n 1)"; }
 ok "killed as a trigger fires: the bundle is written" wait_for 60 one_more
-is "and tells that it was begun three times" "$("$STALLBOX" info --json "$(bundles | tail -n 1)" | jq '[.marks[] | select(.kind == "freezer-lost")] | length')" 2
+between "and tells how often it was begun again" "$("$STALLBOX" info --json "$(bundles | tail -n 1)" | jq '[.marks[] | select(.kind == "freezer-lost")] | length')" 1 2
 stop_agent
 
 # A limit on file sizes is an error as any other, not a signal.

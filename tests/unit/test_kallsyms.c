@@ -109,6 +109,20 @@ static void test_sample(void **state)
 }
 
 /* There are no sizes: nothing may be named after a function that ended long before. */
+/* The same answers, and processes forked later have no copy of their own. */
+static void test_shared(void **state)
+{
+	struct symbols *s = load(sample, NULL);
+
+	(void)state;
+	assert_int_equal(symbols_share(s), 0);
+	expect(s, 0xffffffff81000110, "do_one", "");
+	expect(s, 0xffffffff81000fff, "last_function", "");
+	expect(s, 0xffffffff81001000, NULL, NULL);
+	expect(s, 0xffffffffc0500201, "ext4_writepage", "ext4");
+	symbols_free(s);
+}
+
 static void test_holes(void **state)
 {
 	struct symbols *s = load(sample, NULL);
@@ -286,6 +300,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sample),
+		cmocka_unit_test(test_shared),
 		cmocka_unit_test(test_holes),
 		cmocka_unit_test(test_odd_lines),
 		cmocka_unit_test(test_long_lines),
