@@ -600,13 +600,17 @@ static int freezer_main(const struct capture_config *c, int fd)
 
 /* ---- starting --------------------------------------------------------------------- */
 
-static void load_kernel_symbols(void)
+static void load_kernel_symbols(struct capture_work *work)
 {
 	uint64_t text_start;
+	ssize_t bytes;
 
-	if (symbols_load_kallsyms("/proc/kallsyms", &kernel_symbols, &text_start) == 0)
-		symbols_share(kernel_symbols);
+	if (symbols_load_kallsyms("/proc/kallsyms", &kernel_symbols, &text_start) < 0)
+		return;
+	bytes = symbols_share(kernel_symbols);
 	malloc_trim(0);
+	if (work)
+		__atomic_store_n(&work->shared_bytes, SB_MAX(bytes, 0), __ATOMIC_RELAXED);
 }
 
 /* A child at the other end of a socket. Its pid, 0 in the child, or a negative errno. */
@@ -647,7 +651,7 @@ static int fork_freezer(const struct capture_config *c, int not_for_it, struct c
 int capture_start(const struct capture_config *c, struct capture_process *ret)
 {
 	if (!kernel_symbols)
-		load_kernel_symbols();
+		load_kernel_symbols(c->work);
 	return fork_freezer(c, -1, ret);
 }
 
@@ -672,7 +676,7 @@ static int starter_main(const struct capture_config *c, int fd)
 	char byte;
 
 	prctl(PR_SET_NAME, "stallbox-start");
-	load_kernel_symbols();
+	load_kernel_symbols(c->work);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGCHLD, SIG_IGN); /* none of them is waited for */

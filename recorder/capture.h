@@ -75,6 +75,7 @@ struct capture_report {
 /* Memory that all processes of captures share: what those that have ended cost. */
 struct capture_work {
 	uint64_t cpu_ns, bytes_written;
+	uint64_t shared_bytes; /* of memory that all of them have in common */
 };
 
 struct capture_config {

@@ -246,6 +246,8 @@ static void take_rss(struct selfcost *c, const struct selfcost_sources *s, uint6
 		return;
 	c->rss_bytes = rss_of(0, s->probes);
 	c->worker_rss_bytes = series_pid(s->series) > 0 ? rss_of(series_pid(s->series), s->probes) : 0;
+	if (s->work)
+		c->worker_rss_bytes += __atomic_load_n(&s->work->shared_bytes, __ATOMIC_RELAXED);
 	if (s->pool && s->pool->starter.pid > 0)
 		c->worker_rss_bytes += rss_of(s->pool->starter.pid, s->probes);
 	for (unsigned int i = 0; s->pool && i < POOL_SLOTS; i++) {

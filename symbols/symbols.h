@@ -11,6 +11,7 @@
 #define SB_SYMBOLS_SYMBOLS_H
 
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "format/base.h"
 
@@ -41,8 +42,8 @@ int elf_build_id(int fd, uint8_t *ret, size_t len);
 int symbols_find(const struct symbols *s, uint64_t addr, struct symbol *ret);
 
 /* Moves the table to memory that processes forked later have in common, even if they lock theirs.
- * 0, or -ENOMEM: it stays where it is. */
-int symbols_share(struct symbols *s);
+ * Its bytes, or -ENOMEM: it stays where it is. */
+ssize_t symbols_share(struct symbols *s);
 
 void symbols_free(struct symbols *s);
 static inline void symbols_freep(struct symbols **s)

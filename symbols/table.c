@@ -290,7 +290,7 @@ static void free_arrays(struct symbols *s)
 	free(s->names);
 }
 
-int symbols_share(struct symbols *s)
+ssize_t symbols_share(struct symbols *s)
 {
 	size_t starts = s->cnt * sizeof(s->starts[0]), infos = s->cnt * sizeof(s->infos[0]);
 	size_t len = starts + infos + s->names_len;
@@ -308,7 +308,7 @@ int symbols_share(struct symbols *s)
 	s->starts = (uint64_t *)p;
 	s->infos = (struct symbol_info *)(p + starts);
 	s->names = p + starts + infos;
-	return 0;
+	return (ssize_t)len;
 }
 
 void symbols_free(struct symbols *s)
