@@ -11,19 +11,37 @@
 
 /* ---- events ------------------------------------------------------------------------------------------ */
 
-static bool column_ok(size_t n, size_t want)
-{
-	return n == 0 || n == want;
-}
+#define CPUS_MAX 65536
 
-static bool block_ok(const Stallbox__V1__EventBlock *m)
+/* Where there are no times, all is at base_ns. */
+static size_t rows_of(const Stallbox__V1__EventBlock *m)
 {
 	size_t n = m->n_ts_delta;
 
-#define COLUMN(field, member) &&column_ok(m->n_##field, n)
-	return m->kind > 0 && (int)m->kind < BUNDLE_KIND_COUNT COLUMNS32(COLUMN) COLUMNS64(COLUMN)
-		COLUMNS_TIME(COLUMN);
+	if (n)
+		return n;
+#define COLUMN(field, member) n = SB_MAX(n, m->n_##field);
+	COLUMNS32(COLUMN) COLUMNS64(COLUMN) COLUMNS_TIME(COLUMN)
 #undef COLUMN
+	return n;
+}
+
+/* Columns of a wrong length read as absent; they are counted. */
+static uint64_t bad_columns(const Stallbox__V1__EventBlock *m)
+{
+	size_t n = rows_of(m);
+	uint64_t bad = 0;
+
+#define COLUMN(field, member) bad += m->n_##field && m->n_##field != n;
+	COLUMNS32(COLUMN) COLUMNS64(COLUMN) COLUMNS_TIME(COLUMN)
+#undef COLUMN
+	return bad;
+}
+
+/* Kinds of a newer minor version are passed over. */
+static bool kind_known(const Stallbox__V1__EventBlock *m)
+{
+	return m->kind > 0 && (int)m->kind < BUNDLE_KIND_COUNT;
 }
 
 static uint32_t valid_id(uint32_t id, uint32_t n, uint64_t *bad)
@@ -38,20 +56,22 @@ static int each_in_block(struct bundle *b, const Stallbox__V1__EventBlock *m, bu
 			 void *ctx, uint64_t *bad)
 {
 	uint64_t unit = m->time_unit_ns ? m->time_unit_ns : 1, ts = m->base_ns;
+	size_t rows = rows_of(m);
 
-	for (size_t i = 0; i < m->n_ts_delta; i++) {
+	for (size_t i = 0; i < rows; i++) {
 		struct bundle_event e;
 		int r;
 
-		ts += (uint64_t)m->ts_delta[i] * unit;
+		if (m->n_ts_delta)
+			ts += (uint64_t)m->ts_delta[i] * unit;
 		e = (struct bundle_event){
 			.kind = (enum bundle_kind)m->kind,
 			.cpu = m->cpu,
 			.ts_ns = ts,
-#define COLUMN(field, member) .member = m->n_##field ? m->field[i] : 0,
+#define COLUMN(field, member) .member = m->n_##field == rows ? m->field[i] : 0,
 			COLUMNS32(COLUMN) COLUMNS64(COLUMN)
 #undef COLUMN
-#define COLUMN(field, member) .member = m->n_##field ? m->field[i] * unit : 0,
+#define COLUMN(field, member) .member = m->n_##field == rows ? m->field[i] * unit : 0,
 			COLUMNS_TIME(COLUMN)
 #undef COLUMN
 		};
@@ -90,10 +110,11 @@ static int take_chunk(struct bundle *b, const Stallbox__V1__Chunk *c, void *ctx)
 	b->next_seq = c->seq + 1;
 	if (c->body_case != STALLBOX__V1__CHUNK__BODY_EVENTS)
 		return reader_take(b, c);
-	if (block_ok(c->events))
+	if (!kind_known(c->events))
+		return 0;
+	b->damage.bad_references += bad_columns(c->events) + (c->events->cpu >= CPUS_MAX);
+	if (c->events->cpu < CPUS_MAX)
 		each_in_block(b, c->events, count_event, b, &b->damage.bad_references);
-	else
-		b->damage.bad_references++;
 	return 0;
 }
 
@@ -108,12 +129,21 @@ static int set_error(struct bundle_error *err, uint64_t offset, int r, const cha
 	return r;
 }
 
+#define STDIN_MAX (16ULL << 30)
+
 /* Standard input cannot be read twice: it goes to an unlinked temporary file. */
 static int spool_stdin(void)
 {
-	char path[] = "/tmp/stallbox-stdin.XXXXXX", buf[65536];
-	int fd = mkostemp(path, O_CLOEXEC);
+	const char *dir = getenv("TMPDIR");
+	char path[4096], buf[65536];
+	uint64_t size = 0;
 	ssize_t n;
+	int fd;
+
+	n = snprintf(path, sizeof(path), "%s/stallbox-stdin.XXXXXX", dir && dir[0] ? dir : "/tmp");
+	if (n >= (ssize_t)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = mkostemp(path, O_CLOEXEC);
 
 	if (fd < 0)
 		return -errno;
@@ -129,6 +159,11 @@ static int spool_stdin(void)
 				return r;
 			}
 			done += k;
+		}
+		size += (uint64_t)n;
+		if (size > STDIN_MAX) {
+			close(fd);
+			return -EFBIG;
 		}
 	}
 	return fd;
@@ -155,11 +190,11 @@ static int open_raw(const char *path, struct bundle **ret, struct bundle_error *
 				 "name a .stall.pb.zst file, or - for standard input");
 	}
 	b->size = (uint64_t)st.st_size;
-	b->packed = malloc(FRAME_PACKED_MAX);
+	b->packed = malloc(2 * FRAME_PACKED_MAX);
 	b->plain = malloc(FRAME_PLAIN_MAX);
 	b->zstd = ZSTD_createDCtx();
 	b->chunk.max = CHUNK_DECODE_MAX;
-	b->tables.max = TABLES_MAX;
+	b->tables.max = reader_tables_max(b->size);
 	b->alloc = (ProtobufCAllocator){ arena_alloc, arena_free_one, &b->chunk };
 	if (!b->packed || !b->plain || !b->zstd) {
 		bundle_close(b);
@@ -189,9 +224,12 @@ int bundle_open(const char *path, struct bundle **ret, struct bundle_error *err)
 	}
 	if (r < 0)
 		return set_error(err, 0, r, strerror(-r), "");
-	if (!b->damage.frames)
-		return set_error(err, b->damage.first_offset, -EBADMSG, "not a stallbox bundle: no whole "
-				 "zstd frame in it", "expected a file written by stallboxd (.stall.pb.zst)");
+	if (!b->damage.frames) {
+		snprintf(text, sizeof(text), "not a stallbox bundle: no whole zstd frame in it (%s)",
+			 b->damage.first_what);
+		return set_error(err, b->damage.first_offset, -EBADMSG, text,
+				 "expected a file written by stallboxd (.stall.pb.zst)");
+	}
 	if (!b->next_seq && !b->have_header)
 		return set_error(err, 0, -EBADMSG, "not a stallbox bundle: zstd data of another format",
 				 "expected a file written by stallboxd (.stall.pb.zst)");
@@ -234,7 +272,8 @@ static int give_events(struct bundle *b, const Stallbox__V1__Chunk *c, void *ctx
 	const struct event_pass *pass = ctx;
 	uint64_t ignored = 0;
 
-	if (c->body_case != STALLBOX__V1__CHUNK__BODY_EVENTS || !block_ok(c->events))
+	if (c->body_case != STALLBOX__V1__CHUNK__BODY_EVENTS || !kind_known(c->events) ||
+	    c->events->cpu >= CPUS_MAX)
 		return 0;
 	return each_in_block(b, c->events, pass->fn, pass->ctx, &ignored);
 }
@@ -250,14 +289,10 @@ int bundle_each_event(struct bundle *b, bundle_event_fn fn, void *ctx)
 
 static int copy_frame(struct bundle *b, const uint8_t *plain, size_t len, uint64_t offset, void *ctx)
 {
-	size_t packed = ZSTD_findFrameCompressedSize(b->packed, FRAME_PACKED_MAX);
-
 	(void)plain;
 	(void)len;
 	(void)offset;
-	if (ZSTD_isError(packed))
-		return -EIO;
-	return fwrite(b->packed, 1, packed, ctx) == packed ? 0 : -errno;
+	return fwrite(b->frame, 1, b->frame_len, ctx) == b->frame_len ? 0 : -errno;
 }
 
 int bundle_recover(const char *in, FILE *out, struct bundle_damage *ret_damage, struct bundle_error *err)

@@ -12,13 +12,29 @@
 #include "format/map64.h"
 #include "format/reader.h"
 
-/* What a frame may claim: a little more than any writer makes. */
-#define FRAME_PLAIN_MAX (1u << 20)
-#define FRAME_PACKED_MAX (2u << 20)
-#define WINDOW_LOG_MAX 21
+/* The limits of FORMAT.md, section 8. A writer keeps a frame below 256 KiB; a bundle that was packed
+ * again may have larger ones. */
+#define FRAME_PLAIN_MAX (4u << 20)
+#define FRAME_PACKED_MAX (5u << 20)
+#define FRAME_PACKED_USUAL (512u << 10)
+#define FRAME_BLOCKS_MAX 4096
+#define FRAME_CHUNKS_MAX 4096
+#define WINDOW_LOG_MAX 23
+#define SEARCH_WORK_MAX (1ULL << 30)
 /* protobuf-c needs up to 60 times the wire size for hostile messages: bounded per chunk. */
 #define CHUNK_DECODE_MAX (64u << 20)
 #define TABLES_MAX (1ULL << 30)
+
+/* Of a file of that many bytes. */
+static inline uint64_t reader_plain_max(uint64_t size)
+{
+	return (256ULL << 20) + 64 * size;
+}
+
+static inline size_t reader_tables_max(uint64_t size)
+{
+	return size > TABLES_MAX / 256 ? TABLES_MAX : (size_t)SB_MIN((64ULL << 20) + 256 * size, TABLES_MAX);
+}
 
 /* A bounded allocator: everything of one chunk, or of the tables. */
 struct arena_part {
@@ -46,6 +62,10 @@ struct bundle {
 	int fd;
 	uint64_t size;
 	uint8_t *packed, *plain;
+	uint64_t packed_off; /* of packed[0] in the file */
+	size_t packed_len;
+	const uint8_t *frame; /* the one in hand, in packed, */
+	size_t frame_len;     /* and its length */
 	ZSTD_DCtx *zstd;
 	struct arena chunk, tables;
 	ProtobufCAllocator alloc;

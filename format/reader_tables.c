@@ -6,15 +6,18 @@
 #include "format/columns.h"
 #include "format/reader_impl.h"
 
-#define IDS_MAX (64u << 20)
+/* A lost chunk of a table leaves a hole of ids; a larger one is made up. */
+#define IDS_JUMP_MAX (1u << 20)
 #define FRAMES_MAX_STACKS BUNDLE_STACK_MAX_FRAMES
 
 static const char *keep(struct bundle *b, const void *data, size_t len)
 {
 	char *s = arena_alloc(&b->tables, len + 1);
 
-	if (!s)
+	if (!s) {
+		b->damage.bad_references++;
 		return "";
+	}
 	if (len)
 		memcpy(s, data, len);
 	s[len] = '\0';
@@ -41,18 +44,39 @@ static size_t table_capacity(uint64_t n)
 	return n ? cap : 0;
 }
 
-/* Makes room for ids up to `last` in a table of elements of `size`. New ones are zero. */
-static bool grow_table(struct bundle *b, void **table, uint32_t *n, uint64_t last, size_t size)
+/* Tables that grow count for the memory of all tables, as what is in the arena does. */
+static bool charge(struct bundle *b, size_t n, size_t size)
 {
-	if (last > IDS_MAX || last * size > TABLES_MAX) {
+	struct arena *a = &b->tables;
+
+	if (n > (a->max - SB_MIN(a->total, a->max)) / size) {
+		b->damage.bad_references++;
+		return false;
+	}
+	a->total += n * size;
+	return true;
+}
+
+/* Makes room for `rows` ids from `first` on in a table of elements of `size`. New ones are zero. */
+static bool grow_table(struct bundle *b, void **table, uint32_t *n, uint32_t first, size_t rows, size_t size)
+{
+	uint64_t last = (uint64_t)first + rows - 1;
+
+	if (!first)
+		return false;
+	if (last > UINT32_MAX || (first > *n && first - 1 - *n > IDS_JUMP_MAX)) {
 		b->damage.bad_references++;
 		return false;
 	}
 	if (last <= *n)
 		return true;
 	if (last > table_capacity(*n)) {
-		void *bigger = realloc(*table, table_capacity(last) * size);
+		size_t cap = table_capacity(last);
+		void *bigger;
 
+		if (!charge(b, cap - table_capacity(*n), size))
+			return false;
+		bigger = realloc(*table, cap * size);
 		if (!bigger)
 			return false;
 		*table = bigger;
@@ -62,10 +86,23 @@ static bool grow_table(struct bundle *b, void **table, uint32_t *n, uint64_t las
 	return true;
 }
 
+/* Makes room for `more` elements behind `n`. */
+static bool grow_list(struct bundle *b, void **list, size_t n, size_t more, size_t size)
+{
+	void *bigger;
+
+	if (!charge(b, more, size))
+		return false;
+	bigger = realloc(*list, (n + more + 1) * size);
+	if (!bigger)
+		return false;
+	*list = bigger;
+	return true;
+}
+
 static void take_strings(struct bundle *b, const Stallbox__V1__StringTable *t)
 {
-	if (!t->first_id || !grow_table(b, (void **)&b->strings, &b->n_strings,
-					(uint64_t)t->first_id - 1 + t->n_s, sizeof(*b->strings)))
+	if (!grow_table(b, (void **)&b->strings, &b->n_strings, t->first_id, t->n_s, sizeof(*b->strings)))
 		return;
 	for (size_t i = 0; i < t->n_s; i++)
 		b->strings[t->first_id - 1 + i] = (char *)keep_bytes(b, t->s[i]);
@@ -73,8 +110,7 @@ static void take_strings(struct bundle *b, const Stallbox__V1__StringTable *t)
 
 static void take_threads(struct bundle *b, const Stallbox__V1__ThreadTable *t)
 {
-	if (!t->first_id || !grow_table(b, (void **)&b->threads, &b->n_threads,
-					(uint64_t)t->first_id - 1 + t->n_tid, sizeof(*b->threads)))
+	if (!grow_table(b, (void **)&b->threads, &b->n_threads, t->first_id, t->n_tid, sizeof(*b->threads)))
 		return;
 	for (size_t i = 0; i < t->n_tid; i++)
 		b->threads[t->first_id - 1 + i] = (struct bundle_thread){
@@ -91,8 +127,7 @@ static void take_process(struct bundle *b, const Stallbox__V1__Process *m)
 	struct bundle_mapping *maps = n ? arena_alloc(&b->tables, n * sizeof(*maps)) : NULL;
 	struct bundle_process *p;
 
-	if (!m->id || !grow_table(b, (void **)&b->processes, &b->n_processes, m->id,
-				  sizeof(*b->processes)))
+	if (!grow_table(b, (void **)&b->processes, &b->n_processes, m->id, 1, sizeof(*b->processes)))
 		return;
 	for (size_t i = 0; maps && i < n; i++)
 		maps[i] = (struct bundle_mapping){ m->map_start[i], m->map_len[i], m->map_pgoff[i],
@@ -105,7 +140,7 @@ static void take_process(struct bundle *b, const Stallbox__V1__Process *m)
 		.start_ns = m->start_ns,
 		.exit_ns = m->exit_ns,
 		.comm = m->comm || !p->comm ? bundle_string(b, m->comm) : p->comm,
-		.exe = bundle_string(b, m->exe),
+		.exe = m->exe || !p->exe ? bundle_string(b, m->exe) : p->exe,
 		.cgroup = m->cgroup,
 		.maps = maps,
 		.n_maps = maps ? n : 0,
@@ -117,25 +152,25 @@ static void take_stacks(struct bundle *b, const Stallbox__V1__StackTable *t)
 {
 	size_t at = 0;
 
-	if (!t->first_id || !grow_table(b, (void **)&b->stacks, &b->n_stacks,
-					(uint64_t)t->first_id - 1 + t->n_len, sizeof(*b->stacks)))
+	if (!grow_table(b, (void **)&b->stacks, &b->n_stacks, t->first_id, t->n_len, sizeof(*b->stacks)))
 		return;
 	for (size_t i = 0; i < t->n_len; i++) {
 		struct stack_entry *s = &b->stacks[t->first_id - 1 + i];
-		uint32_t n = t->len[i];
+		uint32_t n = SB_MIN(t->len[i], FRAMES_MAX_STACKS);
 		uint64_t addr = 0;
 
-		if (n > FRAMES_MAX_STACKS || n > t->n_addr_delta - at) {
+		if (t->len[i] > t->n_addr_delta - at) {
 			b->damage.bad_references++;
 			return;
 		}
 		s->addr = arena_alloc(&b->tables, n * sizeof(*s->addr));
 		s->n = s->addr ? n : 0;
-		for (uint32_t k = 0; k < n; k++) {
-			addr += (uint64_t)t->addr_delta[at++];
-			if (s->addr)
-				s->addr[k] = addr;
+		b->damage.bad_references += !s->addr || n < t->len[i];
+		for (uint32_t k = 0; k < s->n; k++) {
+			addr += (uint64_t)t->addr_delta[at + k];
+			s->addr[k] = addr;
 		}
+		at += t->len[i];
 		s->process = i < t->n_process ? t->process[i] : 0;
 		s->unwind = i < t->n_unwind ? t->unwind[i] : 0;
 	}
@@ -143,9 +178,7 @@ static void take_stacks(struct bundle *b, const Stallbox__V1__StackTable *t)
 
 static void take_cgroups(struct bundle *b, const Stallbox__V1__CgroupTable *t)
 {
-	if (!t->first_id || !grow_table(b, (void **)&b->cgroups, &b->n_cgroups,
-					(uint64_t)t->first_id - 1 + t->n_kernel_id,
-					sizeof(*b->cgroups)))
+	if (!grow_table(b, (void **)&b->cgroups, &b->n_cgroups, t->first_id, t->n_kernel_id, sizeof(*b->cgroups)))
 		return;
 	for (size_t i = 0; i < t->n_kernel_id; i++) {
 		b->cgroups[t->first_id - 1 + i].kernel_id = t->kernel_id[i];
@@ -158,8 +191,7 @@ static void take_binaries(struct bundle *b, const Stallbox__V1__BinaryTable *t)
 	for (size_t i = 0; i < t->n_binary; i++) {
 		const Stallbox__V1__Binary *m = t->binary[i];
 
-		if (m->id && grow_table(b, (void **)&b->binaries, &b->n_binaries, m->id,
-					sizeof(*b->binaries)))
+		if (grow_table(b, (void **)&b->binaries, &b->n_binaries, m->id, 1, sizeof(*b->binaries)))
 			b->binaries[m->id - 1] = bundle_string(b, m->path);
 	}
 }
@@ -169,8 +201,10 @@ static void take_symbols(struct bundle *b, const Stallbox__V1__SymbolTable *t)
 	for (size_t i = 0; i < t->n_addr && i < t->n_name; i++) {
 		struct bundle_symbol *s = arena_alloc(&b->tables, sizeof(*s));
 
-		if (!s)
+		if (!s) {
+			b->damage.bad_references++;
 			return;
+		}
 		*s = (struct bundle_symbol){
 			.addr = t->addr[i],
 			.sym_start = i < t->n_sym_start ? t->sym_start[i] : 0,
@@ -183,11 +217,8 @@ static void take_symbols(struct bundle *b, const Stallbox__V1__SymbolTable *t)
 
 static void take_losses(struct bundle *b, const Stallbox__V1__LossBlock *t)
 {
-	struct bundle_loss *bigger = realloc(b->losses, (b->n_losses + t->n_loss + 1) * sizeof(*bigger));
-
-	if (!bigger)
+	if (!grow_list(b, (void **)&b->losses, b->n_losses, t->n_loss, sizeof(*b->losses)))
 		return;
-	b->losses = bigger;
 	b->losses_since_ns = t->since_ns;
 	for (size_t i = 0; i < t->n_loss; i++)
 		b->losses[b->n_losses++] = (struct bundle_loss){
@@ -202,11 +233,8 @@ static void take_losses(struct bundle *b, const Stallbox__V1__LossBlock *t)
 
 static void take_marks(struct bundle *b, const Stallbox__V1__MarkBlock *t)
 {
-	struct bundle_mark *bigger = realloc(b->marks, (b->n_marks + t->n_mark + 1) * sizeof(*bigger));
-
-	if (!bigger)
+	if (!grow_list(b, (void **)&b->marks, b->n_marks, t->n_mark, sizeof(*b->marks)))
 		return;
-	b->marks = bigger;
 	for (size_t i = 0; i < t->n_mark; i++)
 		b->marks[b->n_marks++] = (struct bundle_mark){
 			t->mark[i]->ts_ns, keep_text(b, t->mark[i]->kind), keep_bytes(b, t->mark[i]->text)
@@ -215,15 +243,12 @@ static void take_marks(struct bundle *b, const Stallbox__V1__MarkBlock *t)
 
 static void take_series(struct bundle *b, const Stallbox__V1__SeriesBlock *t)
 {
-	struct bundle_series *bigger = realloc(b->series, (b->n_series + 1) * sizeof(*bigger)), *s;
+	struct bundle_series *s;
 	size_t n = SB_MIN(t->n_ts_delta, t->n_value_delta);
 	uint64_t *ts = arena_alloc(&b->tables, n * sizeof(*ts)), at = t->base_ns;
 	int64_t *value = arena_alloc(&b->tables, n * sizeof(*value)), v = 0;
 
-	if (!bigger)
-		return;
-	b->series = bigger;
-	if (!ts || !value)
+	if (!ts || !value || !grow_list(b, (void **)&b->series, b->n_series, 1, sizeof(*b->series)))
 		return;
 	for (size_t i = 0; i < n; i++) {
 		ts[i] = at += (uint64_t)t->ts_delta[i];
@@ -236,14 +261,10 @@ static void take_series(struct bundle *b, const Stallbox__V1__SeriesBlock *t)
 
 static void take_shot(struct bundle *b, const Stallbox__V1__Stackshot *t)
 {
-	struct bundle_shot_thread *bigger;
-
 	if (t->begin_ns != b->shot_begin_ns) /* of another moment: the last one counts */
 		b->n_shot = 0;
-	bigger = realloc(b->shot, (b->n_shot + t->n_thread + 1) * sizeof(*bigger));
-	if (!bigger)
+	if (!grow_list(b, (void **)&b->shot, b->n_shot, t->n_thread, sizeof(*b->shot)))
 		return;
-	b->shot = bigger;
 	b->shot_begin_ns = t->begin_ns;
 	b->shot_end_ns = t->end_ns;
 	b->shot_seen = t->threads_seen;
@@ -318,6 +339,8 @@ static int take_header(struct bundle *b, const Stallbox__V1__Header *m)
 	struct bundle_clock *clocks = arena_alloc(&b->tables, (m->n_clocks + 1) * sizeof(*clocks));
 	uint32_t *online = arena_alloc(&b->tables, (m->n_cpu_online + 1) * sizeof(*online));
 
+	if (b->have_header)
+		return 0;
 	b->seen_major = m->format_major;
 	if (m->format_major != BUNDLE_FORMAT_MAJOR)
 		return -EPROTO;

@@ -33,6 +33,8 @@ between "samples inside a reclaim span of their thread" "$inside" 1 3000
 is "and the filter finds just these" "$("$STALLBOX" fold --while reclaim "$B" | awk '{n += $NF} END {print n}')" "$inside"
 is "names are resolved" "$("$STALLBOX" fold "$B" | grep -cvE 'kfunc_[0-9]+_\[k\] [0-9]+$')" 0
 is "standard input" "$("$STALLBOX" info --json - <"$B" | jq .events.reclaim)" 500
+like "which is kept in TMPDIR" "$(TMPDIR=$TEST_TMP/none "$STALLBOX" info - <"$B" 2>&1)" "cannot read '-'.*No such file"
+ok "packed again by stock zstd from a pipe" bash -c "zstdcat '$B' | zstd -q >'$TEST_TMP/again' && '$STALLBOX' verify '$TEST_TMP/again'"
 ok "verify" "$STALLBOX" verify "$B"
 ok "stock tools decode it" bash -c "zstdcat '$B' | protoc --proto_path='$ROOT/format' --decode=stallbox.v1.Capture '$ROOT/format/capture.proto' >'$TEST_TMP/text'"
 is "and see the same losses" "$(grep -c 'count: 12345' "$TEST_TMP/text")" 1

@@ -269,6 +269,276 @@ static void test_newer_major(void **state)
 	assert_non_null(strstr(err.what, "version 9"));
 }
 
+/* ---- bundles of other hands: FORMAT.md, sections 1, 2, 4.1, 7 and 8 ---------------------------- */
+
+struct plain {
+	uint8_t data[1 << 16];
+	size_t len;
+};
+
+static void put_varint(struct plain *p, uint64_t v)
+{
+	for (; v > 127; v >>= 7)
+		p->data[p->len++] = (uint8_t)(v | 0x80);
+	p->data[p->len++] = (uint8_t)v;
+}
+
+static void put_number(struct plain *p, uint32_t field, uint64_t v)
+{
+	put_varint(p, (uint64_t)field << 3);
+	put_varint(p, v);
+}
+
+static void put_bytes(struct plain *p, uint32_t field, const void *data, size_t len)
+{
+	put_varint(p, (uint64_t)field << 3 | 2);
+	put_varint(p, len);
+	memcpy(p->data + p->len, data, len);
+	p->len += len;
+}
+
+/* Capture.chunk { seq, body } as the whole plain text of a frame. */
+static size_t chunk_frame(uint8_t *to, size_t cap, uint32_t seq, uint32_t body, const struct plain *what)
+{
+	struct plain chunk = {}, frame = {};
+
+	put_number(&chunk, 1, seq);
+	put_bytes(&chunk, body, what->data, what->len);
+	put_bytes(&frame, 1, chunk.data, chunk.len);
+	return pack(to, cap, frame.data, frame.len);
+}
+
+/* The bundle of write_bundle() with one more chunk, opened. */
+static struct bundle *with_chunk(uint32_t body, const struct plain *what)
+{
+	static uint8_t file[1 << 20];
+	struct bundle *b = NULL;
+
+	memcpy(file, whole.data, whole.len);
+	open_bytes(file, whole.len, &b, NULL);
+	assert_non_null(b);
+	{
+		uint32_t seq = bundle_footer(b)->chunks + 1;
+
+		bundle_close(b);
+		assert_int_equal(open_bytes(file, whole.len + chunk_frame(file + whole.len, sizeof(file) - whole.len,
+									  seq, body, what), &b, NULL), 0);
+	}
+	return b;
+}
+
+static void assert_undamaged(struct bundle *b)
+{
+	const struct bundle_damage *d = bundle_damage(b);
+
+	assert_true(d->complete);
+	assert_int_equal(d->bad_frames + d->skipped_bytes + d->missing_chunks + d->bad_references, 0);
+}
+
+/* Packed again from a pipe: no content size. With 3 MiB of a newer minor's fields behind it. */
+static void test_packed_again(void **state)
+{
+	static uint8_t plain[4 << 20], packed[1 << 20];
+	size_t n = original_len;
+	ZSTD_CStream *z = ZSTD_createCStream();
+	ZSTD_inBuffer in = { plain, 0, 0 };
+	ZSTD_outBuffer out = { packed, sizeof(packed), 0 };
+	struct bundle *b = NULL;
+
+	(void)state;
+	memcpy(plain, original, n);
+	memcpy(plain + n, "\x7a\x80\x80\xc0\x01", 5); /* field 15, 3 MiB */
+	in.size = n + 5 + (3 << 20);
+	ZSTD_CCtx_setParameter(z, ZSTD_c_checksumFlag, 1);
+	while (in.pos < in.size)
+		ZSTD_compressStream(z, &out, &in);
+	assert_int_equal(ZSTD_endStream(z, &out), 0);
+	ZSTD_freeCStream(z);
+	assert_true(ZSTD_getFrameContentSize(packed, out.pos) == ZSTD_CONTENTSIZE_UNKNOWN);
+	assert_int_equal(open_bytes(packed, out.pos, &b, NULL), 0);
+	assert_undamaged(b);
+	assert_int_equal(bundle_n_events(b, BUNDLE_OFF_CPU) + bundle_n_events(b, BUNDLE_RECLAIM), EVENTS);
+	bundle_close(b);
+}
+
+static void test_skippable(void **state)
+{
+	static const uint8_t skip[] = "\x5a\x2a\x4d\x18\x08\0\0\0whatever";
+	static uint8_t file[1 << 20];
+	struct bundle *b = NULL;
+	size_t n = sizeof(skip) - 1;
+
+	(void)state;
+	memcpy(file, skip, n);
+	memcpy(file + n, whole.data, whole.len);
+	memcpy(file + n + whole.len, skip, n);
+	assert_int_equal(open_bytes(file, whole.len + 2 * n, &b, NULL), 0);
+	assert_undamaged(b);
+	bundle_close(b);
+	assert_int_equal(open_bytes(file, whole.len + 2 * n - 1, &b, NULL), 0);
+	assert_true(bundle_damage(b)->skipped_bytes > 0);
+	bundle_close(b);
+}
+
+static void test_hole_of_ids(void **state)
+{
+	static const uint32_t body[] = { 3, 6, 7, 14 }; /* strings, threads, stacks, cgroups */
+	struct bundle *b;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(body) / sizeof(body[0]); i++) {
+		/* Of a few ids that there are, to more than 1048576 beyond them. */
+		for (uint32_t first = 1u << 20; first <= (1u << 20) + 1000; first += 1000) {
+			struct plain t = {};
+
+			put_number(&t, 1, first);
+			put_bytes(&t, 2, "\x01", 1);
+			if (body[i] == 7)
+				put_bytes(&t, 3, "\x02", 1);
+			b = with_chunk(body[i], &t);
+			assert_int_equal(bundle_damage(b)->bad_references, first > 1u << 20);
+			bundle_close(b);
+		}
+	}
+}
+
+/* An id at a time, as far as the next: tables grow with the file. */
+static void test_tables_are_bounded(void **state)
+{
+	static uint8_t file[1 << 20];
+	struct bundle *b = NULL;
+	size_t n = whole.len;
+
+	(void)state;
+	memcpy(file, whole.data, n);
+	for (uint32_t i = 1; i < 60; i++) {
+		struct plain t = {};
+
+		put_number(&t, 1, i << 20);
+		put_bytes(&t, 2, "\x01", 1);
+		put_bytes(&t, 3, "\x02", 1);
+		n += chunk_frame(file + n, sizeof(file) - n, 1000 + i, 7, &t);
+	}
+	assert_int_equal(open_bytes(file, n, &b, NULL), 0);
+	assert_true(bundle_damage(b)->bad_references > 0);
+	assert_in_range(bundle_n_stacks(b), 1u << 20, 8u << 20);
+	bundle_close(b);
+}
+
+static int count_rows(const struct bundle_event *e, void *ctx)
+{
+	uint64_t *n = ctx;
+
+	if (e->cpu == 77) {
+		n[0]++;
+		n[1] += e->duration_ns;
+		n[2] += e->flags;
+		n[3] = e->ts_ns;
+	}
+	return 0;
+}
+
+/* EventBlock of capture.proto: kind, cpu, base_ns, ts_delta, duration, flags. */
+static void put_block(struct plain *p, uint32_t kind, uint32_t cpu, size_t n_ts, size_t n_duration, size_t n_flags)
+{
+	put_number(p, 2, kind);
+	put_number(p, 1, cpu);
+	put_number(p, 3, 123);
+	if (n_ts)
+		put_bytes(p, 5, "\x02\x02\x02\x02", n_ts); /* zigzag: 1 each */
+	if (n_duration)
+		put_bytes(p, 9, "\x05\x05\x05\x05", n_duration);
+	if (n_flags)
+		put_bytes(p, 12, "\x01\x01\x01\x01", n_flags);
+}
+
+static void test_columns(void **state)
+{
+	static const struct {
+		uint32_t kind, cpu;
+		size_t n_ts, n_duration, n_flags;
+		uint64_t rows, duration, flags, last, bad;
+	} cases[] = {
+		{ BUNDLE_OFF_CPU, 77, 3, 3, 0, 3, 15, 0, 126, 0 },
+		{ BUNDLE_OFF_CPU, 77, 0, 3, 0, 3, 15, 0, 123, 0 }, /* no times: all at base_ns */
+		{ BUNDLE_OFF_CPU, 77, 3, 2, 3, 3, 0, 3, 126, 1 },  /* a wrong length is an absent column */
+		{ 99, 77, 3, 3, 3, 0, 0, 0, 0, 0 },		   /* a kind of a newer minor */
+		{ BUNDLE_OFF_CPU, 65536, 3, 3, 3, 0, 0, 0, 0, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint64_t n[4] = {};
+		struct plain p = {};
+		struct bundle *b;
+
+		put_block(&p, cases[i].kind, cases[i].cpu, cases[i].n_ts, cases[i].n_duration, cases[i].n_flags);
+		b = with_chunk(8, &p);
+		assert_int_equal(bundle_each_event(b, count_rows, n), 0);
+		assert_int_equal(n[0], cases[i].rows);
+		assert_int_equal(n[1], cases[i].duration);
+		assert_int_equal(n[2], cases[i].flags);
+		assert_int_equal(n[3], cases[i].last);
+		assert_int_equal(bundle_damage(b)->bad_references, cases[i].bad);
+		bundle_close(b);
+	}
+}
+
+static void test_first_header_counts(void **state)
+{
+	struct plain h = {};
+	struct bundle *b;
+
+	(void)state;
+	put_number(&h, 1, 1);
+	put_bytes(&h, 5, "other", 5);
+	b = with_chunk(2, &h);
+	assert_string_equal(bundle_header(b)->hostname, "host");
+	bundle_close(b);
+}
+
+/* A small file that would be worked on for hours: each place looks like a frame. */
+static void test_work_is_bounded(void **state)
+{
+	static uint8_t file[24 << 20];
+	struct bundle *b = NULL;
+	size_t n = whole.len, frame;
+
+	(void)state;
+	memcpy(file, whole.data, n);
+	while (n + 4 <= sizeof(file)) {
+		memcpy(file + n, "\x28\xb5\x2f\xfd", 4);
+		n += 4;
+	}
+	assert_int_equal(open_bytes(file, n, &b, NULL), 0);
+	assert_int_equal(bundle_damage(b)->skipped_bytes, n - whole.len);
+	bundle_close(b);
+	/* A header that holds, then empty blocks without end. */
+	n = whole.len;
+	while (n + 64 <= sizeof(file)) {
+		memset(file + n, 0, 64);
+		memcpy(file + n, "\x28\xb5\x2f\xfd\x04\x00", 6);
+		n += 64;
+	}
+	assert_int_equal(open_bytes(file, n, &b, NULL), 0);
+	assert_int_equal(bundle_damage(b)->skipped_bytes, n - whole.len);
+	bundle_close(b);
+	/* Each frame whole: a megabyte of what is passed over. */
+	{
+		static uint8_t zeroes[1 << 20], packed[4096];
+
+		memcpy(zeroes, "\x7a\xfc\xff\x3f", 4); /* field 15, 1 MiB - 4 */
+		frame = pack(packed, sizeof(packed), zeroes, sizeof(zeroes));
+		n = whole.len;
+		for (size_t i = 0; i < 3000; i++, n += frame)
+			memcpy(file + n, packed, frame);
+	}
+	assert_int_equal(open_bytes(file, n, &b, NULL), 0);
+	assert_in_range(bundle_damage(b)->frames, 100, 300);
+	assert_true(bundle_damage(b)->skipped_bytes > 2000 * frame);
+	bundle_close(b);
+}
+
 static int set_up(void **state)
 {
 	int fd = mkstemp(path);
@@ -297,6 +567,13 @@ int main(void)
 		cmocka_unit_test(test_foreign),
 		cmocka_unit_test(test_no_checksum),
 		cmocka_unit_test(test_newer_major),
+		cmocka_unit_test(test_packed_again),
+		cmocka_unit_test(test_skippable),
+		cmocka_unit_test(test_hole_of_ids),
+		cmocka_unit_test(test_tables_are_bounded),
+		cmocka_unit_test(test_columns),
+		cmocka_unit_test(test_first_header_counts),
+		cmocka_unit_test(test_work_is_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
