@@ -54,13 +54,22 @@ static int finish(int code)
 	return code;
 }
 
+/* "help flame" is "flame --help". */
+static void help_of_command(char **argv)
+{
+	argv[1] = argv[2];
+	argv[2] = "--help";
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 3 && !strcmp(argv[1], "help") && argv[2][0] != '-')
+		help_of_command(argv);
 	if (argc < 2) {
 		print_help(stderr);
 		return SB_EXIT_USAGE;
 	}
-	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
 		print_help(stdout);
 		return finish(SB_EXIT_OK);
 	}

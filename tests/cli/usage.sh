@@ -17,6 +17,12 @@ for c in info report list flame diff fold export html events order top hist blam
 	code "$c with an unknown option" 2 "$STALLBOX" $c --nope
 	like "$c names it" "$OUT" "unknown option '--nope'.*try 'stallbox $c --help'"
 done
+code "help of a command" 0 "$STALLBOX" help flame
+is "is what --help says" "$OUT" "$("$STALLBOX" flame --help)"
+code "help of no command" 2 "$STALLBOX" help frobnicate
+like "names it" "$OUT" "unknown command 'frobnicate'"
+code "help" 0 "$STALLBOX" help
+is "is --help" "$OUT" "$("$STALLBOX" --help)"
 code "no bundle" 2 "$STALLBOX" info
 code "a missing file" 3 "$STALLBOX" info "$TEST_TMP/none"
 like "says so" "$OUT" "cannot read '.*none': No such file"
