@@ -47,6 +47,8 @@ int cmd_fold(int argc, char **argv)
 		fold_sort(&f);
 		r = fold_print(&f, stdout);
 	}
+	if (r == 0 && !f.n)
+		fprintf(stderr, "warning: no %s event matches\n", fold_kind_name(f.kind));
 	fold_done(&f);
 	if (r < 0)
 		fprintf(stderr, "error: cannot fold: %s\n", strerror(-r));

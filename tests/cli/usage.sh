@@ -44,6 +44,8 @@ like "is none" "$OUT" "unknown option '-r'"
 code "no agent" 3 "$STALLBOX" status --socket "$TEST_TMP/no.sock"
 like "with a hint" "$OUT" 'no agent answers.*hint: start it'
 "$BUILD/tests/helpers/make_bundle" "$TEST_TMP/b"
+code "nothing matches" 0 "$STALLBOX" fold --kind off-cpu --pid 4000000000 "$TEST_TMP/b"
+is "and fold says so" "$OUT" "warning: no off-cpu event matches"
 "$STALLBOX" events "$TEST_TMP/b" >/dev/full 2>"$TEST_TMP/err"
 is "a full disk is a failure" $? 1
 like "and is told" "$(cat "$TEST_TMP/err")" 'No space left'
