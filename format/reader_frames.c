@@ -135,7 +135,7 @@ static ssize_t frame_length(const uint8_t *buf, size_t len, uint64_t *work, cons
 	/* Frame_Header_Descriptor: checksum on, no dictionary, reserved bits zero. Without a checksum
 	 * a damaged frame could pass for a whole one. */
 	*ret_what = buf[4] & 0x04 ? "frame that needs a dictionary or a newer zstd" : "frame without a checksum";
-	if ((buf[4] & 0x1f) != 0x04)
+	if ((buf[4] & 0x1c) != 0x04 || buf[4] & 0x03)
 		return -EBADMSG;
 	*ret_what = "damaged frame";
 	/* A single segment has a content size of one byte at least, and no window. */
@@ -153,7 +153,7 @@ static ssize_t frame_length(const uint8_t *buf, size_t len, uint64_t *work, cons
 			return -EBADMSG;
 		at += 3 + ((head >> 1 & 3) == 1 ? 1 : head >> 3);
 	}
-	at += 4;
+	at += buf[4] & 0x04; /* the checksum */
 	if (at > FRAME_PACKED_MAX)
 		return -EBADMSG;
 	return at <= len ? (ssize_t)at : 0;

@@ -523,6 +523,21 @@ static void test_work_is_bounded(void **state)
 	assert_int_equal(open_bytes(file, n, &b, NULL), 0);
 	assert_int_equal(bundle_damage(b)->skipped_bytes, n - whole.len);
 	bundle_close(b);
+	/* 4 MiB by 32 blocks that repeat one byte, and a checksum that is not theirs: after 1 GiB of them
+	 * nobody looks for the whole frame at the end. */
+	n = whole.len;
+	for (size_t i = 0; i < 300; i++) {
+		memcpy(file + n, "\x28\xb5\x2f\xfd\x04\x58", 6);
+		n += 6;
+		for (size_t k = 0; k < 32; k++, n += 4)
+			memcpy(file + n, k == 31 ? "\x03\x00\x10x" : "\x02\x00\x10x", 4);
+		memcpy(file + n, "none", 4);
+		n += 4;
+	}
+	n += pack(file + n, sizeof(file) - n, "\x0a\x02\x08\x63", 4);
+	assert_int_equal(open_bytes(file, n, &b, NULL), 0);
+	assert_int_equal(bundle_damage(b)->skipped_bytes, n - whole.len);
+	bundle_close(b);
 	/* Each frame whole: a megabyte of what is passed over. */
 	{
 		static uint8_t zeroes[1 << 20], packed[4096];
