@@ -175,7 +175,7 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIBS)
 	$(say) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 # Tests that run the BPF programs as plain functions.
-MODEL_TESTS := $(addprefix $(B)/tests/unit/,test_inflight test_deadline test_offcpu test_ring_model)
+MODEL_TESTS := $(addprefix $(B)/tests/unit/,test_inflight test_deadline test_offcpu test_ring_model test_sample)
 $(MODEL_TESTS): $(B)/tests/unit/model.o
 MODEL := $(addsuffix .o,$(MODEL_TESTS)) $(B)/tests/unit/model.o
 $(MODEL): CPPFLAGS_ += -Itests/unit/model -D__TARGET_ARCH_$(BPF_ARCH)
