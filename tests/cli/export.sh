@@ -94,6 +94,7 @@ is "NDJSON: off-CPU time" "$(jq 'select(.type == "event" and .kind == "off-cpu")
 is "NDJSON: sampled reclaim adds up to fold's" "$(jq 'select(.type == "event" and .kind == "reclaim") | .duration_ns * .weight' "$TEST_TMP/nd" | awk '{n += int(($1 + 500) / 1000)} END {print n}')" "$(total reclaim "$B")"
 is "NDJSON: a hardirq" "$(jq -c 'select(.kind? == "hardirq") | [.irq, .name, .duration_ns]' "$TEST_TMP/nd")" '[27,"virtio0-input",6000000]'
 is "NDJSON: losses, marks, stackshot" "$(jq -sc '[[.[] | select(.type == "loss").count], ([.[] | select(.type == "mark")] | length), ([.[] | select(.type == "shot")] | length)]' "$TEST_TMP/nd")" '[[12345],4,20]'
+is "NDJSON: the own cost" "$(jq -S 'select(.type == "cost") | del(.type)' "$TEST_TMP/nd")" "$("$STALLBOX" info --json "$B" | jq -S '.own_cost | del(.programs)')"
 is "NDJSON: no id leads nowhere" "$(jq -sc '([.[] | select(.type == "stack").id] + [0]) as $s | ([.[] | select(.type == "thread").id]) as $t |
 	[.[] | select(.type == "event") | .kstack, .ustack] - $s + ([.[] | select(.type == "event").thread] - $t) | unique' "$TEST_TMP/nd")" '[]'
 
