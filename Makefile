@@ -175,7 +175,9 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIBS)
 	$(say) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 # Tests that run the BPF programs as plain functions.
-MODEL := $(addprefix $(B)/tests/unit/,test_inflight.o test_deadline.o test_offcpu.o test_ring_model.o)
+MODEL_TESTS := $(addprefix $(B)/tests/unit/,test_inflight test_deadline test_offcpu test_ring_model test_sample)
+$(MODEL_TESTS): $(B)/tests/unit/model.o
+MODEL := $(addsuffix .o,$(MODEL_TESTS)) $(B)/tests/unit/model.o
 $(MODEL): CPPFLAGS_ += -Itests/unit/model -D__TARGET_ARCH_$(BPF_ARCH)
 $(MODEL): CFLAGS_ += -Wno-attributes -Wno-missing-prototypes -Wno-unused-parameter -Wno-unused-variable \
 	-Wno-unused-but-set-variable -Wno-array-bounds -Wno-type-limits
@@ -282,6 +284,7 @@ lint: check-layers check-headers
 		format symbols triggers recorder tools
 	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/perfetto.sh tests/holders.sh tests/campaigns/holder tests/campaigns/sanitize tests/mutations/run tests/bench/run tests/bench/history tests/bench/fold tests/bench/programs \
 		$(wildcard tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*)
+	$(Q)tests/mutations/run --lint
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(RECORDER_SRC) $(TOOLS_SRC) \
 		$(wildcard */*.h) $(BPF_SRC) $(UNIT_SRC) $(WORK_SRC)

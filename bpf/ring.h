@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 6u
+#define SB_LAYOUT_VERSION 7u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -243,12 +243,11 @@ struct sb_task_detail {
 	/* the current reclaim span */
 	__u32 gfp, nr_scanned, nr_reclaimed, nr_taken, nr_activate, nr_ref_keep, nr_dirty, nr_writeback;
 	__u32 slab_freed, throttled_us;
-	__u8 priority, throttle_reason, pad[2];
+	__u8 priority, throttle_reason, call_told, pad;
 	__u64 slab_since_ns;
 	/* the system call its samples were in */
-	__u64 call, call_since_ns;
-	__u32 call_samples, call_told;
-	__u64 call_nvcsw; /* of the task at the first of them */
+	__u64 call, call_since_ns, call_last_ns;
+	__u64 call_nvcsw, call_cpu_ns; /* of the task at the first of them */
 	/* escalated: the system call it is in, the mmap_lock it holds */
 	__u64 syscall_since_ns, syscall_cpu_ns;
 	__u32 syscall_nr, hold_flags;
@@ -256,7 +255,7 @@ struct sb_task_detail {
 	__u32 hold_nvcsw, hold_nivcsw;
 	__u32 hold_reclaims, hold_scanned, hold_reclaimed, pad2;
 };
-_Static_assert(sizeof(struct sb_task_detail) == 160, "task detail layout");
+_Static_assert(sizeof(struct sb_task_detail) == 168, "task detail layout");
 
 /* Who a tid is; written when a record of the task is, and at fork, exec, exit. */
 struct sb_task {

@@ -96,30 +96,32 @@ static __always_inline void scan_all(__u64 now)
 
 /* Samples of one thread in one call site, one after the other and no sleep between: a system call that keeps the
  * CPU, found without a hook in every call. Told once, when it passes the threshold. */
-static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, __u64 now, __u64 stands_ns)
+static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, __u64 now)
 {
 	struct sb_task_detail *d;
 	struct sb_syscall *p;
 	struct sb_scratch *s;
 	struct task_struct *task = (void *)bpf_get_current_task();
-	__u64 duration, before, nvcsw;
+	__u64 duration, before, nvcsw, cpu_ns;
 
 	d = call ? sb_detail_of(id) : sb_detail_peek(id);
 	if (!d)
 		return;
 	/* Whoever slept may have left the call and come back. */
 	nvcsw = BPF_CORE_READ(task, nvcsw);
+	cpu_ns = BPF_CORE_READ(task, se.sum_exec_runtime);
 	if (d->call != call || !call || d->call_nvcsw != nvcsw) {
 		d->call = call;
 		d->call_nvcsw = nvcsw;
-		d->call_since_ns = now;
-		d->call_samples = 0;
+		d->call_since_ns = d->call_last_ns = now;
+		d->call_cpu_ns = cpu_ns;
 		d->call_told = 0;
 		return;
 	}
-	d->call_samples++;
 	duration = now - d->call_since_ns;
-	before = duration - stands_ns;
+	/* The last sample of it may be of another CPU, and any time ago. */
+	before = d->call_last_ns - d->call_since_ns;
+	d->call_last_ns = now;
 	if (control.watch & (1u << SB_KTRIG_SYSCALL))
 		sb_fire_crossed(SB_KTRIG_SYSCALL, before, duration, (__u64)task);
 	if (d->call_told || duration < cfg.syscall_threshold_ns)
@@ -131,7 +133,7 @@ static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, 
 	p = (void *)s->payload;
 	sb_syscall_fill(p, SB_CALL_NR(call) - 1, task);
 	p->duration_ns = duration;
-	p->cpu_ns = d->call_samples * stands_ns;
+	p->cpu_ns = cpu_ns - d->call_cpu_ns;
 	p->flags = SB_SYSCALL_OPEN | SB_SYSCALL_SAMPLED;
 	sb_emit(s);
 }
@@ -221,6 +223,6 @@ int sample(struct bpf_perf_event_data *ctx)
 		s->np = 2;
 	sb_task_note((void *)bpf_get_current_task());
 	sb_emit(s);
-	follow_call(c, id, call, now, stands_ns);
+	follow_call(c, id, call, now);
 	return 0;
 }

@@ -61,4 +61,11 @@
 	COLUMN(reclaim_since_ns)
 #define SHOT_COLUMNS_SIGNED(COLUMN) COLUMN(mmap_count)
 
+/* The numbers of SelfCost: FIELD(field), the member of struct bundle_cost has the field's name. */
+#define COST_FIELDS(FIELD)                                                             \
+	FIELD(since_ns) FIELD(until_ns) FIELD(agent_cpu_ns) FIELD(agent_rss_bytes)     \
+	FIELD(map_bytes) FIELD(wakeups) FIELD(bytes_written) FIELD(worker_cpu_ns)      \
+	FIELD(worker_rss_bytes) FIELD(bpf_time_ns) FIELD(period_ns) FIELD(windows)     \
+	FIELD(budget_ppm) FIELD(limit_step) FIELD(limit_changes)
+
 #endif

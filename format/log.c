@@ -63,3 +63,12 @@ void log_hint(const char *fmt, ...)
 	put("hint: ", "", fmt, ap);
 	va_end(ap);
 }
+
+void log_err_and_hint(const char *text)
+{
+	const char *end = strchrnul(text, '\n');
+
+	log_err("%.*s", (int)(end - text), text);
+	if (*end)
+		log_hint("%s", end + 1);
+}

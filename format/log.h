@@ -16,5 +16,7 @@ int log_errno(int r, const char *fmt, ...) __attribute__((format(printf, 2, 3)))
 #define log_info(...) log_msg(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...) log_msg(LOG_LEVEL_DEBUG, __VA_ARGS__)
 void log_hint(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* An error, and behind a newline what to do. */
+void log_err_and_hint(const char *text);
 
 #endif

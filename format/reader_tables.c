@@ -289,23 +289,11 @@ static void take_cost(struct bundle *b, const Stallbox__V1__SelfCost *t)
 						     t->program[i]->recursion_misses };
 	b->have_cost = true;
 	b->cost = (struct bundle_cost){
-		.since_ns = t->since_ns,
-		.until_ns = t->until_ns,
 		.program = p,
 		.n_programs = t->n_program,
-		.agent_cpu_ns = t->agent_cpu_ns,
-		.agent_rss_bytes = t->agent_rss_bytes,
-		.map_bytes = t->map_bytes,
-		.wakeups = t->wakeups,
-		.bytes_written = t->bytes_written,
-		.worker_cpu_ns = t->worker_cpu_ns,
-		.worker_rss_bytes = t->worker_rss_bytes,
-		.bpf_time_ns = t->bpf_time_ns,
-		.period_ns = t->period_ns,
-		.windows = t->windows,
-		.budget_ppm = t->budget_ppm,
-		.limit_step = t->limit_step,
-		.limit_changes = t->limit_changes,
+#define FIELD(field) .field = t->field,
+		COST_FIELDS(FIELD)
+#undef FIELD
 	};
 }
 

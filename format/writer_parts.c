@@ -282,21 +282,9 @@ int bundle_writer_cost(struct bundle_writer *w, const struct bundle_cost *s)
 	Stallbox__V1__Chunk c = CHUNK_OF(self_cost, SELF_COST, &m);
 	Stallbox__V1__ProgramCost prog[64], *list[64];
 
-	m.since_ns = s->since_ns;
-	m.until_ns = s->until_ns;
-	m.agent_cpu_ns = s->agent_cpu_ns;
-	m.agent_rss_bytes = s->agent_rss_bytes;
-	m.map_bytes = s->map_bytes;
-	m.wakeups = s->wakeups;
-	m.bytes_written = s->bytes_written;
-	m.worker_cpu_ns = s->worker_cpu_ns;
-	m.worker_rss_bytes = s->worker_rss_bytes;
-	m.bpf_time_ns = s->bpf_time_ns;
-	m.period_ns = s->period_ns;
-	m.windows = s->windows;
-	m.budget_ppm = s->budget_ppm;
-	m.limit_step = s->limit_step;
-	m.limit_changes = s->limit_changes;
+#define FIELD(field) m.field = s->field;
+	COST_FIELDS(FIELD)
+#undef FIELD
 	m.n_program = SB_MIN(s->n_programs, SB_ARRAY_SIZE(prog));
 	m.program = list;
 	for (size_t i = 0; i < m.n_program; i++) {

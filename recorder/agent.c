@@ -149,7 +149,6 @@ static void set_limit(struct agent *a, uint32_t from, uint32_t cost_ppm)
 {
 	struct sb_limit_note note = { sb_monotonic_ns(), from, a->v.limit.step, cost_ppm,
 				      a->v.limit.budget_ppm };
-	bool window = a->v.state == AGENT_POST_TRIGGER;
 	char text[256];
 	int r = probes_limit(&a->probes, a->v.limit.step);
 
@@ -158,7 +157,7 @@ static void set_limit(struct agent *a, uint32_t from, uint32_t cost_ppm)
 	log_warn("limit: %s", text);
 	if (r < 0)
 		log_errno(r, "cannot attach an optional program again; it is tried at the next step");
-	if (!window)
+	if (a->v.state != AGENT_POST_TRIGGER)
 		agent_escalate(a, false);
 	selfcost_remeasure(&a->v.cost);
 }
@@ -476,13 +475,7 @@ static int start(struct agent *a)
 		become_realtime();
 	r = probes_open(&a->o->probes, &a->probes, error, sizeof(error));
 	if (r < 0) {
-		char *hint = strchr(error, '\n');
-
-		if (hint)
-			*hint++ = '\0';
-		log_err("%s", error);
-		if (hint)
-			log_hint("%s", hint);
+		log_err_and_hint(error);
 		return r;
 	}
 	for (size_t i = 0; i < a->probes.n_programs; i++)
@@ -548,7 +541,7 @@ int agent_run(struct options *o, int ready_fd)
 	for (size_t i = 0; i < OPTIONS_MAX_TRIGGERS; i++)
 		a.due[i] = UINT64_MAX;
 	/* What the kernel froze in a recorder that does not fit is lost with it unless it is written now. */
-	if (o->pin && probes_frozen(o->bpffs) && probes_would_replace(&o->probes) &&
+	if (o->pin && probes_left_frozen(o->bpffs) && probes_would_replace(&o->probes) &&
 	    orphan_export(o, path, sizeof(path)) == 0)
 		log_info("complete: %s, frozen by the kernel while no agent ran", path);
 	if (start(&a) < 0) {
@@ -558,10 +551,9 @@ int agent_run(struct options *o, int ready_fd)
 	/* An earlier agent's last bundle may not be written yet. */
 	a.stamp_ms = SB_MAX(spool_newest(&o->spool, sb_realtime_ms() + SPOOL_AHEAD_MS),
 			    a.probes.taken_over ? sb_realtime_ms() : 0);
-	orphan = a.probes.taken_over && orphan_frozen(a.probes.control);
+	orphan = a.probes.taken_over && probes_frozen(a.probes.control);
 	/* Before ours take the place of the conditions that the agent of that time had armed. */
-	cause = orphan_cause(a.probes.control,
-			     &a.probes.control->trigger[a.probes.control->fired_trigger & (SB_KTRIGGERS - 1)]);
+	cause = orphan_cause(a.probes.control);
 	write_kernel_triggers(&a);
 	if (orphan)
 		agent_begin_capture(&a, &cause, 0, sb_monotonic_ns());

@@ -243,9 +243,9 @@ void agent_take_unheard(struct agent *a, uint64_t now)
 	const struct sb_control *c = a->probes.control;
 	struct capture_cause cause;
 
-	if (a->v.state != AGENT_RECORDING || !orphan_frozen(c) || now < c->freeze_ns + NSEC_PER_SEC)
+	if (a->v.state != AGENT_RECORDING || !probes_frozen(c) || now < c->freeze_ns + NSEC_PER_SEC)
 		return;
-	cause = orphan_cause(c, &c->trigger[c->fired_trigger & (SB_KTRIGGERS - 1)]);
+	cause = orphan_cause(c);
 	snprintf(cause.detail, sizeof(cause.detail), "sealed by the kernel, tid %u; its message was lost",
 		 c->fired_tid);
 	agent_begin_capture(a, &cause, 0, c->freeze_ns);

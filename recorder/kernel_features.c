@@ -9,7 +9,6 @@
 
 #include "format/base.h"
 
-/* 5.12+: atomics that return the old value. */
 bool kernel_has_fetch_atomics(void)
 {
 	struct bpf_insn insn[] = {
@@ -43,19 +42,17 @@ bool kernel_cgroup_v1_memory(void)
 	       stat("/sys/fs/cgroup/memory/cgroup.procs", &st) == 0;
 }
 
-/* 5.15+: the registers with which a task entered the kernel. */
 bool kernel_has_task_regs(void)
 {
 	return libbpf_probe_bpf_helper(BPF_PROG_TYPE_PERF_EVENT, BPF_FUNC_task_pt_regs, NULL) == 1;
 }
 
-/* 5.15+; asked of a program type that may use every helper that root may. */
+/* Asked of a program type that may use every helper that root may. */
 bool kernel_has_timers(void)
 {
 	return libbpf_probe_bpf_helper(BPF_PROG_TYPE_SOCKET_FILTER, BPF_FUNC_timer_init, NULL) == 1;
 }
 
-/* Parameters of a tracepoint, its data pointer not counted; -1 unknown. */
 int kernel_tracepoint_args(const struct btf *btf, const char *tracepoint)
 {
 	char name[96];

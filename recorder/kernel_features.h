@@ -17,7 +17,7 @@ bool kernel_has_task_regs(void);
 bool kernel_has_timers(void);
 /* Are tasks told apart by the cgroups of v1's memory controller? */
 bool kernel_cgroup_v1_memory(void);
-/* Parameters of a tracepoint, its data pointer not counted; -1 unknown. */
+/* Parameters of a tracepoint, its data pointer not counted; -1: this kernel has none of that name. */
 int kernel_tracepoint_args(const struct btf *btf, const char *tracepoint);
 
 #endif

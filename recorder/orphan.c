@@ -25,13 +25,9 @@ static const struct {
 	[SB_KTRIG_SYSTEM] = { "system", "%" },
 };
 
-bool orphan_frozen(const struct sb_control *c)
+struct capture_cause orphan_cause(const struct sb_control *c)
 {
-	return !c->armed && c->freeze_ns;
-}
-
-struct capture_cause orphan_cause(const struct sb_control *c, const struct sb_ktrigger *met)
-{
+	const struct sb_ktrigger *met = &c->trigger[c->fired_trigger & (SB_KTRIGGERS - 1)];
 	struct capture_cause k = { .name = "kernel", .kind = "kernel", .fired_ns = c->freeze_ns,
 				   .target_tid = c->fired_tid };
 	unsigned long long ms = met->threshold_ns / NSEC_PER_MSEC;
@@ -95,7 +91,7 @@ static int capture(struct probes *p, const struct spool *spool, const struct cap
 
 	/* The kernel has set it to one above that at which it was armed. */
 	o.bank = c->armed_generation & 1;
-	o.cause = orphan_cause(c, &c->trigger[c->fired_trigger & (SB_KTRIGGERS - 1)]);
+	o.cause = orphan_cause(c);
 	gethostname(host, sizeof(host) - 1);
 	spool_name(o.file, host, newest >= now ? newest + 1 : now, o.cause.name);
 	r = capture_send(process, &o);
@@ -118,7 +114,7 @@ int orphan_export(struct options *o, char *ret_path, size_t len)
 	struct capture_config config;
 	struct capture_process process;
 	struct capture_report report = {};
-	char error[512], *hint;
+	char error[512];
 	int r;
 
 	r = spool_prepare(&o->spool);
@@ -126,15 +122,10 @@ int orphan_export(struct options *o, char *ret_path, size_t len)
 		return log_errno(r, "cannot write bundles to '%s'", o->spool.dir);
 	r = probes_open_pinned(o->bpffs, &p, error, sizeof(error));
 	if (r < 0) {
-		hint = strchr(error, '\n');
-		if (hint)
-			*hint++ = '\0';
-		log_err("%s", error);
-		if (hint)
-			log_hint("%s", hint);
+		log_err_and_hint(error);
 		return r;
 	}
-	if (!orphan_frozen(p.control)) {
+	if (!probes_frozen(p.control)) {
 		log_err("no bank below %s/stallbox is frozen%s", o->bpffs,
 			p.control->armed ? "; the kernel's conditions are armed" : "");
 		probes_leave(&p);

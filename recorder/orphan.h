@@ -9,10 +9,8 @@
 #include "recorder/capture.h"
 #include "recorder/options.h"
 
-/* Is there a frozen bank that nobody has taken? */
-bool orphan_frozen(const struct sb_control *c);
-/* Why it was frozen. met: the condition, as it stood in c->trigger[c->fired_trigger]. */
-struct capture_cause orphan_cause(const struct sb_control *c, const struct sb_ktrigger *met);
+/* Why it was frozen; c->trigger[] is still of that time. */
+struct capture_cause orphan_cause(const struct sb_control *c);
 
 /* Writes the frozen bank, and what was recorded since, as one bundle and arms the kernel's
  * conditions again. Logs what goes wrong. ret_path: SPOOL_NAME_MAX + 256 bytes. Returns 0,

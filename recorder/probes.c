@@ -325,6 +325,15 @@ out:
 
 /* ---- begin and end ----------------------------------------------------------- */
 
+void probes_init(struct probes *p, const char *bpffs, bool pinned)
+{
+	memset(p, 0, sizeof(*p));
+	p->hits_fd = p->iter_link_fd = p->deadlines_fd = -1;
+	memset(p->sampler_fd, -1, sizeof(p->sampler_fd));
+	p->pinned = pinned;
+	snprintf(p->pin_dir, sizeof(p->pin_dir), "%s/stallbox", bpffs);
+}
+
 int probes_open(const struct probes_options *o, struct probes *ret, char *ret_error,
 		size_t error_len)
 {
@@ -335,9 +344,7 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 	uint64_t hash;
 	int r, cpus;
 
-	memset(p, 0, sizeof(*p));
-	p->hits_fd = p->iter_link_fd = p->stats_fd = p->deadlines_fd = -1;
-	memset(p->sampler_fd, -1, sizeof(p->sampler_fd));
+	probes_init(p, o->bpffs, o->pin);
 	libbpf_set_print(quiet_libbpf);
 	cpus = libbpf_num_possible_cpus();
 	if (cpus < 1 || cpus > PROBES_MAX_CPUS) {
@@ -345,8 +352,6 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 			 PROBES_MAX_CPUS);
 		return -ENOTSUP;
 	}
-	p->pinned = o->pin;
-	snprintf(p->pin_dir, sizeof(p->pin_dir), "%s/stallbox", o->bpffs);
 	if (o->pin) {
 		r = pins_ensure_bpffs(o->bpffs);
 		if (r < 0) {
@@ -415,12 +420,10 @@ void probes_close(struct probes *p)
 		close(p->hits_fd);
 	if (p->iter_link_fd >= 0)
 		close(p->iter_link_fd);
-	if (p->stats_fd >= 0)
-		close(p->stats_fd);
 	if (p->deadlines_fd >= 0)
 		close(p->deadlines_fd);
 	p->n_keep = p->n_programs = 0;
-	p->hits_fd = p->iter_link_fd = p->stats_fd = p->deadlines_fd = -1;
+	p->hits_fd = p->iter_link_fd = p->deadlines_fd = -1;
 }
 
 /* ---- words that the programs read -------------------------------------------- */

@@ -49,7 +49,7 @@ struct probes {
 	size_t ring_stride;
 	size_t map_bytes; /* kernel memory of all maps */
 	size_t mapped_bytes; /* of it, what is mapped here and so part of our RSS */
-	int hits_fd, iter_link_fd, stats_fd;
+	int hits_fd, iter_link_fd;
 	int sampler_fd[PROBES_MAX_CPUS]; /* link or event; -1: none, or pinned by an earlier agent */
 	char online[256]; /* /sys/devices/system/cpu/online when the samplers were last looked at */
 	int deadlines_fd; /* the program that sets the timers of in-kernel conditions; -1: no timers */
@@ -95,8 +95,13 @@ uint32_t probes_owner(const char *bpffs);
 /* The kernel's id of a cgroup by its path below the root of the hierarchy that tasks are told
  * apart by (v1 memory where that is in use, else v2). 0: no such cgroup. */
 uint64_t probes_cgroup_id(const struct probes *p, const char *path);
-/* Does a pinned recorder hold a bank that the kernel froze and nobody has taken? */
-bool probes_frozen(const char *bpffs);
+/* Has the kernel frozen a bank that nobody has taken? */
+static inline bool probes_frozen(const struct sb_control *c)
+{
+	return !c->armed && c->freeze_ns;
+}
+/* The same of what is pinned below bpffs. */
+bool probes_left_frozen(const char *bpffs);
 /* Removes everything pinned below <bpffs>/stallbox. Returns how many files, or -errno. */
 int probes_unpin(const char *bpffs);
 

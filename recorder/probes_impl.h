@@ -8,6 +8,8 @@
 
 /* ---- probes.c ---- */
 
+/* Nothing is open yet. pinned: or to be pinned, below bpffs. */
+void probes_init(struct probes *p, const char *bpffs, bool pinned);
 void probes_fail_text(char *err, size_t len, const char *what, int r, const char *hint);
 /* Static texts. A second one of the same name is not noted. */
 void probes_add_missing(struct probes *p, const char *what, const char *why);

@@ -94,43 +94,35 @@ static uint32_t other_owner(const struct sb_control *c)
 	return process_start(c->owner_pid) == c->owner_start ? c->owner_pid : 0;
 }
 
-/* The control words of what is pinned below bpffs, for reading; NULL: none of our layout. */
-static struct sb_control *peek(const char *bpffs)
+/* A copy of the control words that are pinned. -ENOENT: there are none, -ESTALE: of another layout. */
+static int read_control(const struct probes *p, struct sb_control *ret)
 {
-	char path[160];
-	_cleanup_close_ int fd = -1;
-	struct sb_control *c;
+	_cleanup_close_ int fd = pins_get(p, "control");
+	struct sb_control *c = fd < 0 ? NULL : probes_map(fd, probes_page_up(sizeof(*c)), PROT_READ);
 
-	snprintf(path, sizeof(path), "%.120s/stallbox/control", bpffs);
-	fd = bpf_obj_get(path);
-	if (fd < 0)
-		return NULL;
-	c = probes_map(fd, probes_page_up(sizeof(*c)), PROT_READ);
-	if (c && (c->magic != SB_CONTROL_MAGIC || c->layout_version != SB_LAYOUT_VERSION)) {
-		munmap(c, probes_page_up(sizeof(*c)));
-		c = NULL;
-	}
-	return c;
+	if (!c)
+		return -ENOENT;
+	*ret = *c;
+	munmap(c, probes_page_up(sizeof(*c)));
+	return ret->magic == SB_CONTROL_MAGIC && ret->layout_version == SB_LAYOUT_VERSION ? 0 : -ESTALE;
 }
 
 uint32_t probes_owner(const char *bpffs)
 {
-	struct sb_control *c = peek(bpffs);
-	uint32_t pid = c ? other_owner(c) : 0;
+	struct sb_control c;
+	struct probes p;
 
-	if (c)
-		munmap(c, probes_page_up(sizeof(*c)));
-	return pid;
+	probes_init(&p, bpffs, true);
+	return read_control(&p, &c) < 0 ? 0 : other_owner(&c);
 }
 
-bool probes_frozen(const char *bpffs)
+bool probes_left_frozen(const char *bpffs)
 {
-	struct sb_control *c = peek(bpffs);
-	bool frozen = c && !c->armed && c->freeze_ns;
+	struct sb_control c;
+	struct probes p;
 
-	if (c)
-		munmap(c, probes_page_up(sizeof(*c)));
-	return frozen;
+	probes_init(&p, bpffs, true);
+	return read_control(&p, &c) == 0 && probes_frozen(&c);
 }
 
 int probes_unpin(const char *bpffs)
@@ -244,29 +236,18 @@ int pins_take_over(struct probes *p, uint64_t hash, char *err, size_t len)
 	_cleanup_close_ int rings = -1;
 	_cleanup_close_ int tasks = -1;
 	_cleanup_close_ int sample = -1;
+	struct sb_control found;
 	struct sb_config cfg;
-	int r;
+	int r = read_control(p, &found);
 
-	if (control < 0)
-		return -ENOENT;
-	p->control = probes_map(control, probes_page_up(sizeof(struct sb_control)), PROT_READ | PROT_WRITE);
-	if (!p->control)
-		return -ENOENT;
-	if (p->control->magic != SB_CONTROL_MAGIC ||
-	    p->control->layout_version != SB_LAYOUT_VERSION) {
-		munmap(p->control, probes_page_up(sizeof(struct sb_control)));
-		p->control = NULL;
-		return -ESTALE;
-	}
+	if (r < 0)
+		return r;
 	/* Another build, the same layout and settings: an upgrade must not cost the history. */
-	p->older = p->control->object_hash != hash;
+	p->older = found.object_hash != hash;
 	if (p->older && (pinned_config(p, &cfg) < 0 || memcmp(&cfg, &p->cfg, sizeof(cfg)))) {
-		munmap(p->control, probes_page_up(sizeof(struct sb_control)));
-		p->control = NULL;
 		p->older = false;
 		return -ESTALE;
 	}
-	munmap(p->control, probes_page_up(sizeof(struct sb_control)));
 	cpus = pins_get(p, "cpus");
 	rings = pins_get(p, "rings");
 	tasks = pins_get(p, "tasks");
@@ -299,11 +280,11 @@ int pins_take_over(struct probes *p, uint64_t hash, char *err, size_t len)
 
 bool probes_would_replace(const struct probes_options *o)
 {
-	struct probes p = {};
+	struct probes p;
 	struct sb_config wanted, pinned;
 	int cpus = libbpf_num_possible_cpus();
 
-	snprintf(p.pin_dir, sizeof(p.pin_dir), "%s/stallbox", o->bpffs);
+	probes_init(&p, o->bpffs, true);
 	if (cpus < 1 || pinned_config(&p, &pinned) < 0)
 		return false;
 	wanted = probes_wanted_config(o, (uint32_t)cpus);
@@ -316,16 +297,12 @@ static int open_pinned(struct probes *p)
 	_cleanup_close_ int cpus = pins_get(p, "cpus");
 	_cleanup_close_ int rings = pins_get(p, "rings");
 	_cleanup_close_ int tasks = pins_get(p, "tasks");
-	struct sb_control *c;
+	struct sb_control found;
 	int r;
 
 	if (control < 0 || cpus < 0 || rings < 0 || tasks < 0)
 		return -ENOENT;
-	c = probes_map(control, probes_page_up(sizeof(*c)), PROT_READ);
-	if (!c)
-		return -ENOENT;
-	r = c->magic == SB_CONTROL_MAGIC && c->layout_version == SB_LAYOUT_VERSION ? 0 : -ESTALE;
-	munmap(c, probes_page_up(sizeof(*c)));
+	r = read_control(p, &found);
 	if (r == 0)
 		r = pinned_config(p, &p->cfg);
 	if (r == 0)
@@ -340,11 +317,7 @@ int probes_open_pinned(const char *bpffs, struct probes *ret, char *ret_error, s
 	uint32_t owner = probes_owner(bpffs);
 	int r;
 
-	memset(ret, 0, sizeof(*ret));
-	ret->hits_fd = ret->iter_link_fd = ret->stats_fd = ret->deadlines_fd = -1;
-	memset(ret->sampler_fd, -1, sizeof(ret->sampler_fd));
-	ret->pinned = true;
-	snprintf(ret->pin_dir, sizeof(ret->pin_dir), "%s/stallbox", bpffs);
+	probes_init(ret, bpffs, true);
 	if (owner) {
 		snprintf(ret_error, error_len, "stallboxd (pid %u) records with what is pinned below %s/stallbox\n"
 			 "it exports what the kernel freezes by itself; 'stallbox freeze' asks for a bundle",

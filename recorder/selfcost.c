@@ -5,22 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/resource.h>
 
 #define FIRST_WINDOW_AFTER_NS (1 * NSEC_PER_SEC)
 #define RSS_EVERY_NS (10 * NSEC_PER_SEC)
 
-static uint64_t timeval_ns(struct timeval t)
-{
-	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_usec * NSEC_PER_USEC;
-}
-
 static uint64_t own_cpu_ns(void)
 {
-	struct rusage ru;
-
-	getrusage(RUSAGE_SELF, &ru);
-	return timeval_ns(ru.ru_utime) + timeval_ns(ru.ru_stime);
+	return sb_now_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 uint64_t selfcost_cpu_ns(pid_t pid)

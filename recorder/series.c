@@ -301,17 +301,12 @@ static void take_host(struct reader *r)
 
 /* ---- our own cost ---------------------------------------------------------------- */
 
-static uint64_t own_cpu_ns(void)
-{
-	return sb_now_ns(CLOCK_PROCESS_CPUTIME_ID);
-}
-
 static void take_own(struct reader *r)
 {
 	struct series *s = r->s;
 	const struct series_own own = s->own;
 
-	s->reader_cpu_ns = own_cpu_ns();
+	s->reader_cpu_ns = sb_now_ns(CLOCK_PROCESS_CPUTIME_ID);
 	for (uint32_t i = 0; i < N_OWN; i++) {
 		if (own_values[i].offset == OWN_READER_CPU)
 			set(s, SLOT_OWN + i, (int64_t)(s->reader_cpu_ns / NSEC_PER_USEC));

@@ -93,7 +93,6 @@ int tracepoints_choose(struct probes *p, struct bpf_object *obj, char *err, size
 	struct btf *btf = btf__load_vmlinux_btf();
 	bool timers = kernel_has_timers();
 	struct bpf_program *reset;
-	char typedef_name[96];
 
 	if (!btf) {
 		probes_fail_text(err, len, "cannot read the kernel's BTF", -errno,
@@ -104,12 +103,10 @@ int tracepoints_choose(struct probes *p, struct bpf_object *obj, char *err, size
 	for (size_t i = 0; i < SB_ARRAY_SIZE(tracepoints); i++) {
 		struct bpf_program *prog;
 
-		snprintf(typedef_name, sizeof(typedef_name), "btf_trace_%s",
-			 tracepoints[i].tracepoint);
 		prog = obj ? bpf_object__find_program_by_name(obj, tracepoints[i].program) : NULL;
 		if (prog && !fits(btf, tracepoints[i].program))
 			bpf_program__set_autoload(prog, false);
-		if (btf__find_by_name_kind(btf, typedef_name, BTF_KIND_TYPEDEF) >= 0 &&
+		if (kernel_tracepoint_args(btf, tracepoints[i].tracepoint) >= 0 &&
 		    (timers || strcmp(tracepoints[i].evidence, TO_THE_MS)))
 			continue;
 		if (tracepoints[i].required) {

@@ -45,6 +45,34 @@ freezer_of() {
 	done
 }
 
+# kill_agent [PID...]: it, and these, have no time for anything.
+kill_agent() {
+	{ kill -9 "$AGENT" "$@" && wait "$AGENT"; } 2>/dev/null
+	AGENT=
+}
+
+# follow: somebody reads the rings, whatever becomes of the agent. tests/helpers/ringcheck says what it has
+# found in ring.json when it is asked to end.
+follow() {
+	: >"$TEST_TMP/ring.err"
+	"$BUILD/tests/helpers/ringcheck" "$PINS" >"$TEST_TMP/ring.json" 2>"$TEST_TMP/ring.err" &
+	FOLLOWER=$!
+	TEST_PIDS+=("$FOLLOWER")
+	wait_for 30 grep -q following "$TEST_TMP/ring.err"
+}
+# no_gap WHAT: nothing was lost while it followed.
+no_gap() {
+	kill "$FOLLOWER"
+	wait "$FOLLOWER"
+	is "$1: no record is missing, each is whole" "$(jq -r 'if .ok then "ok" else tostring end' "$TEST_TMP/ring.json")" ok
+}
+# sleeps OUTPUT: how many $BUNDLE has of the sleeper that printed this. Its sleeps alone: it also waits for the pages of
+# its own file. However long: the CPU may stand still between arming the timer and leaving it.
+sleeps() {
+	events --kind off-cpu --tid "$(grep -oE '\btids?=[0-9]+' "$1" | head -n 1 | grep -oE '[0-9]+')" "$BUNDLE" |
+		jq -s '[.[] | select(.state == "S" and (.kstack | join(";") | test("nanosleep")))] | length'
+}
+
 stop_agent() {
 	[ -n "$AGENT" ] || return 0
 	kill "$AGENT" 2>/dev/null

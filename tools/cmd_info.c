@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "format/columns.h"
 #include "tools/commands.h"
 #include "tools/escape.h"
 #include "tools/fold.h"
@@ -217,16 +218,11 @@ static void json_cost(const struct bundle *b)
 
 	if (!c)
 		return;
-	printf("\"own_cost\":{\"since_ns\":%llu,\"until_ns\":%llu,\"period_ns\":%llu,\"windows\":%u,"
-	       "\"bpf_time_ns\":%llu,\"agent_cpu_ns\":%llu,\"worker_cpu_ns\":%llu,\"agent_rss_bytes\":%llu,"
-	       "\"worker_rss_bytes\":%llu,\"map_bytes\":%llu,\"wakeups\":%llu,\"bytes_written\":%llu,"
-	       "\"budget_ppm\":%u,\"limit_step\":%u,\"limit_changes\":%u,\"programs\":[",
-	       (unsigned long long)c->since_ns, (unsigned long long)c->until_ns, (unsigned long long)c->period_ns,
-	       c->windows, (unsigned long long)c->bpf_time_ns, (unsigned long long)c->agent_cpu_ns,
-	       (unsigned long long)c->worker_cpu_ns, (unsigned long long)c->agent_rss_bytes,
-	       (unsigned long long)c->worker_rss_bytes, (unsigned long long)c->map_bytes,
-	       (unsigned long long)c->wakeups, (unsigned long long)c->bytes_written, c->budget_ppm,
-	       c->limit_step, c->limit_changes);
+	printf("\"own_cost\":{");
+#define FIELD(field) printf("\"" #field "\":%llu,", (unsigned long long)c->field);
+	COST_FIELDS(FIELD)
+#undef FIELD
+	printf("\"programs\":[");
 	for (size_t i = 0; i < c->n_programs; i++) {
 		printf("%s{", i ? "," : "");
 		json_text("name", c->program[i].name);

@@ -289,6 +289,8 @@ void describe_json(const struct bundle *b, const struct bundle_event *e)
 	switch (e->kind) {
 	case BUNDLE_ON_CPU:
 		json_call(b, e);
+		if (e->weight > 1)
+			json_u64("weight", e->weight);
 		break;
 	case BUNDLE_OFF_CPU:
 		state[0] = event_state(e);

@@ -139,7 +139,8 @@ static int give_event(const struct bundle_event *e, void *ctx)
 		.scanned = (uint32_t)SB_MIN(e->nr_scanned, (uint64_t)UINT32_MAX),
 		.reclaimed = (uint32_t)SB_MIN(e->nr_reclaimed, (uint64_t)UINT32_MAX),
 		.kind = (uint8_t)e->kind, .state = e->kind == BUNDLE_OFF_CPU ? event_state(e) : 0,
-		.weight = kind == FOLD_KINDS ? 0 : kind == FOLD_ON_CPU ? 1 : fold_microseconds(e),
+		.weight = kind == FOLD_KINDS ? 0 : kind == FOLD_ON_CPU ? SB_MAX(e->weight, 1u) :
+			  fold_microseconds(e),
 		.stands_for = export_is_sampled((uint8_t)e->kind) ? SB_MAX(e->weight, 1u) : 1,
 	};
 	if (e->kind == BUNDLE_HARDIRQ)

@@ -19,7 +19,7 @@ struct export_event {
 	uint64_t weight; /* as fold counts it, for all that it stands for; 0 for kinds that fold does not know */
 	uint32_t thread, pair, flags;
 	uint32_t what; /* by kind: peer, lock flags, system call, name ... */
-	uint32_t stands_for; /* events, 1 unless sampled: duration_ns and the pages are of one */
+	uint32_t stands_for; /* spans, 1 unless sampled: duration_ns and the pages are of one */
 	union {
 		uint32_t scanned; /* reclaim: pages */
 		uint32_t irq;	  /* hardirq: its number */

@@ -197,7 +197,15 @@ static void put_samples(struct firefox *f, uint32_t first, uint32_t last)
 		if (e->kind == BUNDLE_ON_CPU)
 			fprintf(out, "%s%llu", n++ ? "," : "", (unsigned long long)e->duration_ns);
 	}
-	fprintf(out, "],\"weight\":null,\"weightType\":\"samples\",\"length\":%u}", n);
+	fputs("],\"weight\":[", out);
+	n = 0;
+	for (uint32_t i = first; i < last; i++) {
+		const struct export_event *e = &f->x->event[f->order[i]];
+
+		if (e->kind == BUNDLE_ON_CPU)
+			fprintf(out, "%s%llu", n++ ? "," : "", (unsigned long long)e->weight);
+	}
+	fprintf(out, "],\"weightType\":\"samples\",\"length\":%u}", n);
 }
 
 static void put_what(struct firefox *f, const struct export_event *e)

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "format/columns.h"
 #include "tools/describe.h"
 #include "tools/export.h"
 
@@ -212,10 +213,13 @@ static void put_rest(const struct bundle *b)
 		text("name", c->program[i].name);
 		printf("}\n");
 	}
-	if (c)
-		printf("{\"type\":\"cost\",\"since_ns\":%" PRIu64 ",\"until_ns\":%" PRIu64 ",\"agent_cpu_ns\":%" PRIu64
-		       ",\"agent_rss_bytes\":%" PRIu64 ",\"map_bytes\":%" PRIu64 ",\"wakeups\":%" PRIu64 "}\n", c->since_ns,
-		       c->until_ns, c->agent_cpu_ns, c->agent_rss_bytes, c->map_bytes, c->wakeups);
+	if (c) {
+		printf("{\"type\":\"cost\"");
+#define FIELD(field) number(#field, c->field);
+		COST_FIELDS(FIELD)
+#undef FIELD
+		printf("}\n");
+	}
 	printf("{\"type\":\"end\",\"complete\":%s,\"bad_frames\":%" PRIu64 ",\"missing_chunks\":%" PRIu64
 	       ",\"bad_references\":%" PRIu64 "}\n", d->complete ? "true" : "false", d->bad_frames, d->missing_chunks,
 	       d->bad_references);

@@ -467,14 +467,14 @@ static void add_to_run(struct perfetto *p, const struct export_event *e)
 {
 	struct run *run = &p->runs[e->cpu];
 
-	if (run->samples && run->thread == e->thread && e->ts_ns - run->last < 2 * p->period) {
+	if (run->samples && run->thread == e->thread && e->ts_ns - run->last < (e->weight + 1) * p->period) {
 		run->last = e->ts_ns;
-		run->samples++;
+		run->samples += e->weight;
 		return;
 	}
 	/* The next run must not begin inside this one, which ends a period after its last sample. */
 	put_run(p, e->cpu, run, run->samples ? SB_MIN(p->period, e->ts_ns - run->last) : 0);
-	*run = (struct run){ e->ts_ns, e->ts_ns, 1, e->thread };
+	*run = (struct run){ e->ts_ns, e->ts_ns, e->weight, e->thread };
 }
 
 /* ---- counters, marks ------------------------------------------------------------------ */

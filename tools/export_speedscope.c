@@ -109,8 +109,13 @@ static void put_cpu(struct speedscope *s, uint32_t cpu, uint64_t samples)
 		sep = ",";
 	}
 	fputs("],\"weights\":[", x->out);
-	for (uint64_t i = 0; i < samples; i++)
-		fputs(i ? ",1" : "1", x->out);
+	sep = "";
+	for (size_t i = 0; i < x->n; i++) {
+		if (x->event[i].kind != BUNDLE_ON_CPU || x->event[i].cpu != cpu)
+			continue;
+		fprintf(x->out, "%s%llu", sep, (unsigned long long)x->event[i].weight);
+		sep = ",";
+	}
 	fputs("]}", x->out);
 }
 
@@ -120,8 +125,10 @@ static int put_cpus(struct speedscope *s)
 
 	if (!samples)
 		return -ENOMEM;
-	for (size_t i = 0; i < s->x->n; i++)
-		samples[s->x->event[i].cpu] += s->x->event[i].kind == BUNDLE_ON_CPU;
+	for (size_t i = 0; i < s->x->n; i++) {
+		if (s->x->event[i].kind == BUNDLE_ON_CPU)
+			samples[s->x->event[i].cpu] += s->x->event[i].weight;
+	}
 	for (uint32_t cpu = 0; cpu <= UINT16_MAX; cpu++) {
 		if (samples[cpu])
 			put_cpu(s, cpu, samples[cpu]);

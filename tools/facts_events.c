@@ -66,7 +66,7 @@ static uint64_t inside(const struct pass *p, const struct bundle_event *e)
 	return e->ts_ns > begin ? SB_MIN(e->ts_ns, p->in->end_ns) - SB_MIN(begin, p->in->end_ns) : 0;
 }
 
-/* Spins are sampled, and in a storm short reclaim spans are. */
+/* Spins are sampled, in a storm short reclaim spans are, and above the CPU budget samples are left out. */
 static uint64_t weight_of(const struct bundle_event *e)
 {
 	return e->weight > 1 ? e->weight : 1;
@@ -245,10 +245,12 @@ static bool is_ksoftirqd(const struct pass *p, uint32_t thread)
 
 static void take_sample(struct pass *p, const struct bundle_event *e)
 {
-	p->samples++;
-	p->kernel_samples += !(e->flags & BUNDLE_EV_USER);
-	p->reclaim_samples += (e->flags & BUNDLE_EV_IN_RECLAIM) && !(e->flags & BUNDLE_EV_USER);
-	p->fork_samples += forks(p, e->kstack);
+	uint64_t weight = weight_of(e), kernel = e->flags & BUNDLE_EV_USER ? 0 : weight;
+
+	p->samples += weight;
+	p->kernel_samples += kernel;
+	p->reclaim_samples += e->flags & BUNDLE_EV_IN_RECLAIM ? kernel : 0;
+	p->fork_samples += forks(p, e->kstack) ? weight : 0;
 	follow_run(p, e);
 	add_bins(p, p->busy, e->ts_ns, e->duration_ns);
 	if (is_ksoftirqd(p, e->thread))

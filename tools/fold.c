@@ -158,9 +158,10 @@ static int add(struct fold *f, const struct fold_row *like, uint64_t weight, uin
 	return 0;
 }
 
+/* A sample that stands for several has the time of all of them. */
 static uint64_t times(uint64_t v, const struct bundle_event *e)
 {
-	if (e->weight > 1 && __builtin_mul_overflow(v, e->weight, &v))
+	if (e->weight > 1 && e->kind != BUNDLE_ON_CPU && __builtin_mul_overflow(v, e->weight, &v))
 		v = UINT64_MAX;
 	return v;
 }

@@ -98,7 +98,8 @@ int fold_merge(struct fold *f);
 void fold_sort(struct fold *f);
 /* Collapsed stacks, a line for each row; after fold_merge(). 0 or -ENOMEM. */
 int fold_print(struct fold *f, FILE *out);
-/* What a duration weighs; a sampled wait counts for all that it stands for, as far as 64 bits go. */
+/* What a duration weighs; a sampled wait counts for all that it stands for, as far as 64 bits go. A
+ * sample's is that of all anyway. */
 uint64_t event_total_ns(const struct bundle_event *e);
 uint64_t fold_microseconds(const struct bundle_event *e);
 /* Of a span of ns that ended at end_ns: the part after a moment. */

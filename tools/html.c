@@ -113,13 +113,16 @@ static uint64_t part_of(struct html *h, const struct export_event *e, enum part 
 static void put_events(struct html *h, enum fold_kind kind, const uint32_t *events, size_t n)
 {
 	static const char *const names[PARTS] = { "t", "pair", "thread", "cpu", "x", "w", "many", "scanned", "reclaimed" };
+	bool one_each = kind == FOLD_ON_CPU;
 	char name[32];
 
+	for (size_t i = 0; i < n && one_each; i++)
+		one_each = h->x.event[events[i]].weight == 1;
 	for (enum part part = 0; part < PARTS; part++) {
 		uint64_t last = 0;
 
-		if (part == PART_WEIGHT && kind == FOLD_ON_CPU)
-			continue; /* one each */
+		if (part == PART_WEIGHT && one_each)
+			continue;
 		if (part == PART_STANDS_FOR && kind != FOLD_RECLAIM && kind != FOLD_LOCK_WAIT)
 			continue;
 		if (part >= PART_SCANNED && kind != FOLD_RECLAIM)

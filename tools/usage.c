@@ -82,7 +82,7 @@ static int take(const struct bundle_event *e, void *ctx)
 	switch (e->kind) {
 	case BUNDLE_ON_CPU:
 		add_span(u, g, e->flags & BUNDLE_EV_USER ? USAGE_USR : USAGE_SYS, e->ts_ns, e->duration_ns, 1);
-		add_value(u, g, side, USAGE_SAMPLES, 1);
+		add_value(u, g, side, USAGE_SAMPLES, weight);
 		break;
 	case BUNDLE_OFF_CPU:
 		add_block(u, g, e);

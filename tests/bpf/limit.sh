@@ -148,8 +148,7 @@ between "runs of sched_switch are the host's context switches, per mille" $((run
 
 # ---- killed at the last step: the next agent records everything again -----------------------------
 stop_load
-kill -KILL "$AGENT"
-wait "$AGENT" 2>/dev/null
+kill_agent
 start_agent --post 1s --trigger 'kernel:reclaim>600s' --cpu-budget 100% || { fail "the next agent starts"; finish; }
 ok "the next agent takes over" log_has 'took over a running recorder'
 is "without a limit" "$(limit step)" 0

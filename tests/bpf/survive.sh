@@ -5,23 +5,15 @@
 
 start_agent --post 1s || { fail "agent starts"; finish; }
 "$WORKLOADS/sleeper" 11 20 >"$TEST_TMP/a"
-{ kill -9 "$AGENT" && wait "$AGENT"; } 2>/dev/null
-AGENT=
+kill_agent
 "$WORKLOADS/sleeper" 13 20 >"$TEST_TMP/b"
 start_agent --post 1s || { fail "the next agent starts"; finish; }
 ok "it takes over" log_has 'took over a running recorder'
 "$WORKLOADS/sleeper" 17 20 >"$TEST_TMP/c"
 ok "a freeze gives a bundle" freeze
-count() {
-	local tid
-	tid=$(grep -oE '\btids?=[0-9]+' "$1" | head -n 1 | grep -oE '[0-9]+')
-	# Its sleeps alone: it also waits for the pages of its own file. However long: the CPU may stand still
-	# between arming the timer and leaving it.
-	events --kind off-cpu --tid "$tid" "$BUNDLE" | jq -s '[.[] | select(.state == "S" and (.kstack | join(";") | test("nanosleep")))] | length'
-}
-is "blocks before the kill are there" "$(count "$TEST_TMP/a")" 11
-is "blocks while no agent ran are there" "$(count "$TEST_TMP/b")" 13
-is "blocks after the restart are there" "$(count "$TEST_TMP/c")" 17
+is "blocks before the kill are there" "$(sleeps "$TEST_TMP/a")" 11
+is "blocks while no agent ran are there" "$(sleeps "$TEST_TMP/b")" 13
+is "blocks after the restart are there" "$(sleeps "$TEST_TMP/c")" 17
 
 # Other settings: the pinned recorder does not fit, is replaced, and that is said.
 stop_agent
@@ -37,7 +29,7 @@ ok "unload beside a running agent is refused" bash -c "! '$STALLBOXD' --unload -
 like "with the agent's pid" "$(cat "$TEST_TMP/unload")" "pid $AGENT\) records.*hint: end it first"
 "$WORKLOADS/sleeper" 7 20 >"$TEST_TMP/d"
 ok "and recording goes on" freeze
-is "with every block" "$(count "$TEST_TMP/d")" 7
+is "with every block" "$(sleeps "$TEST_TMP/d")" 7
 
 # Killed in mid-capture, processes and all: what was durable can be read.
 "$STALLBOX" freeze --socket "$SOCKET" -r dying >"$TEST_TMP/dying"
@@ -45,8 +37,7 @@ B=$(sed -n 's/^path=//p' "$TEST_TMP/dying")
 ok "the part before the trigger is durable at once" wait_for 10 test -s "$B"
 children=$(processes_of "$AGENT")
 # shellcheck disable=SC2086
-{ kill -9 "$AGENT" $children && wait "$AGENT"; } 2>/dev/null
-AGENT=
+kill_agent $children
 "$STALLBOX" status --socket "$SOCKET" >"$TEST_TMP/nobody" 2>&1
 is "nothing that is left answers in its name" $? 3
 ok "it reads without the rest" bash -c "'$STALLBOX' info '$B' 2>/dev/null | grep -q dying"
@@ -54,8 +45,7 @@ ok "recover makes a file of whole frames" "$STALLBOX" recover "$B" -o "$TEST_TMP
 
 # The kernel freezes while no agent runs: the next agent exports that, with its cause.
 start_agent --post 1s --trigger 'kernel:blocked(D)>300ms:count=3:comm=dstall' || { fail "agent starts"; finish; }
-{ kill -9 "$AGENT" && wait "$AGENT"; } 2>/dev/null
-AGENT=
+kill_agent
 before=$(bundle_count)
 "$WORKLOADS/dstall" 3 1 >/dev/null
 start_agent --post 1s --trigger 'kernel:reclaim>600s' || { fail "the next agent starts"; finish; }
@@ -76,8 +66,7 @@ SPOOL=$TEST_TMP/once
 start_agent --post 3s --trigger 'kernel:blocked(D)>300ms:count=3:comm=dstall' || { fail "agent starts"; finish; }
 "$WORKLOADS/dstall" 3 1 >/dev/null
 ok "an in-kernel condition freezes" wait_for 10 log_has '^durable:'
-{ kill -9 "$AGENT" && wait "$AGENT"; } 2>/dev/null
-AGENT=
+kill_agent
 whole() { complete "$(newest_bundle)"; }
 ok "the freezer ends the bundle without the agent" wait_for 30 whole
 start_agent --post 1s --trigger 'kernel:reclaim>600s' || { fail "the next agent starts"; finish; }

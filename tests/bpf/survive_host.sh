@@ -15,18 +15,6 @@ extra_cleanup() {
 	[ ! -d "$CG2/stallbox-survive-$$" ] || rmdir "$CG2/stallbox-survive-$$" 2>/dev/null
 }
 CPU=/sys/devices/system/cpu/cpu1/online
-follow() {
-	: >"$TEST_TMP/ring.err"
-	"$BUILD/tests/helpers/ringcheck" "$PINS" >"$TEST_TMP/ring.json" 2>"$TEST_TMP/ring.err" &
-	FOLLOWER=$!
-	TEST_PIDS+=("$FOLLOWER")
-	wait_for 30 grep -q following "$TEST_TMP/ring.err"
-}
-no_gap() {
-	kill "$FOLLOWER"
-	wait "$FOLLOWER"
-	is "$1: no record is missing, each is whole" "$(jq -r 'if .ok then "ok" else tostring end' "$TEST_TMP/ring.json")" ok
-}
 
 # ---- the kernel kills the agent for its cgroup's memory ----
 if [ -n "$CG1" ]; then
@@ -61,9 +49,8 @@ while 1: b.append(bytearray(1 << 20))'" 2>/dev/null &
 	start_agent --post 1s || { fail "the next agent starts"; finish; }
 	ok "the next agent takes over" log_has 'took over a running recorder'
 	ok "a freeze" freeze
-	blocks() { events --kind off-cpu --tid "$(grep -oE 'tid=[0-9]+' "$1" | head -n 1 | cut -d= -f2)" "$BUNDLE" | jq -s '[.[] | select(.kstack | join(";") | test("nanosleep"))] | length'; }
-	is "has what was before the kill" "$(blocks "$TEST_TMP/a")" 11
-	is "and while nobody ran" "$(blocks "$TEST_TMP/b")" 13
+	is "has what was before the kill" "$(sleeps "$TEST_TMP/a")" 11
+	is "and while nobody ran" "$(sleeps "$TEST_TMP/b")" 13
 	no_gap "over an OOM kill"
 	stop_agent
 	"$STALLBOXD" --unload --bpffs "$PINS" 2>/dev/null
@@ -123,8 +110,7 @@ if [ -w "$CPU" ] && [ "$(cat "$CPU")" = 1 ] && [ -n "${STALLBOX_IN_VM:-}" ]; the
 	ok "it comes back and is sampled again" wait_for 10 log_has '1 CPUs came online'
 	between "samples on CPU 1 again" "$(samples_on 1)" 20 100
 	# The same while nobody looks.
-	{ kill -9 "$AGENT" && wait "$AGENT"; } 2>/dev/null
-	AGENT=
+	kill_agent
 	echo 0 >"$CPU"
 	echo 1 >"$CPU"
 	sleep 1.5 # a sampler that is silent for a second is taken for dead
@@ -148,8 +134,7 @@ if [ -n "${STALLBOX_IN_VM:-}" ]; then
 	date -s '-6 hours' >/dev/null
 	ok "and six back: a freeze" freeze
 	is "in a bundle of its own" "$([ "$first" != "$BUNDLE" ] && complete "$first" && complete "$BUNDLE" && echo yes)" yes
-	blocks() { events --kind off-cpu --tid "$(grep -oE 'tid=[0-9]+' "$1" | head -n 1 | cut -d= -f2)" "$BUNDLE" | jq -s '[.[] | select(.kstack | join(";") | test("nanosleep"))] | length'; }
-	is "no block before is lost" "$(blocks "$TEST_TMP/a") $(blocks "$TEST_TMP/b")" "11 13"
+	is "no block before is lost" "$(sleeps "$TEST_TMP/a") $(sleeps "$TEST_TMP/b")" "11 13"
 	is "and none has a length of hours" "$(events "$BUNDLE" | jq -s '[.[] | select(.duration_ns > 3600e9)] | length')" 0
 	date -s '+3 hours' >/dev/null
 	# The kernel's own rehearsal: every process is frozen for seconds, as for a suspend. The levels beyond it take
@@ -158,7 +143,7 @@ if [ -n "${STALLBOX_IN_VM:-}" ]; then
 		ok "suspend to memory, as far as every process being frozen" bash -c 'echo mem >/sys/power/state'
 		"$WORKLOADS/sleeper" 7 20 >"$TEST_TMP/c"
 		ok "afterwards a freeze" freeze
-		is "with what was before and after the suspend" "$(blocks "$TEST_TMP/b") $(blocks "$TEST_TMP/c")" "13 7"
+		is "with what was before and after the suspend" "$(sleeps "$TEST_TMP/b") $(sleeps "$TEST_TMP/c")" "13 7"
 	else
 		skip "suspend" "this kernel has no /sys/power/pm_test"
 	fi

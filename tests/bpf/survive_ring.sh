@@ -12,13 +12,6 @@ RANDOM=$SEED
 echo "# SEED=$SEED KILLS=$KILLS"
 TRIGGERS=(--cooldown 100ms --post 100ms --escalate trigger --max-use 64M --trigger 'kernel:runq>5ms' --trigger 'kernel:blocked(D)>20ms')
 check() { jq -r "$1" "$TEST_TMP/ring.json"; }
-follow() {
-	: >"$TEST_TMP/ring.err"
-	"$BUILD/tests/helpers/ringcheck" "$PINS" "$@" >"$TEST_TMP/ring.json" 2>"$TEST_TMP/ring.err" &
-	FOLLOWER=$!
-	TEST_PIDS+=("$FOLLOWER")
-	wait_for 30 grep -q following "$TEST_TMP/ring.err"
-}
 unfollow() {
 	kill "$FOLLOWER"
 	wait "$FOLLOWER"
@@ -51,8 +44,7 @@ for _ in $(seq "$KILLS"); do
 	children=
 	[ $((RANDOM % 2)) = 0 ] || children=$(processes_of "$AGENT")
 	# shellcheck disable=SC2086
-	{ kill -9 "$AGENT" $children && wait "$AGENT"; } 2>/dev/null
-	AGENT=
+	kill_agent $children
 	began=$(date +%s%N)
 	start_agent "${TRIGGERS[@]}" || { fail "the next agent starts"; finish; }
 	ms=$((($(date +%s%N) - began) / 1000000))

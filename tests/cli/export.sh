@@ -44,8 +44,19 @@ for k in $KINDS; do
 		"$(export_ speedscope --kind "$k" "$H" | jq '[.profiles[0].weights[]?] | add')" "$(total "$k" "$H")"
 done
 
+# Samples of which some stand for several.
+T=$TEST_TMP/t.stall.pb.zst
+"$BUILD/tests/helpers/make_bundle" "$T" events=5000 locks=1 thinned=1
+thinned=$(total on-cpu "$T")
+is "thinned samples: more than there are records" $((thinned > $("$STALLBOX" events --json --kind on-cpu "$T" | wc -l))) 1
+export_ perf-script "$T" | perl "$TEST_TMP/collapse.pl" >"$TEST_TMP/collapsed"
+is "thinned samples: perf script" "$(sort "$TEST_TMP/collapsed")" "$("$STALLBOX" fold "$T" | sort)"
+is "thinned samples: speedscope, in all and by CPU" "$(export_ speedscope --kind on-cpu "$T" | jq -c '[.profiles[] | select(.name == "on-cpu (samples)") | .weights | add], [.profiles[] | select(.name | test("CPU")) | .weights | add] | add')" "$thinned
+$thinned"
+is "thinned samples: firefox" "$(export_ firefox --kind on-cpu "$T" | jq '[.threads[].samples.weight[]?] | add')" "$thinned"
+
 if command -v go >/dev/null; then
-	for x in B H; do
+	for x in B H T; do
 		export_ pprof -o "$TEST_TMP/$x.pb.gz" "${!x}"
 		for k in $KINDS; do
 			unit=us
@@ -83,6 +94,7 @@ is "NDJSON: off-CPU time" "$(jq 'select(.type == "event" and .kind == "off-cpu")
 is "NDJSON: sampled reclaim adds up to fold's" "$(jq 'select(.type == "event" and .kind == "reclaim") | .duration_ns * .weight' "$TEST_TMP/nd" | awk '{n += int(($1 + 500) / 1000)} END {print n}')" "$(total reclaim "$B")"
 is "NDJSON: a hardirq" "$(jq -c 'select(.kind? == "hardirq") | [.irq, .name, .duration_ns]' "$TEST_TMP/nd")" '[27,"virtio0-input",6000000]'
 is "NDJSON: losses, marks, stackshot" "$(jq -sc '[[.[] | select(.type == "loss").count], ([.[] | select(.type == "mark")] | length), ([.[] | select(.type == "shot")] | length)]' "$TEST_TMP/nd")" '[[12345],4,20]'
+is "NDJSON: the own cost" "$(jq -S 'select(.type == "cost") | del(.type)' "$TEST_TMP/nd")" "$("$STALLBOX" info --json "$B" | jq -S '.own_cost | del(.programs)')"
 is "NDJSON: no id leads nowhere" "$(jq -sc '([.[] | select(.type == "stack").id] + [0]) as $s | ([.[] | select(.type == "thread").id]) as $t |
 	[.[] | select(.type == "event") | .kstack, .ustack] - $s + ([.[] | select(.type == "event").thread] - $t) | unique' "$TEST_TMP/nd")" '[]'
 

@@ -62,6 +62,18 @@ is "lock holds: fold and top" "$(value lock_hold_ns)" "$(folded ns --kind lock-h
 is "lock holds: hist" "$(histed mmap-lock-hold)" "$(value lock_hold_ns)"
 is "pages" "$(value reclaimed_pages)" "$("$STALLBOX" events --json --kind reclaim "$B" | jq -s 'map(.nr_reclaimed * (.weight // 1)) | add')"
 between "among them sampled spans that stand for several" "$("$STALLBOX" events --json --kind reclaim "$B" | jq -s 'map(select(.weight > 1)) | length')" 100 400
+# Above the CPU budget one sample stands for several, with the time of all of them: the text and JSON forms say so.
+T=$TEST_TMP/thinned.stall
+"$BUILD/tests/helpers/make_bundle" "$T" events=5000 thinned=1
+read -r many ns stands <<<"$("$STALLBOX" events --json --no-stacks --kind on-cpu "$T" |
+	jq -rs '[(map(.weight // 1) | add), (map(.duration_ns) | add), (map(select(.weight == 4)) | length)] | @tsv')"
+is "samples that stand for four" "$stands" 500
+is "the text says it too" "$("$STALLBOX" events --kind on-cpu "$T" | grep -c 'stands for 4')" 500
+is "fold counts what thinned samples stand for" "$(B=$T folded count --kind on-cpu)" "$many"
+is "and has their time once" "$(B=$T folded ns --kind on-cpu)" "$ns"
+"$STALLBOX" top --json "$T" >"$TEST_TMP/top-thinned"
+is "top counts them so" "$(jq -s '.[0].before.samples + .[0].after.samples' "$TEST_TMP/top-thinned")" "$many"
+is "top has their time once" "$(jq -s '[.[0].before, .[0].after | .usr_ns, .sys_ns] | add' "$TEST_TMP/top-thinned")" "$ns"
 for by in comm thread process cgroup cpu; do
 	is "the rows add up to the sum: by $by" "$("$STALLBOX" top --by $by --json "$B" | jq -s -c '[.[0] , (.[1:] | {before: map(.before), after: map(.after)})] |
 		([.[0].before, .[0].after] | map(del(.window_ns))) as $all | [.[1].before, .[1].after] | map(map(del(.window_ns)) | map(to_entries) | add | group_by(.key) |

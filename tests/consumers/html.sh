@@ -42,10 +42,11 @@ facts() {
 }
 export VERDICT RECLAIM MARKS CHAINS FOLDED BUSY SHOT
 
-for b in plain hostile; do
+for b in plain hostile thinned; do
 	B=$TEST_TMP/$b
 	name=
 	[ $b = plain ] && "$BUILD/tests/helpers/make_bundle" "$B" events=5000 locks=1
+	[ $b = thinned ] && "$BUILD/tests/helpers/make_bundle" "$B" events=5000 locks=1 thinned=1
 	if [ $b = hostile ]; then
 		"$BUILD/tests/helpers/make_bundle" "$B" events=5000 locks=1 hostile=2
 		name='w<i>;\x1b[5m\xff0'

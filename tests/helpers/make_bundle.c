@@ -3,15 +3,16 @@
  * events, cpus, stacks, threads, seed; hostile=1 puts markup and escapes into names, and a trigger value
  * that is not a number, hostile=2 scripts that would run in a browser; locks=1 a stackshot in which threads
  * wait for locks, and one event of each further kind; locks=2 the same on a kernel whose wait for a VMA is
- * an rwsem and inlined; onlycpu=1 nothing but on-CPU samples; comms: thread names. */
+ * an rwsem and inlined; onlycpu=1 nothing but on-CPU samples; comms: thread names; thinned=1 one sample in ten
+ * stands for four. */
 #include <math.h>
 #include <stdio.h>
 
 #include "format/writer.h"
 
 static struct {
-	unsigned long events, cpus, stacks, threads, seed, hostile, locks, onlycpu, comms;
-} o = { 1000, 4, 50, 20, 1, 0, 0, 0, 5 };
+	unsigned long events, cpus, stacks, threads, seed, hostile, locks, onlycpu, comms, thinned;
+} o = { .events = 1000, .cpus = 4, .stacks = 50, .threads = 20, .seed = 1, .comms = 5 };
 
 #define TRIGGER_NS (100 * NSEC_PER_SEC)
 #define KERNEL_TEXT 0xffffffff81000000ULL
@@ -108,6 +109,10 @@ static void events(struct bundle_writer *w, const uint32_t *threads, const uint3
 		e.reclaim_kind = e.kind == BUNDLE_RECLAIM ? 2 : 0;
 		e.nr_reclaimed = e.kind == BUNDLE_RECLAIM ? rnd() % 64 : 0;
 		e.weight = e.kind == BUNDLE_RECLAIM && i % 70 == 9 ? 4 : 0; /* sampled: stands for four */
+		if (o.thinned && e.kind == BUNDLE_ON_CPU && i % 10 == 3) {
+			e.weight = 4;
+			e.duration_ns *= 4;
+		}
 		bundle_writer_event(w, &e);
 	}
 	free(now);
@@ -313,9 +318,9 @@ static void arguments(int argc, char **argv)
 {
 	for (int i = 2; i < argc; i++) {
 		static const char *const keys[] = { "events", "cpus", "stacks", "threads", "seed", "hostile",
-						    "locks", "onlycpu", "comms" };
+						    "locks", "onlycpu", "comms", "thinned" };
 		unsigned long *fields[] = { &o.events, &o.cpus, &o.stacks, &o.threads, &o.seed, &o.hostile,
-					    &o.locks, &o.onlycpu, &o.comms };
+					    &o.locks, &o.onlycpu, &o.comms, &o.thinned };
 
 		for (size_t k = 0; k < SB_ARRAY_SIZE(keys); k++) {
 			size_t n = strlen(keys[k]);

@@ -15,8 +15,6 @@
 #define THRESHOLD (1000 * MS)
 #define SLACK	  (50 * MS) /* that the test itself may take */
 
-_Thread_local uint32_t model_cpu;
-_Thread_local uint64_t model_pid_tgid;
 static struct sb_cpu model_cpus[1];
 static struct sb_inflight_table model_inflight[2];
 static struct sb_deadline model_deadlines[SB_KTRIGGERS];
@@ -30,12 +28,6 @@ void *model_lookup(const void *map, uint32_t key)
 	if (map == &inflight)
 		return &model_inflight[key];
 	return map == &deadlines ? &model_deadlines[key] : NULL;
-}
-
-long model_stack(void *buf, uint32_t bytes, uint64_t flags)
-{
-	(void)buf, (void)bytes, (void)flags;
-	return 0;
 }
 
 void model_hit(const void *hit)

@@ -122,10 +122,11 @@ static void test_late(void **state)
 	put(&h, 0, SB_ON_CPU, 0, &in_time, 1, NULL, 0);
 	put(&h, 0, SB_ON_CPU, SB_REC_LATE, &late, 1, NULL, 0);
 	put(&h, 0, SB_ON_CPU, SB_REC_LATE | SB_REC_USER, &late, 1, NULL, 0);
+	put(&h, 0, SB_ON_CPU, SB_REC_THINNED, &late, 1, NULL, 0);
 	assert_int_equal(freeze_write_bank(&h.f, 0), 0);
 	b = end(&h);
 	assert_int_equal(bundle_each_event(b, take, &g), 0);
-	assert_int_equal(g.n, 3);
+	assert_int_equal(g.n, 4);
 	/* A sample stands for the period, a late one for the whole time since the one before. */
 	assert_int_equal(g.e[0].duration_ns, PERIOD_NS);
 	assert_int_equal(g.e[1].duration_ns, late.gap_ns);
@@ -133,6 +134,11 @@ static void test_late(void **state)
 	assert_int_equal(g.e[0].flags, 0);
 	assert_int_equal(g.e[1].flags, BUNDLE_EV_LATE);
 	assert_int_equal(g.e[2].flags, BUNDLE_EV_LATE | BUNDLE_EV_USER);
+	/* One of those taken above the CPU budget also for the others, as many as there is time for. */
+	assert_int_equal(g.e[0].weight | g.e[1].weight | g.e[2].weight, 0);
+	assert_int_equal(g.e[3].duration_ns, late.gap_ns);
+	assert_int_equal(g.e[3].weight, 7);
+	assert_int_equal(g.e[3].flags, 0);
 	bundle_close(b);
 }
 
@@ -196,7 +202,7 @@ static void test_losses(void **state)
 	put(&h, 0, SB_ON_CPU, 0, &on, 1, NULL, 0);
 	put(&h, 1, SB_ON_CPU, 0, &on, 1, NULL, 0);
 	put(&h, 1, SB_ON_CPU, SB_REC_BUSY, &on, 1, NULL, 0);
-	for (int i = 0; i <= SB_LOST_SHORT_SPANS; i++) {
+	for (int i = 0; i <= SB_LOST_LIMIT_SAMPLE; i++) {
 		h.p.cpus[0].lost[i] = 1ULL << i;
 		h.p.cpus[1].lost[i] = 1ULL << (i + 16);
 		sum += (1ULL << i) + (1ULL << (i + 16));
@@ -208,6 +214,9 @@ static void test_losses(void **state)
 	assert_int_equal(count_of(b, BUNDLE_LOSS_DROPPED, BUNDLE_OFF_CPU, "beyond the budget"), 0x10001);
 	assert_int_equal(count_of(b, BUNDLE_LOSS_DROPPED, BUNDLE_KIND_NONE, "beyond the budget"), 0x10001ULL << SB_LOST_BUDGET);
 	assert_int_equal(count_of(b, BUNDLE_LOSS_DROPPED, BUNDLE_RECLAIM, "short reclaim spans"), 0x10001ULL << SB_LOST_SHORT_SPANS);
+	assert_int_equal(count_of(b, BUNDLE_LOSS_LIMITED, BUNDLE_OFF_CPU, "user stacks"), 0x10001ULL << SB_LOST_LIMIT_USTACK);
+	assert_int_equal(count_of(b, BUNDLE_LOSS_LIMITED, BUNDLE_OFF_CPU, "blocks"), 0x10001ULL << SB_LOST_LIMIT_SHORT);
+	assert_int_equal(count_of(b, BUNDLE_LOSS_LIMITED, BUNDLE_ON_CPU, "samples"), 0x10001ULL << SB_LOST_LIMIT_SAMPLE);
 	assert_int_equal(count_of(b, BUNDLE_LOSS_OVERWRITTEN, BUNDLE_ON_CPU, ""), 98);
 	assert_int_equal(count_of(b, BUNDLE_LOSS_OVERWRITTEN, BUNDLE_SLAB, ""), 9);
 	assert_int_equal(count_of(b, BUNDLE_LOSS_TORN, BUNDLE_KIND_NONE, "being written"), 1);

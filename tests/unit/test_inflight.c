@@ -17,8 +17,6 @@
 #define WAITS  4
 #define ROUNDS 20000
 
-_Thread_local uint32_t model_cpu;
-_Thread_local uint64_t model_pid_tgid;
 static struct sb_cpu model_cpus[CPUS];
 static struct sb_inflight_table model_inflight[2];
 static atomic_uint hits_seen;
@@ -30,12 +28,6 @@ void *model_lookup(const void *map, uint32_t key)
 	if (map == &inflight)
 		return &model_inflight[key];
 	return NULL;
-}
-
-long model_stack(void *buf, uint32_t bytes, uint64_t flags)
-{
-	(void)buf, (void)bytes, (void)flags;
-	return 0;
 }
 
 void model_hit(const void *hit)

@@ -17,8 +17,6 @@
 #define NOW (1000 * MS)
 #define TID 41
 
-_Thread_local uint32_t model_cpu;
-_Thread_local uint64_t model_pid_tgid;
 static struct sb_cpu model_cpus;
 static struct sb_seen model_seen;
 static struct sb_task_state model_state;
@@ -36,22 +34,6 @@ void *model_lookup(const void *map, uint32_t key)
 	       map == &ustacks	    ? (void *)&model_ustack :
 	       map == &scratch	    ? (void *)&model_scratch[key] :
 	       map == &rings	    ? (void *)model_ring : NULL;
-}
-
-long model_stack(void *buf, uint32_t bytes, uint64_t flags)
-{
-	(void)buf, (void)bytes, (void)flags;
-	return 0;
-}
-
-void model_hit(const void *hit)
-{
-	(void)hit;
-}
-
-void model_timer(const void *timer, uint64_t ns)
-{
-	(void)timer, (void)ns;
 }
 
 static int empty(void **state)

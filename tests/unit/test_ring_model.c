@@ -64,9 +64,6 @@ static bool split; /* as on 5.10: an addition is two instructions */
 /* How many records an interrupt may number before the one that it interrupted. */
 #define INVERSION 64
 
-_Thread_local uint32_t model_cpu;
-_Thread_local uint64_t model_pid_tgid;
-
 /* What was asked to be written, by its number. All of a run: a bank keeps a record for as long as the
  * other one is in use. */
 static struct truth {
@@ -105,17 +102,6 @@ void *model_lookup(const void *map, uint32_t key)
 	if (map == &rings)
 		return cpu_of[key % CPUS].ring[key / CPUS];
 	return NULL;
-}
-
-long model_stack(void *buf, uint32_t bytes, uint64_t flags)
-{
-	(void)buf, (void)bytes, (void)flags;
-	return 0;
-}
-
-void model_hit(const void *hit)
-{
-	(void)hit;
 }
 
 /* ---- the writer -------------------------------------------------------------------- */

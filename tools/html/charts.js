@@ -201,7 +201,7 @@ function countHeat() {
 			continue;
 		const cell = c * heat.rows + Math.min(heat.rows - 1, Math.floor((at - c) * heat.rows));
 
-		heat.cells[cell]++;
+		heat.cells[cell] += k.w ? k.w[i] : 1;
 		heat.max = Math.max(heat.max, heat.cells[cell]);
 	}
 }

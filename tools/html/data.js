@@ -81,7 +81,7 @@ function readKind(name, unit) {
 	for (let i = 1; i < n; i++)
 		t[i] += t[i - 1];
 	return { name, unit, n, t, pair: column(`${name}.pair`), thread: column(`${name}.thread`), cpu: column(`${name}.cpu`, Uint16Array),
-		x: column(`${name}.x`, Uint8Array), w: unit === 'samples' ? null : column(`${name}.w`, Float64Array),
+		x: column(`${name}.x`, Uint8Array), w: facts.columns[`${name}.w`] ? column(`${name}.w`, Float64Array) : null,
 		many: facts.columns[`${name}.many`] ? column(`${name}.many`) : null };
 }
 

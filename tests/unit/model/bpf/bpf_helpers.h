@@ -20,7 +20,7 @@
 #define __noinline	  __attribute__((noinline))
 #define barrier()	  __asm__ volatile("" ::: "memory")
 
-/* The test gives these. */
+/* The test gives model_lookup(); for the others model.c has what does nothing. */
 extern _Thread_local uint32_t model_cpu;
 extern _Thread_local uint64_t model_pid_tgid;
 void *model_lookup(const void *map, uint32_t key);
