@@ -51,6 +51,8 @@ static __always_inline void switch_out(void *ctx, bool preempt, struct task_stru
 	 * nobody knew why. No other thread's place is taken for that. */
 	if (!state && now - since < cfg.offcpu_threshold_ns && t->tid && t->tid != tid)
 		return;
+	if (t->tid == tid && t->off_ns && (__s64)(since - t->off_ns) >= (__s64)cfg.offcpu_threshold_ns)
+		c->lost[SB_LOST_END_UNSEEN]++;
 	sb_state_take(t, tid);
 	if (state && user) {
 		want = blocked;
@@ -153,6 +155,8 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 		if ((__s64)duration < (__s64)cfg.offcpu_threshold_ns)
 			return 0;
 	}
+	if (t->tid == tid)
+		t->off_ns = 0;
 	if (duration < control.offcpu_threshold_ns) {
 		c->lost[SB_LOST_LIMIT_SHORT]++;
 		return 0;

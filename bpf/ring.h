@@ -57,6 +57,7 @@ enum sb_lost {
 	SB_LOST_LIMIT_USTACK = 11, /* user stacks at switch-out */
 	SB_LOST_LIMIT_SHORT = 12,  /* blocks below the raised threshold */
 	SB_LOST_LIMIT_SAMPLE = 13, /* samples that the next one recorded stands for */
+	SB_LOST_END_UNSEEN = 14,   /* the kernel did not run the program when the block ended */
 	SB_LOST_COUNT = 16,
 };
 
@@ -214,7 +215,7 @@ struct sb_config {
 struct sb_task_state {
 	__u32 tid;
 	__u32 state;  /* task state when it left the CPU */
-	__u64 off_ns; /* run-queue clock when it left the CPU */
+	__u64 off_ns; /* run-queue clock when it left the CPU; 0: unknown, or that block is dealt with */
 	__u64 reclaim_start_ns;
 	__u64 lock; /* that it waits for; 0 none */
 	__u64 lock_since_ns;

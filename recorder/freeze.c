@@ -594,6 +594,8 @@ static const struct {
 				   "user stacks not taken at switch-out" },
 	[SB_LOST_LIMIT_SHORT] = { BUNDLE_LOSS_LIMITED, BUNDLE_OFF_CPU, "records",
 				  "blocks below the raised threshold" },
+	[SB_LOST_END_UNSEEN] = { BUNDLE_LOSS_MISSED, BUNDLE_OFF_CPU, "records",
+				 "blocks at whose end the kernel did not run the program" },
 	[SB_LOST_LIMIT_SAMPLE] = { BUNDLE_LOSS_LIMITED, BUNDLE_ON_CPU, "records",
 				   "samples left out; the durations of others stand for them" },
 	[SB_LOST_TRUNCATED_K] = { BUNDLE_LOSS_TRUNCATED, BUNDLE_KIND_NONE, "stacks",

@@ -97,6 +97,7 @@ static const char *const lost_names[SB_LOST_COUNT] = {
 	[SB_LOST_LIMIT_USTACK] = "limited_user_stacks",
 	[SB_LOST_LIMIT_SHORT] = "limited_short_blocks",
 	[SB_LOST_LIMIT_SAMPLE] = "limited_samples",
+	[SB_LOST_END_UNSEEN] = "block_ends_not_seen",
 	[SB_LOST_TRUNCATED_K] = "kernel_stacks_truncated",
 	[SB_LOST_TRUNCATED_U] = "user_stacks_truncated",
 };

@@ -62,7 +62,7 @@ for who in first second third; do ok "the $who is answered" wait_for 60 answered
 is "all well" "$(rc first) $(rc second) $(rc third)" "0 0 0"
 is "the later ones with a bundle of their own" "$([ "$(path_in first)" != "$(path_in second)" ] && echo yes) $(path_in third)" "yes $(path_in second)"
 BUNDLE=$(path_in second)
-is "which holds what the first one was too early for" "$(sleeps "$TEST_TMP/later")" 5
+are_sleeps "which holds what the first one was too early for" "$(sleeps "$TEST_TMP/later")" 5
 stop_agent
 
 # ---- a process is killed ----

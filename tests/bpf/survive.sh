@@ -11,9 +11,9 @@ start_agent --post 1s || { fail "the next agent starts"; finish; }
 ok "it takes over" log_has 'took over a running recorder'
 "$WORKLOADS/sleeper" 17 20 >"$TEST_TMP/c"
 ok "a freeze gives a bundle" freeze
-is "blocks before the kill are there" "$(sleeps "$TEST_TMP/a")" 11
-is "blocks while no agent ran are there" "$(sleeps "$TEST_TMP/b")" 13
-is "blocks after the restart are there" "$(sleeps "$TEST_TMP/c")" 17
+are_sleeps "blocks before the kill are there" "$(sleeps "$TEST_TMP/a")" 11
+are_sleeps "blocks while no agent ran are there" "$(sleeps "$TEST_TMP/b")" 13
+are_sleeps "blocks after the restart are there" "$(sleeps "$TEST_TMP/c")" 17
 
 # Other settings: the pinned recorder does not fit, is replaced, and that is said.
 stop_agent
@@ -29,7 +29,7 @@ ok "unload beside a running agent is refused" bash -c "! '$STALLBOXD' --unload -
 like "with the agent's pid" "$(cat "$TEST_TMP/unload")" "pid $AGENT\) records.*hint: end it first"
 "$WORKLOADS/sleeper" 7 20 >"$TEST_TMP/d"
 ok "and recording goes on" freeze
-is "with every block" "$(sleeps "$TEST_TMP/d")" 7
+are_sleeps "with every block" "$(sleeps "$TEST_TMP/d")" 7
 
 # Killed in mid-capture, processes and all: what was durable can be read.
 "$STALLBOX" freeze --socket "$SOCKET" -r dying >"$TEST_TMP/dying"

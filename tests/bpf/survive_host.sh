@@ -49,8 +49,8 @@ while 1: b.append(bytearray(1 << 20))'" 2>/dev/null &
 	start_agent --post 1s || { fail "the next agent starts"; finish; }
 	ok "the next agent takes over" log_has 'took over a running recorder'
 	ok "a freeze" freeze
-	is "has what was before the kill" "$(sleeps "$TEST_TMP/a")" 11
-	is "and while nobody ran" "$(sleeps "$TEST_TMP/b")" 13
+	are_sleeps "has what was before the kill" "$(sleeps "$TEST_TMP/a")" 11
+	are_sleeps "and while nobody ran" "$(sleeps "$TEST_TMP/b")" 13
 	no_gap "over an OOM kill"
 	stop_agent
 	"$STALLBOXD" --unload --bpffs "$PINS" 2>/dev/null

@@ -85,8 +85,8 @@ ok "a new binary takes over" log_has 'took over a running recorder'
 ok "and says that the programs are older" log_has 'those of another build'
 "$WORKLOADS/sleeper" 7 20 >"$TEST_TMP/b"
 ok "a freeze" freeze
-is "has what was before the upgrade" "$(sleeps "$TEST_TMP/a")" 11
-is "and after" "$(sleeps "$TEST_TMP/b")" 7
+are_sleeps "has what was before the upgrade" "$(sleeps "$TEST_TMP/a")" 11
+are_sleeps "and after" "$(sleeps "$TEST_TMP/b")" 7
 no_gap "over the upgrade"
 stop_agent
 

@@ -74,6 +74,18 @@ static uint64_t comes(uint64_t arrived, uint64_t queued, struct sb_off_cpu *ret)
 	return st.records;
 }
 
+/* The thread leaves that CPU, onto which it came at that time. */
+static void leaves(uint64_t now, uint64_t arrived)
+{
+	struct rq rq = { .clock = now };
+	struct cfs_rq cfs_rq = { .rq = &rq };
+	struct task_struct idle = { .se = { .cfs_rq = &cfs_rq } }, prev = {
+		.pid = TID, .tgid = TID, .flags = PF_KTHREAD, .sched_info = { .last_arrival = arrived },
+	};
+
+	sched_switch(NULL, false, &prev, &idle);
+}
+
 static void left_at(uint64_t ns)
 {
 	model_state.tid = TID;
@@ -123,6 +135,22 @@ static void test_queued_in_the_future(void **state)
 	assert_int_equal(off.runq_us, 0);
 }
 
+/* Where the kernel leaves the program out as the thread comes, its next departure tells. */
+static void test_end_unseen(void **state)
+{
+	struct sb_off_cpu off;
+
+	(void)state;
+	left_at(NOW - 20 * MS);
+	leaves(NOW - 5 * MS, NOW - 10 * MS);
+	assert_int_equal(model_cpus.lost[SB_LOST_END_UNSEEN], 1);
+	assert_int_equal(comes(NOW - 10 * MS, NOW, &off), 1);
+	assert_int_equal(off.duration_ns, 5 * MS);
+	leaves(NOW + MS, NOW);
+	leaves(NOW + 3 * MS, NOW + MS + MS - 1);
+	assert_int_equal(model_cpus.lost[SB_LOST_END_UNSEEN], 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -130,6 +158,7 @@ int main(void)
 		cmocka_unit_test_setup(test_left_in_the_future, empty),
 		cmocka_unit_test_setup(test_arrived_in_the_future, empty),
 		cmocka_unit_test_setup(test_queued_in_the_future, empty),
+		cmocka_unit_test_setup(test_end_unseen, empty),
 	};
 
 	return cmocka_run_group_tests_name("offcpu", tests, NULL, NULL);
