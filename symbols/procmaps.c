@@ -137,6 +137,9 @@ static int take_maps(int fd, uint64_t deadline_ns, struct process_map *ret, size
 
 int process_maps_read(uint32_t pid, unsigned int timeout_ms, struct process_map *ret, size_t max)
 {
+	/* Of a thousand short-lived ones few are left: no child for those. */
+	if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+		return -ESRCH;
 	uint64_t deadline = sb_monotonic_ns() + timeout_ms * NSEC_PER_MSEC;
 	int out[2], r, status;
 	pid_t child;

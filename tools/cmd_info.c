@@ -32,7 +32,10 @@ static void show_trigger(const struct bundle_header *h)
 			      (int64_t)t->fired_ns) / (int64_t)NSEC_PER_SEC);
 		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", gmtime_r(&s, &tm));
 	}
-	snprintf(line, sizeof(line), "%s (%s), %s", t->name, t->spec, when);
+	if (strcmp(t->name, t->spec))
+		snprintf(line, sizeof(line), "%s (%s), %s", t->name, t->spec, when);
+	else
+		snprintf(line, sizeof(line), "%s, %s", t->name, when);
 	put("trigger", line);
 	if (t->threshold > 0) {
 		snprintf(line, sizeof(line), "value %g %s, threshold %g %s%s%s", t->value, t->unit,
@@ -304,6 +307,10 @@ static void show_hottest(struct bundle *b, enum fold_kind kind, uint64_t top)
 		return;
 	}
 	fold_sort(&f);
+	if (fold_frames(&f, &f.row[0], ids, FOLD_MAX_FRAMES) < 2) {
+		fold_done(&f); /* a kind without stacks */
+		return;
+	}
 	printf("\nhottest %s stacks%s:\n", fold_kind_name(kind),
 	       kind == FOLD_BLOCKED ? " at the freeze" :
 	       kind == FOLD_OFF_CPU ? " from 30 s before the trigger on, in D state or waiting for a CPU" :
@@ -312,7 +319,7 @@ static void show_hottest(struct bundle *b, enum fold_kind kind, uint64_t top)
 		uint32_t n = fold_frames(&f, &f.row[i], ids, FOLD_MAX_FRAMES), shown = 0;
 
 		if (!strcmp(fold_unit(&f), "microseconds"))
-			printf("  %10.3f s ", (double)f.row[i].weight / 1e6);
+			printf("  %10.3f ms ", (double)f.row[i].weight / 1e3);
 		else
 			printf("  %10llu   ", (unsigned long long)f.row[i].weight);
 		printf("%5.1f %%  ", f.total ? 100.0 * (double)f.row[i].weight / (double)f.total : 0.0);
