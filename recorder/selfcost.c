@@ -249,7 +249,7 @@ static void take_rss(struct selfcost *c, const struct selfcost_sources *s, uint6
 }
 
 /* Processes of captures add what they used to s->work when they begin to store, and when they end. */
-static uint64_t worker_cpu_ns(struct selfcost *c, const struct selfcost_sources *s)
+uint64_t selfcost_worker_ns(struct selfcost *c, const struct selfcost_sources *s)
 {
 	uint64_t ns = c->freezer_ns + (s->work ? __atomic_load_n(&s->work->cpu_ns, __ATOMIC_RELAXED) : 0);
 
@@ -271,7 +271,7 @@ static void publish(struct selfcost *c, const struct selfcost_sources *s)
 		.bpf_us = (int64_t)(c->bpf_ns / NSEC_PER_USEC),
 		.bpf_measured = c->span_measured,
 		.agent_us = (int64_t)((c->cpu_ns - c->start_cpu_ns) / NSEC_PER_USEC),
-		.worker_us = (int64_t)(worker_cpu_ns(c, s) / NSEC_PER_USEC),
+		.worker_us = (int64_t)(selfcost_worker_ns(c, s) / NSEC_PER_USEC),
 		.agent_rss_kib = (int64_t)(c->rss_bytes >> 10),
 		.worker_rss_kib = (int64_t)(c->worker_rss_bytes >> 10),
 		.maps_kib = (int64_t)(s->probes->map_bytes >> 10),
@@ -349,7 +349,7 @@ void selfcost_fill(struct selfcost *c, const struct selfcost_sources *s, struct 
 		.map_bytes = s->probes->map_bytes,
 		.wakeups = c->wakeups + series_samples(s->series),
 		.bytes_written = s->work ? __atomic_load_n(&s->work->bytes_written, __ATOMIC_RELAXED) : 0,
-		.worker_cpu_ns = worker_cpu_ns(c, s) + c->host.reader_cpu_ns,
+		.worker_cpu_ns = selfcost_worker_ns(c, s) + c->host.reader_cpu_ns,
 		.worker_rss_bytes = c->worker_rss_bytes,
 		.bpf_time_ns = c->bpf_ns,
 		.period_ns = sb_monotonic_ns() - c->started_ns,

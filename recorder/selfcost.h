@@ -93,6 +93,8 @@ void selfcost_fill(struct selfcost *c, const struct selfcost_sources *s, struct 
 
 /* CPU time of a process, without /proc; 0: no such process. */
 uint64_t selfcost_cpu_ns(pid_t pid);
+/* CPU time in ns of all processes but the agent and the reader, as far as it is known: it never goes back. */
+uint64_t selfcost_worker_ns(struct selfcost *c, const struct selfcost_sources *s);
 
 /* The driver of a program, by its name. */
 enum selfcost_driver selfcost_driver_of(const char *program);

@@ -39,7 +39,7 @@ code "an unknown condition" 2 "$STALLBOX" events --while locked "$TEST_TMP/text"
 like "says what there is" "$OUT" "--while 'locked': expected mmap-lock-held, reclaim or softirq"
 code "an unknown state" 2 "$STALLBOX" events --state X "$TEST_TMP/text"
 code "an empty window" 2 "$STALLBOX" events --since 1s --until -1s "$TEST_TMP/text"
-code "a short form of an option that takes no value" 2 "$STALLBOX" flame -r "$TEST_TMP/text"
+code "a short form of an option that takes no value" 2 "$STALLBOX" flame -r x "$TEST_TMP/text"
 like "is none" "$OUT" "unknown option '-r'"
 code "no agent" 3 "$STALLBOX" status --socket "$TEST_TMP/no.sock"
 like "with a hint" "$OUT" 'no agent answers.*hint: start it'
@@ -50,15 +50,23 @@ is "and fold says so" "$OUT" "warning: no off-cpu event matches"
 is "a full disk is a failure" $? 1
 like "and is told" "$(cat "$TEST_TMP/err")" 'No space left'
 
-code "stallboxd: an unknown option" 2 "$STALLBOXD" --nope
-code "stallboxd: a bad trigger" 2 "$STALLBOXD" --trigger 'psi:memory:ful:150ms/2s'
+# What accepts what it should refuse begins to record: not on the host's own paths, and not at all, for bpffs cannot be
+# mounted on a file.
+agent() {
+	timeout -k 5 60 "$STALLBOXD" --socket "$TEST_TMP/no.sock" --spool "$TEST_TMP/captures" \
+		--fallback "$TEST_TMP/fallback" --bpffs "$TEST_TMP/empty" "$@"
+}
+code "stallboxd: what is accepted, without a place for it" 1 agent --foreground
+like "ends at that" "$OUT" "cannot use bpffs at .*empty"
+code "stallboxd: an unknown option" 2 agent --nope
+code "stallboxd: a bad trigger" 2 agent --trigger 'psi:memory:ful:150ms/2s'
 like "names the word" "$OUT" "unknown pressure 'ful'"
-code "stallboxd: a size without a unit" 2 "$STALLBOXD" --memory 64
+code "stallboxd: a size without a unit" 2 agent --memory 64
 like "says what is expected" "$OUT" 'expected a size with a unit'
 for v in 1 0% 100.1% -1% 0x1% nan% '1 %' 1e400% ''; do
-	code "stallboxd: no CPU budget: '$v'" 2 "$STALLBOXD" --cpu-budget "$v"
+	code "stallboxd: no CPU budget: '$v'" 2 agent --cpu-budget "$v"
 done
-code "stallboxd: a CPU budget" 0 "$STALLBOXD" --cpu-budget 0.5% --help
+code "stallboxd: a CPU budget" 0 agent --cpu-budget 0.5% --help
 cat >"$TEST_TMP/conf" <<'CONF'
 [Recorder]
 Frequency=99
@@ -69,10 +77,14 @@ Spec=probe:tcp://127.0.0.1
 [Nonsense]
 x=y
 CONF
-code "stallboxd: a bad configuration" 78 "$STALLBOXD" --config "$TEST_TMP/conf"
+code "stallboxd: a bad configuration" 78 agent --config "$TEST_TMP/conf"
 like "every error with its line" "$OUT" 'conf:3: \[Recorder\] PostWindow.*conf:4: \[Recorder\] Cooldwon: unknown key.*conf:6: \[Trigger web\] Spec.*conf:7: '
-code "stallboxd: --help beside a bad configuration" 0 "$STALLBOXD" --config "$TEST_TMP/conf" --help
-code "stallboxd: --config twice" 2 "$STALLBOXD" --config "$TEST_TMP/conf" --config "$TEST_TMP/conf"
-is "help wraps between words" "$("$STALLBOXD" --help | tr -s "\n " " " | grep -c "those of the file and the default set are not")" 1
-code "stallboxd: a configuration that is not there" 78 "$STALLBOXD" --config "$TEST_TMP/none"
+code "stallboxd: --help beside a bad configuration" 0 agent --config "$TEST_TMP/conf" --help
+code "stallboxd: --config twice" 2 agent --config "$TEST_TMP/conf" --config "$TEST_TMP/conf"
+agent --help | tr -s "\n " " " >"$TEST_TMP/help"
+for text in "those of the file and the default set are not" "from a trigger to the next bundle at the earliest (default 60s)" \
+	"record holds of mmap_lock, system calls and softirqs exactly, from a trigger to the end of the post window"; do
+	is "help wraps between words: $text" "$(grep -c "$text" "$TEST_TMP/help")" 1
+done
+code "stallboxd: a configuration that is not there" 78 agent --config "$TEST_TMP/none"
 finish

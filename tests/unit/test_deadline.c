@@ -143,6 +143,29 @@ static void test_nothing_left(void **state)
 	assert_set(THRESHOLD);
 }
 
+/* Begun on another CPU since the look took the time: no age is below 0. */
+static void test_begins_meanwhile(void **state)
+{
+	(void)state;
+	in_flight(10, 300 * MS, 2);
+	in_flight(11, -(500 * MS), 2);
+	passes();
+	assert_int_equal(hits_seen, 0);
+	assert_set(700 * MS);
+}
+
+static void test_long_threshold(void **state)
+{
+	(void)state;
+	control.trigger[1].threshold_ns = 600 * THRESHOLD;
+	direct_deadline(NULL);
+	assert_set(600 * THRESHOLD);
+	in_flight(10, 500 * THRESHOLD, 2);
+	passes();
+	assert_int_equal(hits_seen, 0);
+	assert_set(100 * THRESHOLD);
+}
+
 /* Its map was held by nobody for a while, and the timer went with that. */
 static void test_lost_timer(void **state)
 {
@@ -233,7 +256,8 @@ int main(void)
 		cmocka_unit_test_setup(test_nothing_left, arm), cmocka_unit_test_setup(test_lost_timer, arm),
 		cmocka_unit_test_setup(test_not_armed, arm),	cmocka_unit_test_setup(test_blocked_goes_on, arm),
 		cmocka_unit_test_setup(test_blocked_count, arm), cmocka_unit_test_setup(test_blocked_crowd, arm),
-		cmocka_unit_test_setup(test_reset, arm),
+		cmocka_unit_test_setup(test_reset, arm),	cmocka_unit_test_setup(test_begins_meanwhile, arm),
+		cmocka_unit_test_setup(test_long_threshold, arm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,6 +82,25 @@ static void test_drivers(void **state)
 	assert_int_equal(selfcost_driver_of(""), DRIVEN_BY_TIME);
 }
 
+/* What a process used is known as long as it lives; a sum that went back would be told as a great
+ * cost in no time. */
+static void test_worker_never_back(void **state)
+{
+	struct capture_work work = { .cpu_ns = 700 };
+	struct pool pool = { .starter.pid = getpid() };
+	struct selfcost_sources s = { .work = &work, .pool = &pool };
+	struct selfcost c = { .freezer_ns = 300 };
+	uint64_t with;
+
+	(void)state;
+	with = selfcost_worker_ns(&c, &s);
+	assert_true(with > 1000);
+	pool.starter.pid = 0;
+	assert_int_equal(selfcost_worker_ns(&c, &s), with);
+	work.cpu_ns = with;
+	assert_int_equal(selfcost_worker_ns(&c, &s), with + 300);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -89,6 +108,7 @@ int main(void)
 		cmocka_unit_test(test_each_driver),
 		cmocka_unit_test(test_not_sure),
 		cmocka_unit_test(test_drivers),
+		cmocka_unit_test(test_worker_never_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
