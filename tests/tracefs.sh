@@ -7,6 +7,8 @@
 #                                      kernel lacks is left out
 #   stop_log                           nothing more is logged; the text is in $LOG/trace
 #   log_lost                           events that the log itself lost
+#   timer_late NS SLACK_US             us from when the last BPF timer due by then (and that much later) was due to
+#                                      when it expired; of timer/hrtimer_start and timer/hrtimer_expire_entry
 LOG=
 
 open_log() {
@@ -34,3 +36,11 @@ log_events() {
 	echo 1 >"$LOG/tracing_on"
 }
 log_lost() { cat "$LOG"/per_cpu/cpu*/stats | awk '/^overrun:|^dropped events:/ {n += $NF} END {print n + 0}'; }
+timer_late() {
+	awk -v at="$1" -v slack="${2}000" '
+		function value(name) { match($0, name "=[^ ]+"); return substr($0, RSTART + length(name) + 1, RLENGTH - length(name) - 1) }
+		!/bpf_timer_cb/ { next }
+		/hrtimer_start:/ { due[value("hrtimer")] = value("expires") + 0; next }
+		{ d = due[value("hrtimer")]; if (d && d <= at + slack && d >= last) { last = d; late = (value("now") - d) / 1000; found = 1 } }
+		END { if (found) printf "%.0f\n", late }' "$LOG/trace"
+}

@@ -19,6 +19,7 @@ unfollow() {
 	grep -v following "$TEST_TMP/ring.err" | head -n 10 | sed 's/^/# /'
 	is "$1: no record is missing" "$(check .gaps)" 0
 	is "$1: none is there twice" "$(check .duplicates)" 0
+	is "$1: none has a number that its CPU has not given" "$(check .not_given)" 0
 	is "$1: every one is whole and at its place" "$(check '.torn + .seg_first')" 0
 	is "$1: every stack is what its hash says, and there" "$(check '.bad_hash + .unresolved')" 0
 	is "$1: of every kind as many as the kernel counts" "$(check .miscounted)" 0

@@ -5,7 +5,8 @@
  *   ringcheck BPFFS [SECONDS]      until SIGTERM, or for so long
  *
  * Every record is whole, at its place and true to its hashes; every hash is resolved by frames
- * written not long before; each CPU's numbers have no gap and nothing twice over both banks;
+ * written not long before; each CPU's numbers have no gap, nothing twice and none that it has not
+ * given, over both banks;
  * what the CPU counts as recorded, by kind, is what is there. It maps what is pinned below
  * BPFFS/stallbox read-only, knows nothing of the recorder's reader, and outlives agents.
  * One line of JSON on standard output; exit status 1 if a promise was broken, 3: nothing pinned.
@@ -57,7 +58,8 @@ static struct map64 inlined; /* stack, CPU and bank -> position of its last fram
 static struct pending *pending;
 static size_t n_pending, cap_pending;
 static struct {
-	uint64_t records, gaps, duplicates, torn, bad_hash, unresolved, overrun, inversions, miscounted, seg_first;
+	uint64_t records, gaps, duplicates, not_given, torn, bad_hash, unresolved, overrun, inversions, miscounted,
+		seg_first;
 } found;
 static volatile sig_atomic_t stop;
 
@@ -162,13 +164,16 @@ static void resolve_pending(void)
 	n_pending = 0;
 }
 
-/* The number is 32 bits wide; the CPU's own count tells the rest. */
+/* The number is 32 bits wide; the CPU's own count, which is above it, tells the rest. UINT64_MAX: the
+ * CPU has not given this number. */
 static uint64_t full_number(uint32_t cpu, uint32_t seq)
 {
 	uint64_t now = __atomic_load_n(&cpus[cpu].seq, __ATOMIC_ACQUIRE);
 	uint64_t full = (now & ~0xffffffffULL) | seq;
 
-	return full > now ? full - (1ULL << 32) : full;
+	if (full < now)
+		return full;
+	return full >= 1ULL << 32 ? full - (1ULL << 32) : UINT64_MAX;
 }
 
 /* 1: a whole record was taken, 0: it is not there yet, -1: this lane cannot go on. */
@@ -178,7 +183,7 @@ static int take_record(uint32_t cpu, uint32_t bank, uint64_t head)
 	struct lane *l = &f->lane[bank];
 	const uint8_t *ring = rings + ((size_t)bank * n_cpus + cpu) * (ring_bytes + SB_RING_SLACK);
 	const struct sb_bank *b = &cpus[cpu].bank[bank];
-	uint64_t copy[MAX_RECORD / 8], end;
+	uint64_t copy[MAX_RECORD / 8], end, number;
 	const struct sb_rec *r = (const void *)copy;
 	const uint64_t *frames;
 
@@ -197,9 +202,13 @@ static int take_record(uint32_t cpu, uint32_t bank, uint64_t head)
 	frames = (const uint64_t *)(r + 1) + r->np;
 	note_stack(cpu * SB_BANKS + bank, l, l->pos, r->kstack, frames, r->nk, SB_HASH_KERNEL);
 	note_stack(cpu * SB_BANKS + bank, l, l->pos, r->ustack, frames + r->nk, r->nu, SB_HASH_USER(r->tgid));
+	number = full_number(cpu, r->seq);
 	if (l->first_seq == UINT64_MAX)
-		l->first_seq = full_number(cpu, r->seq);
-	note_number(f, full_number(cpu, r->seq), r->kind);
+		l->first_seq = number;
+	if (number == UINT64_MAX)
+		found.not_given++;
+	else
+		note_number(f, number, r->kind);
 	end = l->pos + r->len;
 	if (end >> SB_SEG_SHIFT != l->pos >> SB_SEG_SHIFT &&
 	    b->seg_first[(end >> SB_SEG_SHIFT) & ((ring_bytes >> SB_SEG_SHIFT) - 1)] != end)
@@ -315,8 +324,8 @@ static void check_end(uint32_t cpu)
 static int print_result(double seconds)
 {
 	uint64_t kinds[SB_KIND_SLOTS] = {}, lost[SB_LOST_COUNT] = {};
-	bool broken = found.gaps || found.duplicates || found.torn || found.bad_hash || found.unresolved ||
-		      found.overrun || found.miscounted || found.seg_first;
+	bool broken = found.gaps || found.duplicates || found.not_given || found.torn || found.bad_hash ||
+		      found.unresolved || found.overrun || found.miscounted || found.seg_first;
 
 	for (uint32_t cpu = 0; cpu < n_cpus; cpu++) {
 		for (unsigned int k = 0; k < SB_KIND_SLOTS; k++)
@@ -324,10 +333,12 @@ static int print_result(double seconds)
 		for (unsigned int k = 0; k < SB_LOST_COUNT; k++)
 			lost[k] += cpus[cpu].lost[k] - follow[cpu].start_lost[k];
 	}
-	printf("{\"cpus\":%u,\"seconds\":%.2f,\"records\":%llu,\"gaps\":%llu,\"duplicates\":%llu,\"torn\":%llu,"
+	printf("{\"cpus\":%u,\"seconds\":%.2f,\"records\":%llu,\"gaps\":%llu,\"duplicates\":%llu,"
+	       "\"not_given\":%llu,\"torn\":%llu,"
 	       "\"bad_hash\":%llu,\"unresolved\":%llu,\"miscounted\":%llu,\"seg_first\":%llu,\"overrun\":%llu,"
 	       "\"inversions\":%llu,\"generation\":%llu,\"new\":[", n_cpus, seconds, (unsigned long long)found.records,
-	       (unsigned long long)found.gaps, (unsigned long long)found.duplicates, (unsigned long long)found.torn,
+	       (unsigned long long)found.gaps, (unsigned long long)found.duplicates,
+	       (unsigned long long)found.not_given, (unsigned long long)found.torn,
 	       (unsigned long long)found.bad_hash, (unsigned long long)found.unresolved,
 	       (unsigned long long)found.miscounted, (unsigned long long)found.seg_first,
 	       (unsigned long long)found.overrun, (unsigned long long)found.inversions,
