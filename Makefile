@@ -208,7 +208,7 @@ vendor:
 	$(Q)cp tools/html/node_modules/uplot/LICENSE tools/html/vendor/uPlot.LICENSE
 
 # ---- demo and tests: they call make again once the packages are there ------
-.PHONY: demo test check check-root check-vm check-holder check-limit check-survive check-san check-mutations bench bench-more fuzz tests-bin
+.PHONY: demo test check check-root check-vm check-holder check-progress check-limit check-survive check-san check-mutations bench bench-more fuzz tests-bin
 demo:
 	$(Q)tests/install-deps build
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all $(B)/tests/workloads/reclaim_storm
@@ -234,6 +234,9 @@ check-vm: tests-bin
 # How often the holder of a lock is named: RUNS=50 of each kind of stall, half an hour.
 check-holder: tests-bin
 	$(Q)tests/campaigns/holder
+# Do triggers, seals and bundles keep their times on a host that makes hardly any progress? RUNS=30 stalls under each load, ten minutes.
+check-progress: tests-bin
+	$(Q)tests/campaigns/progress
 # The CPU budget in full: an idle recorder, loads within it, every step taken and undone. Five minutes.
 check-limit: tests-bin
 	$(Q)LONG=1 tests/run bpf/limit
@@ -288,7 +291,7 @@ lint: check-layers check-headers
 		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=internalAstError:tools/flame.c --suppress=internalAstError:tools/cmd_html.c \
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers recorder tools
-	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/perfetto.sh tests/holders.sh tests/campaigns/holder tests/campaigns/sanitize tests/mutations/run tests/bench/run tests/bench/freeze tests/bench/fold tests/bench/programs tests/bench/lib.sh tests/bench/loads tests/bench/parts \
+	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/perfetto.sh tests/holders.sh tests/campaigns/holder tests/campaigns/progress tests/campaigns/sanitize tests/mutations/run tests/bench/run tests/bench/freeze tests/bench/fold tests/bench/programs tests/bench/lib.sh tests/bench/loads tests/bench/parts \
 		$(wildcard tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*)
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(RECORDER_SRC) $(TOOLS_SRC) \
@@ -309,7 +312,7 @@ uninstall:
 clean:
 	rm -rf $(B)
 help:
-	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder check-limit check-survive check-san check-mutations bench bench-more fuzz lint'
+	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder check-progress check-limit check-survive check-san check-mutations bench bench-more fuzz lint'
 	@echo 'check-layers check-headers format deps deps-test deps-bench vendor install uninstall clean'
 
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
