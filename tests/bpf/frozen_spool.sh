@@ -46,7 +46,7 @@ for i in 1 2 3 4 5; do
 	is "in the fallback directory ($i)" "$(dirname "$BUNDLE")" "$FALLBACK"
 	ok "whole ($i)" "$STALLBOX" verify "$BUNDLE"
 	is "with both parts and their names ($i)" "$("$STALLBOX" info --json "$BUNDLE" | jq -c .complete)" true
-	ok "the first part was durable there at once ($i)" log_has "durable: $BUNDLE"
+	ok "the first part was durable there first ($i)" log_has "durable: $BUNDLE"
 done
 like "the agent records on" "$(status_of .state)" 'recording|cooldown'
 is "no failure is counted" "$(status_of .failures)" 0
