@@ -48,6 +48,7 @@ for i in 1 2 3 4 5; do
 	is "with both parts and their names ($i)" "$("$STALLBOX" info --json "$BUNDLE" | jq -c .complete)" true
 	ok "the first part was durable there first ($i)" log_has "durable: $BUNDLE"
 done
+is "each is warned of" "$(grep -c "^warning: the bundle $FALLBACK/.* is not in $SPOOL" "$AGENT_LOG")" 5
 like "the agent records on" "$(status_of .state)" 'recording|cooldown'
 is "no failure is counted" "$(status_of .failures)" 0
 fallback=$(files "$FALLBACK")
