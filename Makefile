@@ -192,12 +192,15 @@ $(B)/tests/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h)
 		-fno-optimize-sibling-calls -fno-inline -pthread -o $@ $< -lm
 
 # ---- packages -------------------------------------------------------------
-.PHONY: deps deps-test vendor
+.PHONY: deps deps-test deps-bench vendor
 deps:
 	$(Q)tests/install-deps build
 	$(Q)tests/install-deps browser
 deps-test:
 	$(Q)tests/install-deps test
+# Servers and other tools for make bench. Debian starts the servers that it installs.
+deps-bench:
+	$(Q)tests/install-deps bench
 
 # The libraries of the HTML page, as package-lock.json pins them. They are kept in the tree: a
 # build needs no npm.
@@ -207,7 +210,7 @@ vendor:
 	$(Q)cp tools/html/node_modules/uplot/LICENSE tools/html/vendor/uPlot.LICENSE
 
 # ---- demo and tests: they call make again once the packages are there ------
-.PHONY: demo test check check-root check-vm check-holder check-limit check-survive check-san check-mutations bench fuzz tests-bin
+.PHONY: demo test check check-root check-vm check-holder check-progress check-limit check-survive check-san check-mutations bench bench-more fuzz tests-bin
 demo:
 	$(Q)tests/install-deps build
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all $(B)/tests/workloads/reclaim_storm
@@ -233,6 +236,9 @@ check-vm: tests-bin
 # How often the holder of a lock is named: RUNS=50 of each kind of stall, half an hour.
 check-holder: tests-bin
 	$(Q)tests/campaigns/holder
+# Do triggers, seals and bundles keep their times on a host that makes hardly any progress? RUNS=30 stalls under each load, ten minutes.
+check-progress: tests-bin
+	$(Q)tests/campaigns/progress
 # The CPU budget in full: an idle recorder, loads within it, every step taken and undone. Five minutes.
 check-limit: tests-bin
 	$(Q)LONG=1 tests/run bpf/limit
@@ -248,9 +254,14 @@ check-san:
 # Can the tests fail? One behaviour at a time is broken in a copy of the tree. ONLY='cli bpf/locks NAME': these alone.
 check-mutations: tests-bin
 	$(Q)tests/mutations/run $(ONLY)
+# What it costs, beside other tools: tables into tests/bench/RESULTS.md, picture into docs/bench.svg. Twelve minutes.
+# What deps-bench installs is measured where it is there and said to be missing where it is not.
 bench: tests-bin
 	$(Q)tests/bench/run
-	$(Q)tests/bench/history
+# Each program under six loads, a freeze, reading: Markdown on standard output.
+bench-more: tests-bin
+	$(Q)tests/bench/programs
+	$(Q)tests/bench/freeze
 	$(Q)tests/bench/fold
 
 $(B)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(TESTLIBS)
@@ -282,7 +293,7 @@ lint: check-layers check-headers
 		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=internalAstError:tools/flame.c --suppress=internalAstError:tools/cmd_html.c \
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers recorder tools
-	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/perfetto.sh tests/holders.sh tests/campaigns/holder tests/campaigns/sanitize tests/mutations/run tests/bench/run tests/bench/history tests/bench/fold tests/bench/programs \
+	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/perfetto.sh tests/holders.sh tests/campaigns/holder tests/campaigns/progress tests/campaigns/sanitize tests/mutations/run tests/bench/run tests/bench/freeze tests/bench/fold tests/bench/programs tests/bench/lib.sh tests/bench/loads tests/bench/parts \
 		$(wildcard tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*)
 	$(Q)tests/mutations/run --lint
 format:
@@ -304,8 +315,8 @@ uninstall:
 clean:
 	rm -rf $(B)
 help:
-	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder check-limit check-survive check-san check-mutations bench fuzz lint'
-	@echo 'check-layers check-headers format deps deps-test vendor install uninstall clean'
+	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder check-progress check-limit check-survive check-san check-mutations bench bench-more fuzz lint'
+	@echo 'check-layers check-headers format deps deps-test deps-bench vendor install uninstall clean'
 
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
 .SECONDARY:

@@ -390,6 +390,13 @@ static void note_path(struct agent *a, const struct capture_report *r)
 		snprintf(a->v.last_path, sizeof(a->v.last_path), "%s", r->path);
 }
 
+static bool is_in(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return !strncmp(path, dir, n) && path[n] == '/';
+}
+
 static void take_report(struct agent *a, struct pool_slot *s, const struct capture_report *r)
 {
 	double ms = (double)(r->ns - a->v.fired_ns) / 1e6;
@@ -425,6 +432,9 @@ static void take_report(struct agent *a, struct pool_slot *s, const struct captu
 		if (r->deleted)
 			log_info("%u older bundles deleted to stay below the size cap", r->deleted);
 		note_path(a, r);
+		if (!is_in(r->path, a->o->spool.dir))
+			log_warn("the bundle %s is not in %s, which refused it or did not take it in time",
+				 r->path, a->o->spool.dir);
 		break;
 	case CAPTURE_COMPLETE:
 		note_path(a, r);

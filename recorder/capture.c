@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -28,7 +27,9 @@
 /* A program that was inside a record when the generation flipped is done long before. */
 #define SETTLE_NS (20 * NSEC_PER_MSEC)
 #define ZSTD_LEVEL 3
-#define STORE_WAIT_MS 10000
+/* A spool that has not taken a bundle after this long may never do so: its file system is frozen, its disk
+ * has stopped. Writing took 1.4 s at most with 300 runnable threads a CPU. */
+#define STORE_WAIT_MS 5000
 /* Touched at start, so that the first stackshot finds its pages there. */
 #define PREFAULT_BYTES (512u << 10)
 /* Address space that malloc gets before it is needed: growing the heap takes a lock that this process
@@ -44,6 +45,20 @@ struct membuf {
 	size_t len, cap;
 };
 
+/* What the thread does that alone touches the spool. */
+enum spool_work { SPOOL_IDLE, SPOOL_PRE, SPOOL_REST, SPOOL_WHOLE };
+
+struct spooler {
+	pthread_mutex_t lock; /* never held while writing */
+	pthread_cond_t changed;
+	enum spool_work wanted;
+	struct membuf whole; /* for SPOOL_WHOLE */
+	bool done;
+	int result;
+	bool given_up; /* the bundle is in the fallback: what comes to the spool after all is removed */
+	pid_t *stuck_slot;
+};
+
 struct freezer {
 	const struct capture_config *c;
 	int fd;
@@ -51,6 +66,7 @@ struct freezer {
 	struct membuf pre, out; /* before the trigger; what follows */
 	struct capture_order order; /* the FREEZE one */
 	uint64_t pre_events;
+	struct spooler spooler;
 	/* The thread that stores the first part while this one goes on: a byte starts it, a result ends it. */
 	int store_pre[2], pre_done[2];
 	uint64_t pre_durable_ns;
@@ -247,17 +263,144 @@ static void become_ordinary(void)
 	setpriority(PRIO_PROCESS, 0, 10);
 }
 
-/* In the spool or else its fallback. Returns the directory used, or NULL. */
-static const char *publish(const struct freezer *z, const struct membuf *m, int *ret_error)
+/* The slots of those that have ended are free. */
+static pid_t *free_stuck_slot(const struct freezer *z)
+{
+	for (size_t i = 0; z->c->work && i < CAPTURE_STUCK; i++) {
+		pid_t *slot = &z->c->work->stuck[i];
+		pid_t pid = __atomic_load_n(slot, __ATOMIC_RELAXED);
+
+		if (!pid || (kill(pid, 0) < 0 && errno == ESRCH))
+			return slot;
+	}
+	return NULL;
+}
+
+static int work_in_spool(const struct freezer *z, enum spool_work what)
+{
+	const char *dir = z->c->spool.dir, *file = z->order.file;
+
+	switch (what) {
+	case SPOOL_PRE:
+		if (z->c->work && !free_stuck_slot(z))
+			return -EBUSY;
+		return spool_publish(dir, file, z->pre.data, z->pre.len);
+	case SPOOL_REST:
+		return spool_append(dir, file, z->pre.len, z->out.data, z->out.len);
+	case SPOOL_WHOLE:
+		return spool_publish(dir, file, z->spooler.whole.data, z->spooler.whole.len);
+	case SPOOL_IDLE:
+		break;
+	}
+	return 0;
+}
+
+/* May hang on a stalled disk. It allocates nothing: the other threads are never kept from doing so. */
+static void *spooler_main(void *arg)
+{
+	struct freezer *z = arg;
+	struct spooler *p = &z->spooler;
+	bool late = false;
+
+	prctl(PR_SET_NAME, "stallbox-spool");
+	pthread_mutex_lock(&p->lock);
+	while (!late) {
+		enum spool_work what;
+		int r;
+
+		while (!p->wanted)
+			pthread_cond_wait(&p->changed, &p->lock);
+		what = p->wanted;
+		p->wanted = SPOOL_IDLE;
+		pthread_mutex_unlock(&p->lock);
+		r = work_in_spool(z, what);
+		pthread_mutex_lock(&p->lock);
+		late = p->given_up;
+		if (late) {
+			pthread_mutex_unlock(&p->lock);
+			spool_remove(z->c->spool.dir, z->order.file);
+			if (p->stuck_slot)
+				__atomic_store_n(p->stuck_slot, 0, __ATOMIC_RELAXED);
+			pthread_mutex_lock(&p->lock);
+		}
+		p->result = r;
+		p->done = true;
+		pthread_cond_broadcast(&p->changed);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+/* The result of the work under way; -ETIMEDOUT: none yet. timeout_ms < 0: however long it takes. */
+static int spooler_wait(struct spooler *p, int timeout_ms)
+{
+	uint64_t due = sb_monotonic_ns() + (uint64_t)SB_MAX(timeout_ms, 0) * NSEC_PER_MSEC;
+	struct timespec ts = { (time_t)(due / NSEC_PER_SEC), (long)(due % NSEC_PER_SEC) };
+	int r = 0;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->done && r == 0)
+		r = timeout_ms < 0 ? pthread_cond_wait(&p->changed, &p->lock) :
+				     pthread_cond_timedwait(&p->changed, &p->lock, &ts);
+	r = p->done ? p->result : -ETIMEDOUT;
+	pthread_mutex_unlock(&p->lock);
+	return r;
+}
+
+/* -ETIMEDOUT: it has not come back, now or before. */
+static int spooler_do(struct spooler *p, enum spool_work what)
+{
+	if (p->given_up)
+		return -ETIMEDOUT;
+	pthread_mutex_lock(&p->lock);
+	p->wanted = what;
+	p->done = false;
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&p->lock);
+	return spooler_wait(p, STORE_WAIT_MS);
+}
+
+/* The fallback has it. false: so has the spool, in the meantime. */
+static bool spooler_give_up(struct freezer *z)
+{
+	struct spooler *p = &z->spooler;
+	bool in_time;
+
+	pthread_mutex_lock(&p->lock);
+	in_time = p->done && p->result == 0 && !p->given_up;
+	if (!p->done && !p->given_up) {
+		p->given_up = true;
+		p->stuck_slot = free_stuck_slot(z);
+		if (p->stuck_slot)
+			__atomic_store_n(p->stuck_slot, getpid(), __ATOMIC_RELAXED);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return !in_time;
+}
+
+/* All of it in the fallback, after the spool's *error, or in the spool after all. Returns the directory, or NULL. */
+static const char *store_elsewhere(struct freezer *z, const struct membuf *all, int *error)
 {
 	const struct spool *s = &z->c->spool;
+	bool late = *error == -ETIMEDOUT;
 
-	*ret_error = spool_publish(s->dir, z->order.file, m->data, m->len);
-	if (*ret_error == 0)
+	if (!s->fallback[0] || spool_publish(s->fallback, z->order.file, all->data, all->len) < 0) {
+		if (!late || z->spooler.given_up)
+			return NULL;
+		*error = spooler_wait(&z->spooler, -1);
+		return *error == 0 ? s->dir : NULL;
+	}
+	if (late && !spooler_give_up(z)) {
+		spool_remove(s->fallback, z->order.file);
 		return s->dir;
-	if (s->fallback[0] && spool_publish(s->fallback, z->order.file, m->data, m->len) == 0)
-		return s->fallback;
-	return NULL;
+	}
+	return s->fallback;
+}
+
+static const char *store(struct freezer *z, enum spool_work what, const struct membuf *all, int *ret_error)
+{
+	*ret_error = spooler_do(&z->spooler, what);
+	return *ret_error == 0 ? z->c->spool.dir : store_elsewhere(z, all, ret_error);
 }
 
 /* What the thread that stored the first part says. */
@@ -282,7 +425,7 @@ static void count_work(struct freezer *z, uint64_t bytes)
 	z->counted_ns = ns;
 }
 
-/* May hang on a stalled disk. It allocates nothing: the other thread is never kept from doing so. */
+/* The thread that stores the first part while the main one goes on. It allocates nothing. */
 static void *storer_main(void *arg)
 {
 	struct freezer *z = arg;
@@ -294,7 +437,7 @@ static void *storer_main(void *arg)
 	prctl(PR_SET_NAME, "stallbox-store");
 	if (read(z->store_pre[0], &byte, 1) != 1)
 		return NULL;
-	dir = publish(z, &z->pre, &error);
+	dir = store(z, SPOOL_PRE, &z->pre, &error);
 	done = (struct pre_result){ .where = !dir ? 0 : dir == z->c->spool.dir ? 1 : 2,
 				    .durable_ns = sb_monotonic_ns() };
 	if (dir) {
@@ -308,14 +451,12 @@ static void *storer_main(void *arg)
 	return NULL;
 }
 
-/* Which directory holds the first part: waits for its thread, but not for ever. */
+/* Which directory holds the first part, once its thread knows. */
 static const char *pre_directory(struct freezer *z)
 {
-	struct pollfd pfd = { .fd = z->pre_done[0], .events = POLLIN };
 	struct pre_result done = {};
 
-	if (!z->pre.len || poll(&pfd, 1, STORE_WAIT_MS) <= 0 ||
-	    read(pfd.fd, &done, sizeof(done)) != sizeof(done) || !done.where)
+	if (!z->pre.len || read(z->pre_done[0], &done, sizeof(done)) != sizeof(done) || !done.where)
 		return NULL;
 	z->pre_durable_ns = done.durable_ns;
 	return done.where == 1 ? z->c->spool.dir : z->c->spool.fallback;
@@ -335,47 +476,77 @@ static bool append_names(struct freezer *z, const char *dir, uint64_t raw_durabl
 			    z->out.len - raw_len) == 0;
 }
 
-/* Both parts, elsewhere if need be. */
-static const char *publish_whole(const struct freezer *z, int *ret_error)
+/* The cap, of what can be looked at without waiting for a disk. */
+static int make_room(const struct freezer *z)
 {
-	struct membuf all = {};
-	const char *dir = NULL;
+	struct spool s = z->c->spool;
 
-	*ret_error = membuf_write(&all, z->pre.data, z->pre.len);
+	if (z->spooler.given_up)
+		s.dir[0] = '\0';
+	return spool_vacuum(&s, z->order.file);
+}
+
+/* The second part behind the first, or both elsewhere. Returns the directory and what was written. */
+static const char *store_second(struct freezer *z, uint64_t *ret_bytes, int *ret_error)
+{
+	struct membuf *all = &z->spooler.whole;
+	const char *first = pre_directory(z);
+	bool late = false;
+
+	*ret_bytes = z->out.len;
+	if (first == z->c->spool.fallback &&
+	    spool_append(first, z->order.file, z->pre.len, z->out.data, z->out.len) == 0)
+		return first;
+	if (first == z->c->spool.dir) {
+		*ret_error = spooler_do(&z->spooler, SPOOL_REST);
+		if (*ret_error == 0)
+			return first;
+		late = *ret_error == -ETIMEDOUT;
+	}
+	*ret_bytes += z->pre.len;
+	*ret_error = membuf_write(all, z->pre.data, z->pre.len);
 	if (*ret_error == 0)
-		*ret_error = membuf_write(&all, z->out.data, z->out.len);
-	if (*ret_error == 0)
-		dir = publish(z, &all, ret_error);
-	free(all.data);
-	return dir;
+		*ret_error = membuf_write(all, z->out.data, z->out.len);
+	if (*ret_error < 0)
+		return NULL;
+	if (!late)
+		return store(z, SPOOL_WHOLE, all, ret_error);
+	*ret_error = -ETIMEDOUT;
+	return store_elsewhere(z, all, ret_error);
 }
 
 static void store_rest(struct freezer *z, bool names)
 {
-	const char *dir = pre_directory(z);
-	uint64_t raw_ns, before = z->pre.len;
+	uint64_t raw_ns, bytes;
+	const char *dir;
 	int error = 0, deleted;
 	bool whole;
 
-	if (!dir || spool_append(dir, z->order.file, z->pre.len, z->out.data, z->out.len) < 0) {
-		dir = publish_whole(z, &error);
-		before = 0;
-	}
+	dir = store_second(z, &bytes, &error);
 	if (!dir) {
 		report(z, CAPTURE_FAILED, 0, error, 0);
 		count_work(z, 0);
 		return;
 	}
 	raw_ns = sb_monotonic_ns();
-	deleted = spool_vacuum(&z->c->spool, z->order.file);
+	deleted = make_room(z);
 	report_path(z, CAPTURE_RAW_DURABLE, dir, z->pre.len + z->out.len, (uint32_t)deleted, events_of(z));
 	become_ordinary();
 	whole = append_names(z, dir, raw_ns, names);
-	count_work(z, z->pre.len + z->out.len - before);
+	count_work(z, bytes);
 	if (whole)
 		report_path(z, CAPTURE_COMPLETE, dir, z->pre.len + z->out.len, 0, events_of(z));
 	else
 		report(z, CAPTURE_FAILED, z->out.len, -EIO, 0);
+}
+
+/* A copy that the spool gets after all is removed before this process ends. */
+static void await_spooler(struct freezer *z)
+{
+	if (!z->spooler.given_up)
+		return;
+	shutdown(z->fd, SHUT_RDWR); /* nobody waits for us */
+	spooler_wait(&z->spooler, -1);
 }
 
 /* ---- the freezer ------------------------------------------------------------------ */
@@ -529,22 +700,39 @@ static void orphaned(struct freezer *z)
 	end_capture(z, true);
 }
 
+static int start_thread(void *(*fn)(void *), struct freezer *z)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STORER_STACK_BYTES);
+	r = -pthread_create(&thread, &attr, fn, z);
+	pthread_attr_destroy(&attr);
+	if (r == 0)
+		pthread_detach(thread);
+	return r;
+}
+
 /* Everything that would otherwise be asked of the kernel in the middle of a freeze. */
 static int get_ready(struct freezer *z)
 {
-	pthread_attr_t attr;
-	pthread_t storer;
+	pthread_condattr_t clock;
 	int r;
 
 	if (pipe2(z->store_pre, O_CLOEXEC) < 0 || pipe2(z->pre_done, O_CLOEXEC) < 0)
 		return -errno;
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STORER_STACK_BYTES);
-	r = -pthread_create(&storer, &attr, storer_main, z);
-	pthread_attr_destroy(&attr);
+	pthread_mutex_init(&z->spooler.lock, NULL);
+	pthread_condattr_init(&clock);
+	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+	pthread_cond_init(&z->spooler.changed, &clock);
+	pthread_condattr_destroy(&clock);
+	r = start_thread(spooler_main, z);
+	if (r == 0)
+		r = start_thread(storer_main, z);
 	if (r < 0)
 		return r;
-	pthread_detach(storer);
 	mlockall(MCL_CURRENT);
 	r = freeze_init(&z->f, z->c->probes);
 	if (r < 0)
@@ -591,10 +779,12 @@ static int freezer_main(const struct capture_config *c, int fd)
 	do {
 		if (!next_order(&z, &o)) {
 			orphaned(&z);
+			await_spooler(&z);
 			return 0;
 		}
 	} while (o.type != CAPTURE_POST);
 	post_capture(&z, &o);
+	await_spooler(&z);
 	return 0;
 }
 

@@ -72,10 +72,14 @@ struct capture_report {
 	char path[SPOOL_NAME_MAX + 256];
 };
 
-/* Memory that all processes of captures share: what those that have ended cost. */
+#define CAPTURE_STUCK 4
+
+/* Memory that all processes of captures share: what those that have ended cost, and which of them have
+ * stored elsewhere while the spool keeps a thread of theirs. Where all slots are taken the spool is not tried. */
 struct capture_work {
 	uint64_t cpu_ns, bytes_written;
 	uint64_t shared_bytes; /* of memory that all of them have in common */
+	pid_t stuck[CAPTURE_STUCK];
 };
 
 struct capture_config {

@@ -198,6 +198,14 @@ int spool_publish(const char *dir, const char *name, const void *data, size_t le
 	return sync_retry(dfd);
 }
 
+void spool_remove(const char *dir, const char *name)
+{
+	_cleanup_close_ int dfd = open(dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+
+	if (dfd >= 0)
+		unlinkat(dfd, name, 0);
+}
+
 int spool_append(const char *dir, const char *name, uint64_t expect_len, const void *data,
 		 size_t len)
 {

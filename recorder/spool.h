@@ -33,6 +33,7 @@ uint64_t spool_newest(const struct spool *s, uint64_t limit_ms);
 /* Writes data as dir/name by a temporary file, fsync, rename and fsync of the directory.
  * 0 or a negative errno; nothing is left behind on failure. */
 int spool_publish(const char *dir, const char *name, const void *data, size_t len);
+void spool_remove(const char *dir, const char *name);
 /* Appends to a published file and makes that durable. The file must be expect_len long. */
 int spool_append(const char *dir, const char *name, uint64_t expect_len, const void *data,
 		 size_t len);

@@ -13,7 +13,7 @@ fi
 short=()
 for t in tests/bpf/*.sh; do
 	case ${t##*/} in
-	bounded.sh | limit.sh | requests.sh | ring.sh | survive_ring.sh) ;;
+	bench.sh | bounded.sh | limit.sh | requests.sh | ring.sh | survive_ring.sh) ;;
 	*) short+=("bpf/$(basename "$t" .sh)") ;;
 	esac
 done
