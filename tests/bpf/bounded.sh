@@ -71,7 +71,7 @@ if [ -w /proc/sys/kernel/ns_last_pid ]; then
 	comms() { events "$@" --tid "$P" "$BUNDLE" | jq -r "$FILTER | .comm" | sort -u | tr '\n' ' '; }
 	FILTER='select(.kstack | join(";") | test("nanosleep"))'
 	is "the sleeps of the first do not have the name of the second" "$(comms --kind off-cpu)" "? "
-	is "all of them are there" "$(events --kind off-cpu --tid "$P" "$BUNDLE" | jq -s '[.[] | select((.kstack | join(";") | test("nanosleep")) and .duration_ns > 19500000)] | length')" 17
+	are_sleeps "all of them are there" "$(sleeps "$TEST_TMP/first")" 17
 	FILTER='.'
 	is "the samples of the second have its name" "$(comms --kind on-cpu | tr ' ' '\n' | grep -c spinner)" 1
 else
