@@ -18,7 +18,7 @@
 #define FRAME_PACKED_MAX (5u << 20)
 #define FRAME_PACKED_USUAL (512u << 10)
 #define FRAME_BLOCKS_MAX 4096
-#define FRAME_CHUNKS_MAX 4096
+#define FRAME_CHUNKS_MAX 65536
 #define WINDOW_LOG_MAX 23
 #define SEARCH_WORK_MAX (1ULL << 30)
 /* protobuf-c needs up to 60 times the wire size for hostile messages: bounded per chunk. */

@@ -36,6 +36,9 @@ is "standard input" "$("$STALLBOX" info --json - <"$B" | jq .events.reclaim)" 50
 like "which is kept in TMPDIR" "$(TMPDIR=$TEST_TMP/none "$STALLBOX" info - <"$B" 2>&1)" "cannot read '-'.*No such file"
 ok "packed again by stock zstd from a pipe" bash -c "zstdcat '$B' | zstd -q >'$TEST_TMP/again' && '$STALLBOX' verify '$TEST_TMP/again'"
 ok "verify" "$STALLBOX" verify "$B"
+# Events of many kinds and CPUs in turn: thousands of chunks of some 40 bytes in a frame.
+ok "a bundle of small chunks is written" "$BUILD/tests/helpers/make_bundle" "$TEST_TMP/small" events=60000 stacks=500 threads=300 cpus=16
+ok "and is whole" "$STALLBOX" verify "$TEST_TMP/small"
 ok "stock tools decode it" bash -c "zstdcat '$B' | protoc --proto_path='$ROOT/format' --decode=stallbox.v1.Capture '$ROOT/format/capture.proto' >'$TEST_TMP/text'"
 is "and see the same losses" "$(grep -c 'count: 12345' "$TEST_TMP/text")" 1
 
