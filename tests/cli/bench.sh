@@ -30,7 +30,6 @@ for i in 1 2 3 4 5; do
 	put value messaging none $i 1
 	put value messaging stallbox $i 1.1
 done
-put count bpf_make 0.257
 put missing nginx stallbox 'wrk is not installed'
 put missing pipe offcputime 'libbpf-tools is not installed'
 put missing instructions stallbox 'valgrind is not installed'
@@ -41,8 +40,6 @@ ok "tables and picture are made" report
 is "ratio of ten pairs" "$(cell '`make -j`' 7)" 1.057
 is "its interval is that of the signed rank table" "$(cell '`make -j`' 8)" "1.030 to 1.083"
 is "above its budget" "$(cell '`make -j`' 10)" "not met"
-is "the share of BPF programs" "$(cell '`make -j`' 11)" 0.26
-is "or that it is not known" "$(cell redis-benchmark 11)" "not measured"
 like "a budget inside the interval is open" "$(cell redis-benchmark 10)" '^open'
 is "five pairs give no 95 % interval" "$(cell 'sched messaging' 8)" "none: fewer than 6 pairs"
 is "and no verdict" "$(cell 'sched messaging' 10)" ""
