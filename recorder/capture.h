@@ -86,6 +86,7 @@ struct capture_config {
 	const struct probes *probes;
 	const struct series *series; /* NULL: none */
 	struct capture_work *work; /* NULL: nobody asks */
+	const struct symbols *kernel; /* set by whoever forks the processes; NULL: not to be had */
 	struct spool spool;
 	const struct bundle_kv *config; /* what the header lists */
 	size_t n_config;
