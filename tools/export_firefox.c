@@ -169,42 +169,39 @@ static void put_shared(struct firefox *f)
 
 /* ---- threads ------------------------------------------------------------------------- */
 
+/* The next on-CPU sample from *i on, which moves behind it; NULL: none is left. */
+static const struct export_event *next_sample(const struct firefox *f, uint32_t *i, uint32_t last)
+{
+	while (*i < last) {
+		const struct export_event *e = &f->x->event[f->order[(*i)++]];
+
+		if (e->kind == BUNDLE_ON_CPU)
+			return e;
+	}
+	return NULL;
+}
+
 static void put_samples(struct firefox *f, uint32_t first, uint32_t last)
 {
+	const struct export_event *e;
 	FILE *out = f->x->out;
 	uint32_t n = 0;
 
 	fputs("\"samples\":{\"stack\":[", out);
-	for (uint32_t i = first; i < last; i++) {
-		const struct export_event *e = &f->x->event[f->order[i]];
-
-		if (e->kind == BUNDLE_ON_CPU)
-			put_index(out, !n++, f->stack_of[e->pair]);
-	}
+	for (uint32_t i = first; (e = next_sample(f, &i, last));)
+		put_index(out, !n++, f->stack_of[e->pair]);
 	fputs("],\"time\":[", out);
 	n = 0;
-	for (uint32_t i = first; i < last; i++) {
-		const struct export_event *e = &f->x->event[f->order[i]];
-
-		if (e->kind == BUNDLE_ON_CPU)
-			fprintf(out, "%s%.6f", n++ ? "," : "", ms(f, e->ts_ns));
-	}
+	for (uint32_t i = first; (e = next_sample(f, &i, last));)
+		fprintf(out, "%s%.6f", n++ ? "," : "", ms(f, e->ts_ns));
 	fputs("],\"threadCPUDelta\":[", out);
 	n = 0;
-	for (uint32_t i = first; i < last; i++) {
-		const struct export_event *e = &f->x->event[f->order[i]];
-
-		if (e->kind == BUNDLE_ON_CPU)
-			fprintf(out, "%s%llu", n++ ? "," : "", (unsigned long long)e->duration_ns);
-	}
+	for (uint32_t i = first; (e = next_sample(f, &i, last));)
+		fprintf(out, "%s%llu", n++ ? "," : "", (unsigned long long)e->duration_ns);
 	fputs("],\"weight\":[", out);
 	n = 0;
-	for (uint32_t i = first; i < last; i++) {
-		const struct export_event *e = &f->x->event[f->order[i]];
-
-		if (e->kind == BUNDLE_ON_CPU)
-			fprintf(out, "%s%llu", n++ ? "," : "", (unsigned long long)e->weight);
-	}
+	for (uint32_t i = first; (e = next_sample(f, &i, last));)
+		fprintf(out, "%s%llu", n++ ? "," : "", (unsigned long long)e->weight);
 	fprintf(out, "],\"weightType\":\"samples\",\"length\":%u}", n);
 }
 
