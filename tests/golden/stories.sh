@@ -16,6 +16,13 @@ is "softirqs: the verdict" "$(first softirq)" softirq-delay
 like "softirqs: the call" "$(said softirq)" 'bh_stall\[[0-9]+\] tid [0-9]+ spends up to .* on the CPU in one bpf\(\)'
 like "softirqs: order shows it before them" "$("$STALLBOX" order --before 'handle_softirqs|ksoftirqd' --window 200ms --cpu 1 --since -3s softirq.stall.pb.zst)" \
 	'occurrences; what ran .* bh_stall [0-9]+ in bpf'
+# What info tells: microseconds are no "0.000 s", a kind without stacks has none to show.
+info=$("$STALLBOX" info softirq.stall.pb.zst)
+us=$("$STALLBOX" fold --kind softirq --since -30s softirq.stall.pb.zst | awk '{ if ($NF > n) n = $NF } END { print n }')
+like "info: the hottest softirqs as fold has them" "$(grep -A 1 '^hottest softirq' <<<"$info")" "$(awk -v n="$us" 'BEGIN { printf "\\b%d\\.%03d ms", n / 1000, n % 1000 }')"
+like "info: a trigger without a name of its own is told once" "$info" '^trigger +manual, [0-9]'
+is "info: block I/O is counted" "$([ "$("$STALLBOX" info --json reclaim.stall.pb.zst | jq '.events["block-io"]')" -gt 0 ] && echo yes)" yes
+is "but has no stacks" "$("$STALLBOX" info reclaim.stall.pb.zst | grep -c '^hottest block-io')" 0
 for b in reclaim mmap softirq; do
 	"$STALLBOX" top --json $b.stall.pb.zst | head -n 1 >"$TEST_TMP/top"
 	is "$b: off-CPU time is the same in fold, top and hist" \
