@@ -4,16 +4,28 @@
 #   make            programs and BPF objects        V=1  show commands
 #   sudo make demo  a real stall, start to picture   SAN=address,undefined
 #   sudo make test  every test                       DESTDIR= prefix= for install
-#   make help       all targets
+#   make help       all targets            EH_FRAME=no  without unwind/ (see NOTICE)
+#                                          LIBDW=no     without source lines and inlined functions
 
 prefix     ?= /usr/local
 sbindir    ?= $(prefix)/sbin
 bindir     ?= $(prefix)/bin
 mandir     ?= $(prefix)/share/man
+sysconfdir ?= /etc
 docdir     ?= $(prefix)/share/doc/stallbox
+bashdir    ?= $(prefix)/share/bash-completion/completions
+zshdir     ?= $(prefix)/share/zsh/site-functions
+libexecdir ?= $(prefix)/libexec/stallbox
+# Where systemd looks; a prefix of one's own below it is for DESTDIR= and packages.
+sysdir     ?= $(prefix)/lib
+unitdir    ?= $(sysdir)/systemd/system
 DESTDIR    ?=
 
 B          := build
+define newline
+
+
+endef
 CC         ?= gcc
 CLANG      ?= clang
 BPFTOOL    ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
@@ -22,10 +34,18 @@ CFLAGS     ?= -O2 -g
 WARN       := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wformat=2 -Wundef -Wvla -Wno-format-nonliteral -Wno-format-truncation
 WERROR     ?=
 SAN        ?=
+EH_FRAME   ?= yes
+LIBDW      ?= $(if $(wildcard /usr/include/elfutils/libdw.h),yes,no)
 SANFLAGS   := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 CPPFLAGS_  := -D_GNU_SOURCE -I. -isystem $(B)
+CPPFLAGS_  += $(if $(filter-out no,$(EH_FRAME)),-DSB_EH_FRAME)
+CPPFLAGS_  += $(if $(filter-out no,$(LIBDW)),-DSB_LIBDW)
 CFLAGS_    := -std=gnu11 $(WARN) $(WERROR) $(SANFLAGS) -MMD -MP
-LIBS       := -lbpf -lelf -lz -lzstd -lprotobuf-c -lm
+LIBS       := -lbpf -lcap-ng -lelf -llzma -lz -lzstd -lprotobuf-c -lm
+DWLIB      := $(if $(filter-out no,$(LIBDW)),-ldw)
+GATEWAY_LIBS := -lmicrohttpd -lgnutls -ljansson
+TOOLLIBS   := $(DWLIB) -lelf -llzma -lz -lzstd -lprotobuf-c -l:libiberty.a -lm
+UPLOAD_LIBS := -lcurl -lcrypto
 
 ifeq ($(V),1)
 Q :=
@@ -39,46 +59,70 @@ endif
 FORMAT_SRC   := $(wildcard format/*.c)
 SYMBOLS_SRC  := $(wildcard symbols/*.c)
 TRIGGERS_SRC := $(wildcard triggers/*.c)
+CONFIG_SRC   := $(filter-out config/generate.c,$(wildcard config/*.c))
+UNWIND_SRC   := $(wildcard unwind/*.c)
 RECORDER_SRC := $(wildcard recorder/*.c)
 TOOLS_SRC    := $(wildcard tools/*.c)
+GATEWAY_SRC  := $(wildcard gateway/*.c)
+UPLOAD_SRC   := $(wildcard upload/*.c)
 UNIT_SRC     := $(wildcard tests/unit/test_*.c)
 WORK_SRC     := $(wildcard tests/workloads/*.c)
 HELPER_SRC   := $(wildcard tests/helpers/*.c)
 FUZZ_SRC     := $(wildcard tests/fuzz/fuzz_*.c)
+BENCH_SRC    := $(filter-out tests/bench/count.c,$(wildcard tests/bench/*.c))
 BPF_SRC      := $(wildcard bpf/*.bpf.c)
+TEST_BPF_SRC := $(wildcard tests/bpf/*.bpf.c)
+ifeq ($(EH_FRAME),no)
+UNWIND_SRC   :=
+RECORDER_SRC := $(filter-out recorder/mappings.c recorder/images.c recorder/readers.c recorder/sideband.c,$(RECORDER_SRC))
+UNIT_SRC     := $(filter-out tests/unit/test_cfi%.c tests/unit/test_unwind_%.c tests/unit/test_mappings.c tests/unit/test_known.c tests/unit/test_readers.c tests/unit/test_sideband.c,$(UNIT_SRC))
+HELPER_SRC   := $(filter-out tests/helpers/unwind_%.c,$(HELPER_SRC))
+FUZZ_SRC     := $(filter-out tests/fuzz/fuzz_elf_cfi.c,$(FUZZ_SRC))
+BENCH_SRC    := $(filter-out tests/bench/unwind_%.c tests/bench/sideband_%.c,$(BENCH_SRC))
+TEST_BPF_SRC := $(filter-out tests/bpf/unwind_%.c,$(TEST_BPF_SRC))
+endif
 
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 FORMAT_OBJ   := $(call obj,$(FORMAT_SRC)) $(B)/format/capture.pb-c.o
 SYMBOLS_OBJ  := $(call obj,$(SYMBOLS_SRC))
 TRIGGERS_OBJ := $(call obj,$(TRIGGERS_SRC))
+CONFIG_OBJ   := $(call obj,$(CONFIG_SRC))
+UNWIND_OBJ   := $(call obj,$(UNWIND_SRC))
 RECORDER_OBJ := $(call obj,$(filter-out recorder/main.c,$(RECORDER_SRC)))
 TOOLS_OBJ    := $(call obj,$(filter-out tools/main.c,$(TOOLS_SRC)))
+UPLOAD_OBJ   := $(call obj,$(filter-out upload/main.c,$(UPLOAD_SRC)))
+GATEWAY_OBJ  := $(call obj,$(filter-out gateway/main.c,$(GATEWAY_SRC)))
 
-PROGRAMS := $(B)/stallboxd $(B)/stallbox
+PROGRAMS := $(B)/stallboxd $(B)/stallbox $(B)/stallbox-gateway $(B)/stallbox-upload
+GENERATED := $(B)/config/stallbox.conf $(B)/config/stallbox.conf.5
 UNIT     := $(patsubst %.c,$(B)/%,$(UNIT_SRC))
 WORK     := $(patsubst %.c,$(B)/%,$(WORK_SRC))
 HELPERS  := $(patsubst %.c,$(B)/%,$(HELPER_SRC))
+BENCHES  := $(patsubst %.c,$(B)/%,$(BENCH_SRC))
+TEST_BPF := $(patsubst %.bpf.c,$(B)/%.bpf.o,$(TEST_BPF_SRC))
 REPLAY   := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz/replay_%,$(FUZZ_SRC))
 FUZZERS  := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz/fuzz_%,$(FUZZ_SRC))
 
 # 'make' alone wants every package; demo and test install what is missing first.
 .PHONY: all
-all: $(PROGRAMS)
+all: $(PROGRAMS) $(GENERATED)
 
 # ---- BPF ------------------------------------------------------------------
 # Two objects from the same sources: v3 has fetch-atomics (5.12+), v2 does not (5.10) and has
-# no timers (5.15) either, whose callbacks 5.10 refuses to load even where they are never reached.
+# no timers (5.15) either, whose callbacks 5.10 refuses to load even where they are never reached, and
+# no walk by tables (bpf_task_pt_regs(), 5.15).
 BPF_ARCH   := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
-BPF_CFLAGS := -target bpf -O2 -g -Wall -Werror -D__TARGET_ARCH_$(BPF_ARCH) -I. \
+BPF_CFLAGS := -target bpf -O2 -g -ffile-prefix-map=$(CURDIR)=. -Wall -Werror -D__TARGET_ARCH_$(BPF_ARCH) -I. \
 	-idirafter /usr/include/$(shell uname -m)-linux-gnu
-BPF_HDR    := $(wildcard bpf/*.h)
+BPF_HDR    := $(wildcard bpf/*.h) unwind/layout.h unwind/walk.h
+BPF_EH     := $(if $(filter-out no,$(EH_FRAME)),-DSB_EH_FRAME)
 BPF_V3     := $(patsubst bpf/%.bpf.c,$(B)/bpf/v3/%.bpf.o,$(BPF_SRC))
 BPF_V2     := $(patsubst bpf/%.bpf.c,$(B)/bpf/v2/%.bpf.o,$(filter-out bpf/deadline.bpf.c,$(BPF_SRC)))
 
 $(B)/bpf/v3/%.bpf.o: bpf/%.bpf.c $(BPF_HDR)
 	$(say) BPF $@
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CLANG) $(BPF_CFLAGS) -mcpu=v3 -c $< -o $@
+	$(Q)$(CLANG) $(BPF_CFLAGS) -mcpu=v3 $(BPF_EH) -c $< -o $@
 $(B)/bpf/v2/%.bpf.o: bpf/%.bpf.c $(BPF_HDR)
 	$(say) BPF $@
 	$(Q)mkdir -p $(@D)
@@ -156,6 +200,12 @@ $(B)/libsymbols.a: $(SYMBOLS_OBJ)
 $(B)/libtriggers.a: $(TRIGGERS_OBJ)
 	$(say) AR $@
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(B)/libconfig.a: $(CONFIG_OBJ)
+	$(say) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(B)/libunwindtables.a: $(UNWIND_OBJ)
+	$(say) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(B)/librecorder.a: $(RECORDER_OBJ)
 	$(say) AR $@
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -163,27 +213,69 @@ $(B)/libtools.a: $(TOOLS_OBJ)
 	$(say) AR $@
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-$(B)/stallboxd: $(B)/recorder/main.o $(B)/librecorder.a $(B)/libtriggers.a $(B)/libsymbols.a $(B)/libformat.a
+$(B)/libupload.a: $(UPLOAD_OBJ)
+	$(say) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(B)/libgateway.a: $(GATEWAY_OBJ)
+	$(say) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(B)/stallboxd: $(B)/recorder/main.o $(B)/librecorder.a $(B)/libconfig.a $(B)/libtriggers.a $(B)/libsymbols.a $(B)/libunwindtables.a $(B)/libformat.a
 	$(say) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
-$(B)/stallbox: $(B)/tools/main.o $(B)/libtools.a $(B)/libsymbols.a $(B)/libformat.a
+$(B)/stallbox: $(B)/tools/main.o $(B)/libtools.a $(B)/libconfig.a $(B)/libtriggers.a $(B)/libsymbols.a $(B)/libunwindtables.a $(B)/libformat.a
 	$(say) LINK $@
-	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ -lelf -lz -lzstd -lprotobuf-c -lm
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(TOOLLIBS)
+$(B)/stallbox-upload: $(B)/upload/main.o $(B)/libupload.a $(B)/libconfig.a $(B)/libtriggers.a $(B)/libformat.a
+	$(say) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(UPLOAD_LIBS) -lzstd -lprotobuf-c -lm
 
-TESTLIBS := $(B)/libtools.a $(B)/librecorder.a $(B)/libtriggers.a $(B)/libsymbols.a $(B)/libformat.a
+$(B)/stallbox-gateway: $(B)/gateway/main.o $(B)/libgateway.a $(B)/libconfig.a $(B)/libtriggers.a $(B)/libformat.a
+	$(say) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(GATEWAY_LIBS) -lzstd -lprotobuf-c -lm
+
+# What the table of keys says, as a file to be edited and as a manual page.
+$(B)/config/generate: $(B)/config/generate.o $(B)/libconfig.a $(B)/libtriggers.a
+	$(say) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ -lm
+$(B)/config/stallbox.conf: $(B)/config/generate
+	$(say) TEXT $@
+	$(Q)$< conf > $@.tmp && mv $@.tmp $@
+$(B)/config/stallbox.conf.5: config/stallbox.conf.5.in $(B)/config/generate
+	$(say) TEXT $@
+	$(Q)$(B)/config/generate man > $(@D)/keys.man
+	$(Q)sed -e '/^@KEYS@$$/r $(@D)/keys.man' -e '/^@KEYS@$$/d' $< > $@.tmp && mv $@.tmp $@
+
+TESTLIBS := $(B)/libupload.a $(B)/libgateway.a $(B)/libtools.a $(B)/librecorder.a $(B)/libconfig.a $(B)/libtriggers.a $(B)/libsymbols.a $(B)/libunwindtables.a $(B)/libformat.a
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIBS)
 	$(say) LINK $@
-	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(DWLIB) -l:libiberty.a -lcmocka
+$(addprefix $(B)/tests/unit/test_,counters gateway_captures gateway_connections gateway_metrics gateway_request gateway_survey): LIBS += $(GATEWAY_LIBS)
+$(B)/tests/unit/test_upload: LIBS += $(UPLOAD_LIBS)
 # Tests that run the BPF programs as plain functions.
 MODEL_TESTS := $(addprefix $(B)/tests/unit/,test_inflight test_deadline test_offcpu test_ring_model test_sample)
 $(MODEL_TESTS): $(B)/tests/unit/model.o
 MODEL := $(addsuffix .o,$(MODEL_TESTS)) $(B)/tests/unit/model.o
-$(MODEL): CPPFLAGS_ += -Itests/unit/model -D__TARGET_ARCH_$(BPF_ARCH)
+$(MODEL): CPPFLAGS_ += -USB_EH_FRAME -Itests/unit/model -D__TARGET_ARCH_$(BPF_ARCH)
 $(MODEL): CFLAGS_ += -Wno-attributes -Wno-missing-prototypes -Wno-unused-parameter -Wno-unused-variable \
 	-Wno-unused-but-set-variable -Wno-array-bounds -Wno-type-limits
+# The truth about call frame information is elfutils'.
+$(B)/tests/unit/test_cfi $(B)/tests/unit/test_unwind_walk $(B)/tests/unit/test_unwind_servers: LIBS += -ldw
 $(B)/tests/helpers/%: $(B)/tests/helpers/%.o $(TESTLIBS)
 	$(say) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+# Counts what a load reads, from inside of it: LD_PRELOAD.
+$(B)/tests/bench/count.so: tests/bench/count.c
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
+$(B)/tests/bench/%: $(B)/tests/bench/%.o $(TESTLIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/tests/bpf/%.bpf.o: tests/bpf/%.bpf.c $(wildcard unwind/*.h)
+	$(say) BPF $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -mcpu=v2 -c $< -o $@
 # Workloads are built the way a call chain stays visible: frame pointers, no inlining.
 $(B)/tests/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h)
 	$(say) CC $@
@@ -191,8 +283,23 @@ $(B)/tests/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h)
 	$(Q)$(CC) -D_GNU_SOURCE -I. -std=gnu11 $(WARN) -O1 -g -fno-omit-frame-pointer \
 		-fno-optimize-sibling-calls -fno-inline -pthread -o $@ $< -lm
 
+# A known call chain the way most programs are built: no frame pointers, every optimization.
+PROG     := $(foreach o,0 1 2 3,$(B)/tests/programs/chain_O$(o)) $(B)/tests/programs/plugin.so $(B)/tests/programs/jit
+$(B)/tests/programs/chain_O%: tests/programs/chain.c
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O$* -fomit-frame-pointer -fno-optimize-sibling-calls -o $@ $<
+$(B)/tests/programs/jit: tests/programs/jit.c
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -fomit-frame-pointer -o $@ $<
+$(B)/tests/programs/plugin.so: tests/programs/plugin.c
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(WARN) -O2 -fomit-frame-pointer -fno-optimize-sibling-calls -shared -fPIC -o $@ $<
+
 # ---- packages -------------------------------------------------------------
-.PHONY: deps deps-test deps-bench vendor
+.PHONY: deps deps-test deps-bench deps-upload vendor
 deps:
 	$(Q)tests/install-deps build
 	$(Q)tests/install-deps browser
@@ -202,6 +309,10 @@ deps-test:
 deps-bench:
 	$(Q)tests/install-deps bench
 
+# Ceph's object store, which the tests of stallbox-upload deliver to.
+deps-upload:
+	$(Q)tests/install-deps upload
+
 # The libraries of the HTML page, as package-lock.json pins them. They are kept in the tree: a
 # build needs no npm.
 vendor:
@@ -210,7 +321,7 @@ vendor:
 	$(Q)cp tools/html/node_modules/uplot/LICENSE tools/html/vendor/uPlot.LICENSE
 
 # ---- demo and tests: they call make again once the packages are there ------
-.PHONY: demo test check check-root check-vm check-holder check-progress check-limit check-survive check-san check-mutations bench bench-more fuzz tests-bin
+.PHONY: demo test check check-root check-vm check-holder check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-san check-mutations bench bench-more fuzz tests-bin
 demo:
 	$(Q)tests/install-deps build
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all $(B)/tests/workloads/reclaim_storm
@@ -219,13 +330,13 @@ demo:
 test:
 	$(Q)tests/install-deps test
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all tests-bin
-	$(Q)tests/run unit cli golden fuzz browser consumers bpf vm
+	$(Q)tests/run unit cli gateway golden fuzz browser consumers upload service/units bpf vm
 
-tests-bin: all $(UNIT) $(WORK) $(HELPERS) $(REPLAY)
+tests-bin: all $(UNIT) $(WORK) $(PROG) $(HELPERS) $(REPLAY) $(BENCHES) $(TEST_BPF) $(B)/tests/bench/count.so
 
 # Without root: unit, command line, golden bundles, fuzz corpora, pictures in a browser, exports in their programs.
 check: tests-bin
-	$(Q)tests/run unit cli golden fuzz browser consumers
+	$(Q)tests/run unit cli gateway golden fuzz browser consumers
 # The recorder on this kernel.
 check-root: tests-bin
 	$(Q)tests/run bpf
@@ -242,9 +353,31 @@ check-progress: tests-bin
 # The CPU budget in full: an idle recorder, loads within it, every step taken and undone. Five minutes.
 check-limit: tests-bin
 	$(Q)LONG=1 tests/run bpf/limit
+# Uploads in full: the store is away for a minute, an endpoint is silent for as long as we are patient.
+check-upload: tests-bin deps-upload
+	$(Q)LONG=1 tests/run upload
+# The gateway under attack, each for half a minute.
+check-gateway: tests-bin
+	$(Q)LONG=1 tests/run gateway/load
 # What the recorder survives, a line each: KILLS=200 random kills among them.
 check-survive: tests-bin
 	$(Q)tests/survive
+# Every system call of storing a bundle fails, every occurrence, in every way; two minutes. The short form is cli/faults.
+check-faults: tests-bin
+	$(Q)tests/campaigns/faults
+# The power goes at CUTS moments while bundles are stored, in a machine of its own; four minutes.
+check-power: tests-bin
+	$(Q)tests/campaigns/power $(or $(CUTS),200)
+# A thousand hits a minute for ten minutes; bpf/trigger_storm does twenty seconds.
+check-storm: tests-bin
+	$(Q)STORM_SECONDS=600 tests/run bpf/trigger_storm
+# Disks fail while the recorder runs: bpf/disk, with a hundred triggers each way for their times.
+check-disk: tests-bin
+	$(Q)LONG=1 tests/run bpf/disk
+# The packages, and the service that they install, in a machine of its own. Ten minutes.
+check-service: tests-bin
+	$(Q)tests/install-deps service
+	$(Q)tests/run service/units service/deb service/boot
 # Every reading command and export under sanitizers, in a build of its own.
 SAN_B := $(B)/san
 check-san:
@@ -254,7 +387,7 @@ check-san:
 # Can the tests fail? One behaviour at a time is broken in a copy of the tree. ONLY='cli bpf/locks NAME': these alone.
 check-mutations: tests-bin
 	$(Q)tests/mutations/run $(ONLY)
-# What it costs, beside other tools: tables into tests/bench/RESULTS.md, picture into docs/bench.svg. Twelve minutes.
+# What it costs, beside other tools: tables into tests/bench/RESULTS.md, picture into docs/bench.svg. Fifty minutes.
 # What deps-bench installs is measured where it is there and said to be missing where it is not.
 bench: tests-bin
 	$(Q)tests/bench/run
@@ -263,60 +396,88 @@ bench-more: tests-bin
 	$(Q)tests/bench/programs
 	$(Q)tests/bench/freeze
 	$(Q)tests/bench/fold
+	$(Q)tests/bench/user_stacks
+	$(Q)$(foreach b,$(filter %/unwind_tables %/sideband_storm,$(BENCHES)),$(b) &&) true
 
+$(B)/tests/fuzz/replay_gateway_request: LIBS += $(GATEWAY_LIBS)
 $(B)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(TESTLIBS)
 	$(say) LINK $@
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_) $(CFLAGS_) $(CFLAGS) -o $@ $< tests/fuzz/replay.c $(TESTLIBS) $(LIBS)
+	$(Q)$(CC) $(CPPFLAGS_) $(CFLAGS_) $(CFLAGS) -o $@ $< tests/fuzz/replay.c $(TESTLIBS) $(LIBS) $(DWLIB) -l:libiberty.a
 # libFuzzer builds everything it calls anew, with sanitizers.
-$(B)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(B)/format/capture.pb-c.c
+FUZZ_CALLED := $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(CONFIG_SRC) $(UNWIND_SRC) tools/demangle.c \
+	recorder/control.c gateway/request.c gateway/webhook.c $(B)/format/capture.pb-c.c
+$(B)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_CALLED)
 	$(say) FUZZ $@
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CLANG) $(CPPFLAGS_) -g -O1 -fsanitize=fuzzer,address,undefined -o $@ $< \
-		$(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(B)/format/capture.pb-c.c -lelf -lz -lzstd -lprotobuf-c -lm
+	$(Q)$(CLANG) $(CPPFLAGS_) -g -O1 -fsanitize=fuzzer,address,undefined -o $@ $< $(FUZZ_CALLED) $(TOOLLIBS) -ljansson
 FUZZ_SECONDS ?= 60
 fuzz: $(FUZZERS)
 	$(Q)for f in $(FUZZERS); do n=$${f##*/fuzz_}; mkdir -p $(B)/corpus/$$n; \
 		$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=10 $(B)/corpus/$$n tests/fuzz/corpus/$$n || exit 1; done
 
+# ---- Debian packages: build/deb/*.deb, the same bytes wherever and whenever they are made -----
+deb:
+	$(Q)tests/install-deps deb
+	$(Q)debian/make $(B)/deb
+
 # ---- hygiene --------------------------------------------------------------
-.PHONY: lint check-layers check-headers format help clean install uninstall
+.PHONY: lint check-layers check-headers check-spdx format help clean install uninstall deb
 check-layers:
 	$(Q)tests/check-layers
 check-headers:
-	$(Q)for h in format/*.h triggers/*.h symbols/*.h recorder/*.h tools/*.h bpf/ring.h bpf/events.h; do \
+	$(Q)for h in format/*.h triggers/*.h config/*.h symbols/*.h $(filter-out unwind/walk.h,$(wildcard unwind/*.h)) recorder/*.h tools/*.h gateway/*.h upload/*.h bpf/ring.h bpf/events.h; do \
 		$(CC) $(CPPFLAGS_) -std=gnu11 -Wall -Werror -fsyntax-only -x c $$h || exit 1; done
+check-spdx:
+	$(Q)tests/check-spdx
 # cppcheck knows nothing of __attribute__((cleanup)): memleak and resourceLeak are left to ASan.
-lint: check-layers check-headers
+lint: check-layers check-headers check-spdx
 	$(Q)tests/install-deps lint
 	$(Q)cppcheck -q --std=c11 --error-exitcode=1 --inline-suppr -I. \
 		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=internalAstError:tools/flame.c --suppress=internalAstError:tools/cmd_html.c \
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
-		format symbols triggers recorder tools
-	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/perfetto.sh tests/holders.sh tests/campaigns/holder tests/campaigns/progress tests/campaigns/sanitize tests/mutations/run tests/bench/run tests/bench/freeze tests/bench/fold tests/bench/programs tests/bench/lib.sh tests/bench/loads tests/bench/parts \
-		$(wildcard tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*)
+		format symbols triggers config unwind recorder tools gateway upload
+	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/perfetto.sh tests/holders.sh tests/campaigns/holder tests/campaigns/progress tests/campaigns/sanitize tests/mutations/run tests/bench/run tests/bench/freeze tests/bench/fold tests/bench/programs tests/bench/user_stacks tests/bench/lib.sh tests/bench/loads tests/bench/parts \
+		tests/service/inside tests/check-spdx service/stallboxd-stopped service/stallbox-gateway-token debian/make $(wildcard tests/service/*.sh tests/upload/*.sh tests/gateway/*.sh tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*)
 	$(Q)tests/mutations/run --lint
 format:
-	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(RECORDER_SRC) $(TOOLS_SRC) \
+	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(CONFIG_SRC) $(UNWIND_SRC) $(RECORDER_SRC) $(TOOLS_SRC) $(GATEWAY_SRC) $(UPLOAD_SRC) \
 		$(wildcard */*.h) $(BPF_SRC) $(UNIT_SRC) $(WORK_SRC)
 
+# FILE:DIRECTORY[:NAME]. Scripts and units learn the directories of this installation.
+INSTALL_PROGRAMS := $(B)/stallboxd:$(sbindir) $(B)/stallbox-gateway:$(sbindir) $(B)/stallbox-upload:$(sbindir) $(B)/stallbox:$(bindir)
+INSTALL_DATA := recorder/stallboxd.8:$(mandir)/man8 service/stallboxd.service.8:$(mandir)/man8 tools/stallbox.1:$(mandir)/man1 \
+	upload/stallbox-upload.8:$(mandir)/man8 gateway/stallbox-gateway.8:$(mandir)/man8 service/stallbox-gateway.service.8:$(mandir)/man8 \
+	$(B)/config/stallbox.conf.5:$(mandir)/man5 gateway/stallbox-alerts.yml:$(docdir) \
+	service/stallbox-upload.service:$(unitdir) service/stallbox-gateway.service:$(unitdir) service/stallbox-gateway.socket:$(unitdir) \
+	format/FORMAT.md:$(docdir) format/capture.proto:$(docdir) NOTICE:$(docdir) docs/ndjson.schema.json:$(docdir) docs/control.schema.json:$(docdir) \
+	service/stallboxd.service:$(unitdir) service/stallbox.sysusers:$(sysdir)/sysusers.d:stallbox.conf \
+	service/stallbox.tmpfiles:$(sysdir)/tmpfiles.d:stallbox.conf service/stallbox.catalog:$(sysdir)/systemd/catalog
+INSTALL_SCRIPTS := service/stallboxd-stopped:$(libexecdir) service/stallbox-gateway-token:$(libexecdir)
+part = $(word $(2),$(subst :, ,$(1)))
+installed = $(DESTDIR)$(call part,$(1),2)/$(or $(call part,$(1),3),$(notdir $(call part,$(1),1)))
 install: all
-	install -D -m 0755 $(B)/stallboxd $(DESTDIR)$(sbindir)/stallboxd
-	install -D -m 0755 $(B)/stallbox $(DESTDIR)$(bindir)/stallbox
-	install -D -m 0644 recorder/stallboxd.8 $(DESTDIR)$(mandir)/man8/stallboxd.8
-	install -D -m 0644 tools/stallbox.1 $(DESTDIR)$(mandir)/man1/stallbox.1
-	install -D -m 0644 format/FORMAT.md $(DESTDIR)$(docdir)/FORMAT.md
-	install -D -m 0644 format/capture.proto $(DESTDIR)$(docdir)/capture.proto
-	install -D -m 0644 docs/ndjson.schema.json $(DESTDIR)$(docdir)/ndjson.schema.json
+	$(foreach f,$(INSTALL_PROGRAMS),install -D -m 0755 $(call part,$(f),1) $(call installed,$(f))$(newline))
+	$(foreach f,$(INSTALL_DATA),install -D -m 0644 $(call part,$(f),1) $(call installed,$(f))$(newline))
+	$(foreach f,$(INSTALL_SCRIPTS),install -D -m 0755 $(call part,$(f),1) $(call installed,$(f))$(newline))
+	test -e $(DESTDIR)$(sysconfdir)/stallbox/stallbox.conf || \
+		install -D -m 0644 $(B)/config/stallbox.conf $(DESTDIR)$(sysconfdir)/stallbox/stallbox.conf
+	sed -i -e 's|@sbindir@|$(sbindir)|g' -e 's|@libexecdir@|$(libexecdir)|g' \
+		$(foreach f,$(INSTALL_SCRIPTS) $(filter %.service:$(unitdir),$(INSTALL_DATA)),$(call installed,$(f)))
+	mkdir -p $(DESTDIR)$(bashdir) $(DESTDIR)$(zshdir)
+	$(B)/stallbox completion bash > $(DESTDIR)$(bashdir)/stallbox
+	$(B)/stallbox completion zsh > $(DESTDIR)$(zshdir)/_stallbox
 uninstall:
-	rm -f $(DESTDIR)$(sbindir)/stallboxd $(DESTDIR)$(bindir)/stallbox \
-		$(DESTDIR)$(mandir)/man8/stallboxd.8 $(DESTDIR)$(mandir)/man1/stallbox.1
+	rm -f $(foreach f,$(INSTALL_PROGRAMS) $(INSTALL_DATA) $(INSTALL_SCRIPTS),$(call installed,$(f))) \
+		$(DESTDIR)$(bashdir)/stallbox $(DESTDIR)$(zshdir)/_stallbox
 	rm -rf $(DESTDIR)$(docdir)
+	-rmdir $(DESTDIR)$(libexecdir)
 clean:
 	rm -rf $(B)
 help:
-	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder check-progress check-limit check-survive check-san check-mutations bench bench-more fuzz lint'
-	@echo 'check-layers check-headers format deps deps-test deps-bench vendor install uninstall clean'
+	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-san check-mutations bench bench-more fuzz lint'
+	@echo 'check-layers check-headers format deps deps-test deps-bench deps-upload vendor install uninstall deb clean'
 
--include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
+# Not of what was unpacked there: Debian has directories by the name of init.d.
+-include $(filter-out $(B)/tools/%,$(wildcard $(B)/*/*.d $(B)/*/*/*.d))
 .SECONDARY:

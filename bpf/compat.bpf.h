@@ -10,11 +10,12 @@ struct task_struct___pre_5_14 {
 	volatile long state;
 } SB_CO_RE;
 
+/* Of a task that the kernel has handed to the program: read where it lies, without a call, at every switch. */
 static __always_inline __u32 sb_task_state_bits(struct task_struct *t)
 {
 	if (bpf_core_field_exists(t->__state))
-		return BPF_CORE_READ(t, __state);
-	return (__u32)BPF_CORE_READ((struct task_struct___pre_5_14 *)t, state);
+		return t->__state;
+	return (__u32)((struct task_struct___pre_5_14 *)t)->state;
 }
 
 /* bcf9033e5449 ("sched: move CPU field back into thread_info", 5.16). */
@@ -48,17 +49,22 @@ static __always_inline struct gendisk *sb_disk_of(struct request *rq)
 /* User registers of a task, as bpf_task_pt_regs() gives them (5.15+). */
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs___x86 {
-	unsigned long si, di, orig_ax, ip, sp;
+	unsigned long bp, si, di, orig_ax, ip, sp;
+	unsigned short cs;
 } SB_CO_RE;
 #define sb_regs_nr(r)	((long)BPF_CORE_READ((struct pt_regs___x86 *)(r), orig_ax))
 #define sb_regs_ip(r)	BPF_CORE_READ((struct pt_regs___x86 *)(r), ip)
 #define sb_regs_sp(r)	BPF_CORE_READ((struct pt_regs___x86 *)(r), sp)
 #define sb_regs_arg0(r) BPF_CORE_READ((struct pt_regs___x86 *)(r), di)
 #define sb_regs_arg1(r) BPF_CORE_READ((struct pt_regs___x86 *)(r), si)
+#define sb_regs_fp(r)	BPF_CORE_READ((struct pt_regs___x86 *)(r), bp)
+#define sb_regs_lr(r)	0
+#define sb_regs_64(r)	(BPF_CORE_READ((struct pt_regs___x86 *)(r), cs) != 0x23) /* __USER32_CS */
+#define SB_IP_MASK	(~0ULL)
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs___arm64 {
 	u64 regs[31];
-	u64 sp, pc;
+	u64 sp, pc, pstate;
 	u64 orig_x0;
 	int syscallno;
 } SB_CO_RE;
@@ -67,6 +73,10 @@ struct pt_regs___arm64 {
 #define sb_regs_sp(r)	BPF_CORE_READ((struct pt_regs___arm64 *)(r), sp)
 #define sb_regs_arg0(r) BPF_CORE_READ((struct pt_regs___arm64 *)(r), orig_x0)
 #define sb_regs_arg1(r) BPF_CORE_READ((struct pt_regs___arm64 *)(r), regs[1])
+#define sb_regs_fp(r)	BPF_CORE_READ((struct pt_regs___arm64 *)(r), regs[29])
+#define sb_regs_lr(r)	BPF_CORE_READ((struct pt_regs___arm64 *)(r), regs[30])
+#define sb_regs_64(r)	(!(BPF_CORE_READ((struct pt_regs___arm64 *)(r), pstate) & 0x10)) /* PSR_MODE32_BIT */
+#define SB_IP_MASK	((1ULL << 48) - 1) /* a signed return address has its signature above */
 #endif
 
 /* 5ca584d935c3 ("bpf: Add atomic_fetch_add", 5.12) and xchg/cmpxchg: the 5.10 object is

@@ -82,6 +82,7 @@ struct mutex {
 
 struct mm_struct {
 	struct rw_semaphore mmap_lock;
+	unsigned long arg_start, arg_end;
 } SB_CO_RE;
 
 struct qstr {
@@ -159,6 +160,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct files_struct *files;
 	unsigned long nvcsw, nivcsw;
+	unsigned int in_execve : 1;
 } SB_CO_RE;
 
 struct seq_file;
@@ -177,6 +179,7 @@ struct bpf_iter__task {
 /* include/linux/sched.h; the same numbers in all kernels from 5.10 to 7.2. */
 #define TASK_INTERRUPTIBLE 0x1
 #define TASK_UNINTERRUPTIBLE 0x2
+#define TASK_DEAD 0x80
 #define TASK_NOLOAD 0x400
 
 #endif

@@ -16,20 +16,48 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* A thread whose block was long is worth a user stack for its next blocks. */
 #define REMEMBER_LONG 4
 
-/* The user stack unwinder. Frame pointers for now; the place for tables. */
+/* Walked in the scratch that the block's own record uses when it is over. */
 static __always_inline void save_ustack(void *ctx, __u32 tid, __u64 since, struct sb_cpu *c)
 {
+	struct sb_scratch *s = sb_scratch(SB_SCRATCH_SWITCH);
 	struct sb_ustack *u = sb_ustack_of(tid);
-	long n;
+	__u32 n;
 
-	if (!u)
+	if (!u || !s)
 		return;
-	n = bpf_get_stack(ctx, u->addr, sizeof(u->addr), BPF_F_USER_STACK);
-	u->n = sb_frames(n, SB_UFRAMES, c, SB_LOST_TRUNCATED_U);
-	u->info = 2 | (u->n >= SB_UFRAMES ? 2 << 4 : 0);
+	sb_take_ustack_in(ctx, s, SB_SCRATCH_SWITCH, c);
+	n = SB_AGAIN(s->nu);
+	for (__u32 i = 0; i < SB_UFRAMES; i++) {
+		if (i >= n)
+			break;
+		u->addr[i] = s->u[i];
+	}
+	u->n = n;
+	u->info = s->uinfo;
 	u->tid = tid;
 	u->since = since;
 	c->ust_captured++;
+}
+
+/* Who leaves the CPU, each with a credit of its own: in a storm of one kind there is something left for the others.
+ * UST_SHORT: it came back within less than the threshold the last time, and so it will again. */
+enum { UST_SHORT, UST_ANY, UST_LONG_BEFORE, UST_BLOCKED };
+
+/*
+ * A user stack takes microseconds, a switch a tenth of one. So a CPU earns some of each kind in cfg.ust_period_ns and saves
+ * up: hosts that switch seldom get all of them, and a stall finds a credit of hundreds. now: the run queue's clock.
+ */
+static __always_inline bool may_save_ustack(struct sb_cpu *c, __u64 now, __u32 who)
+{
+	__u64 period = cfg.ust_period_ns, most = period * SB_UST_BURST;
+	__u64 price = who == UST_SHORT ? period * 8 : who == UST_ANY ? period / 2 : period / 4;
+	__u64 *credit = &c->ust_credit_ns[who & 3], *refilled = &c->ust_refilled_ns[who & 3];
+	__u64 earned = now - *refilled, has = *credit;
+
+	*refilled = now;
+	has = earned < most - has ? has + earned : most;
+	*credit = has < price ? has : has - price;
+	return has >= price;
 }
 
 /* prev leaves the CPU: note the exact time and state, and its user stack where it matters. */
@@ -53,15 +81,25 @@ static __always_inline void switch_out(void *ctx, bool preempt, struct task_stru
 		return;
 	if (t->tid == tid && t->off_ns && (__s64)(since - t->off_ns) >= (__s64)cfg.offcpu_threshold_ns)
 		c->lost[SB_LOST_END_UNSEEN]++;
+	/* Whoever comes under its tid is another thread, which has not been away since then. */
+	if (state & TASK_DEAD) {
+		if (t->tid == tid)
+			sb_state_take(t, 0);
+		return;
+	}
 	sb_state_take(t, tid);
 	if (state && user) {
-		want = blocked;
-		if (t->long_blocks) {
+		__u32 who = UST_ANY;
+
+		if (blocked)
+			who = UST_BLOCKED;
+		else if (t->long_blocks)
+			who = UST_LONG_BEFORE;
+		else if (t->off_ns && now - t->off_ns < cfg.offcpu_threshold_ns)
+			who = UST_SHORT;
+		if (t->long_blocks)
 			t->long_blocks--;
-			want = true;
-		}
-		if (!want)
-			want = sb_take_token(&c->ust_window, &c->ust_tokens, now >> 20, cfg.ust_budget);
+		want = may_save_ustack(c, now, who);
 	}
 	t->off_ns = now;
 	t->state = state;

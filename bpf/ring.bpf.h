@@ -13,6 +13,7 @@
 #include "bpf/compat.bpf.h"
 #include "bpf/events.h"
 #include "bpf/ring.h"
+#include "unwind/layout.h"
 
 /* Weak: every object file has them, the static linker keeps one. */
 const volatile struct sb_config cfg __weak = {};
@@ -96,7 +97,8 @@ struct sb_scratch {
 	__u32 nk, nu, np;
 	__u32 in_k, in_u; /* frames that this record carries itself */
 	__u32 tid, tgid;
-	__u8 kind, flags, uinfo, pad;
+	__u8 kind, flags, uinfo, id; /* id: enum sb_scratch_id */
+	__u64 walk[8];		     /* struct sb_unwind_walk */
 };
 enum sb_scratch_id {
 	SB_SCRATCH_SWITCH,
@@ -307,16 +309,24 @@ static __always_inline __u64 sb_cgroup_of(struct task_struct *t)
 
 /* ---- triggers -------------------------------------------------------------- */
 
-/* The first one that turns `armed` seals the bank; later ones are counted. */
+/* The first one that turns `armed` seals the bank. What does not, because another did or because its trigger
+ * has to keep quiet, is counted, once for each time that it begins to be met: whoever ends that sets told to 0. */
 static __noinline __maybe_unused int sb_fire(__u32 index, __u64 value, __u32 tid)
 {
+	struct sb_ktrigger *t = (void *)&control.trigger[index & (SB_KTRIGGERS - 1)];
+	__u64 now = bpf_ktime_get_ns(), begins = SB_CLAIM(&t->told, 0, 1);
 	struct sb_hit hit = {};
 
-	if (control.armed != 1 || !SB_CLAIM(&control.armed, 1, 0)) {
-		control.merged++;
+	if (t->calm && !begins)
+		return 0;
+	if (now < t->quiet_until_ns || control.armed != 1 || !SB_CLAIM(&control.armed, 1, 0)) {
+		if (begins) {
+			t->unsealed_ns = now;
+			SB_COUNT(&t->unsealed);
+		}
 		return 0;
 	}
-	hit.freeze_ns = bpf_ktime_get_ns();
+	hit.freeze_ns = now;
 	hit.value = value;
 	hit.trigger = index;
 	hit.tid = tid;
@@ -360,7 +370,25 @@ SB_GLOBAL int sb_trigger_match(__u32 type, __u64 task)
 	return match;
 }
 
-/* A duration has grown from `before` to `now`: whoever's threshold lies between fires. */
+/* What ends at once has no end of its own: another one after that is another time. */
+#define SB_EVENTS_APART_NS 1000000000ULL
+
+static __always_inline void sb_note_event(struct sb_ktrigger *t, __u64 duration)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	t->value = duration;
+	t->value_ns = now;
+	if (t->type <= SB_KTRIG_MMAP_LOCK_WAIT)
+		return; /* sb_scan_inflight() sees it end */
+	/* Signed: another CPU may have noted its own in the meantime. */
+	if ((__s64)(now - t->met_ns) > (__s64)SB_EVENTS_APART_NS)
+		t->told = 0;
+	t->met_ns = now;
+}
+
+/* A duration has grown from `before` to `now`: all whose threshold lies between fire. One of them seals, the others
+ * count that. */
 SB_GLOBAL int sb_fire_crossed(__u32 type, __u64 before, __u64 now, __u64 task)
 {
 	__u32 match;
@@ -373,8 +401,8 @@ SB_GLOBAL int sb_fire_crossed(__u32 type, __u64 before, __u64 now, __u64 task)
 
 		if ((match & (1u << i)) && control.trigger[i].count <= 1 && before < threshold &&
 		    now >= threshold) {
+			sb_note_event((void *)&control.trigger[i], now);
 			sb_fire(i, now, BPF_CORE_READ((struct task_struct *)task, pid));
-			return 1;
 		}
 	}
 	return 0;
@@ -408,15 +436,32 @@ static __always_inline bool sb_must_inline(struct sb_seen *s, __u64 hash, __u32 
 	return true;
 }
 
+/* Both are aligned to 8 bytes. */
+static __always_inline bool sb_same_comm(const void *a, const void *b)
+{
+	const __u64 *x = a, *y = b;
+
+	return x[0] == y[0] && x[1] == y[1];
+}
+
+/* Has its new name already, and is not the new program yet. */
+static __always_inline bool sb_in_exec(struct task_struct *t)
+{
+	return bpf_core_field_exists(t->in_execve) && BPF_CORE_READ_BITFIELD_PROBED(t, in_execve);
+}
+
 /* Who this task is, as far as the bundle needs it. Reads through probe_read: it runs in
  * every context, and only for the tasks that get a record. */
 static __noinline __maybe_unused int sb_task_note(struct task_struct *t)
 {
 	__u32 tid = BPF_CORE_READ(t, pid), i = tid & (SB_TASKS - 1);
 	struct sb_task *e = bpf_map_lookup_elem(&tasks, &i);
+	__u64 comm[SB_COMM / 8], start_ns;
 
 	if (!e)
 		return 0;
+	start_ns = BPF_CORE_READ(t, start_time);
+	BPF_CORE_READ_INTO(&comm, t, comm);
 	if (e->tid != tid) {
 		if (e->tid && !e->exit_ns) {
 			struct sb_cpu *cpu = sb_this_cpu();
@@ -424,16 +469,22 @@ static __noinline __maybe_unused int sb_task_note(struct task_struct *t)
 			if (cpu)
 				cpu->lost[SB_LOST_TASK_EVICTED]++;
 		}
+	}
+	if (e->tid != tid || e->start_ns != start_ns) {
 		e->exec_ns = 0;
+		e->args_len = 0;
+		__builtin_memset(e->before_comm, 0, SB_COMM);
+	} else if (!sb_same_comm(e->comm, comm) && (!e->exec_ns || sb_in_exec(t))) {
+		__builtin_memcpy(e->before_comm, e->comm, SB_COMM);
 	}
 	e->tid = tid;
 	e->tgid = BPF_CORE_READ(t, tgid);
 	e->ppid = BPF_CORE_READ(t, real_parent, tgid);
 	e->flags = BPF_CORE_READ(t, flags) & PF_KTHREAD ? SB_TASK_KTHREAD : 0;
-	e->start_ns = BPF_CORE_READ(t, start_time);
+	e->start_ns = start_ns;
 	e->group_start_ns = BPF_CORE_READ(t, group_leader, start_time);
 	e->exit_ns = 0;
-	BPF_CORE_READ_INTO(&e->comm, t, comm);
+	__builtin_memcpy(e->comm, comm, SB_COMM);
 	BPF_CORE_READ_INTO(&e->group_comm, t, group_leader, comm);
 	e->cgroup_id = sb_cgroup_of(t);
 	return 0;
@@ -636,6 +687,7 @@ static __always_inline struct sb_scratch *sb_begin(__u32 scratch_id, __u32 kind,
 	s->uinfo = 0;
 	s->kind = kind;
 	s->flags = 0;
+	s->id = scratch_id;
 	s->tid = id;
 	s->tgid = id >> 32;
 	s->np = words;
@@ -648,11 +700,38 @@ static __always_inline void sb_take_kstack(void *ctx, struct sb_scratch *s, stru
 	s->nk = sb_frames(bpf_get_stack(ctx, s->k, sizeof(s->k), 0), SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
 }
 
-static __always_inline void sb_take_ustack(void *ctx, struct sb_scratch *s, struct sb_cpu *c)
+#ifdef SB_EH_FRAME
+#include "bpf/unwind.bpf.h"
+#else
+static __always_inline int sb_unwind_user(__u32 id)
 {
+	(void)id;
+	return 0;
+}
+static __always_inline void sb_unwind_forget(__u32 tgid)
+{
+	(void)tgid;
+}
+#endif
+
+/* The current thread's user stack into the scratch `id`. */
+static __always_inline void sb_take_ustack_in(void *ctx, struct sb_scratch *s, __u32 id, struct sb_cpu *c)
+{
+	s->nu = 0;
+	s->uinfo = 0;
+	if (cfg.user_unwind == SB_USER_UNWIND_OFF)
+		return;
+	if (cfg.user_unwind == SB_USER_UNWIND_EH_FRAME && sb_unwind_user(id))
+		return;
 	s->nu = sb_frames(bpf_get_stack(ctx, s->u, sizeof(s->u), BPF_F_USER_STACK), SB_UFRAMES, c,
 			  SB_LOST_TRUNCATED_U);
-	s->uinfo = s->nu ? 2 | (s->nu >= SB_UFRAMES ? 2 << 4 : 0) : 0;
+	if (s->nu)
+		s->uinfo = SB_UINFO(SB_BY_FP, s->nu >= SB_UFRAMES ? SB_UNWIND_DEPTH : 0);
+}
+
+static __always_inline void sb_take_ustack(void *ctx, struct sb_scratch *s, struct sb_cpu *c)
+{
+	sb_take_ustack_in(ctx, s, s->id, c);
 }
 
 #endif

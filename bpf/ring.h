@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 7u
+#define SB_LAYOUT_VERSION 12u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -31,9 +31,11 @@
 #define SB_PAYLOAD_WORDS 8u
 #define SB_SEEN_SLOTS 4096u /* stacks remembered per CPU for interning */
 
+#define SB_ARGS 84u	  /* bytes of a command line */
 #define SB_TASKS 32768u	  /* task table and task state, indexed by tid */
 #define SB_DETAILS 8192u  /* struct sb_task_detail, by tid */
 #define SB_USTACKS 8192u  /* saved user stacks of blocked threads, by tid */
+#define SB_UST_BURST 256u /* periods for which a CPU saves up the time for user stacks at switch-out */
 #define SB_INFLIGHT 1024u /* waits and spans that have begun and not ended */
 #define SB_KTRIGGERS 8u
 #define SB_COMM 16u
@@ -96,7 +98,7 @@ struct sb_cpu {
 	__u64 ticks;	     /* sampler interrupts, idle ones included */
 	__u64 idle_ticks;
 	__s64 clock_offset_ns; /* CLOCK_MONOTONIC minus the run-queue clock, last seen */
-	__u64 ust_window, ust_tokens;	  /* token bucket: user stacks at switch-out */
+	__u64 ust_refilled_ns[4], ust_credit_ns[4]; /* user stacks at switch-out: see may_save_ustack() */
 	__u64 short_window, short_tokens; /* token bucket: blocks under 10 ms */
 	__u64 ust_captured;
 	__u64 was_idle; /* since the last tick: the gap before the next one says nothing */
@@ -112,9 +114,9 @@ struct sb_cpu {
 	__u32 spin_flags, spin_count;
 	__u64 thin_ns; /* time that the samples left out since the last recorded one stand for */
 	__u64 thin_count;
-	__u64 pad1[6];
 	struct sb_bank bank[SB_BANKS];
-	__u64 pad2[432];
+	__u64 unwind_end[16]; /* walks over user stacks by enum sb_unwind_end */
+	__u64 pad2[416];
 };
 _Static_assert(sizeof(struct sb_bank) == 64 + SB_SEG_MAX * 8, "bank layout");
 _Static_assert(sizeof(struct sb_cpu) == 12288, "cpu layout: whole pages, mapped by user space");
@@ -143,6 +145,16 @@ struct sb_ktrigger {
 	__u64 cgroup_id;	 /* 0 any */
 	__u32 percent;		 /* of reclaim-yield and system */
 	__u32 held;		 /* windows in a row in which the condition was met */
+	/* Besides the condition itself; set by the agent. */
+	__u32 calm;		 /* count or percent at which one with hysteresis has ended; 0: without */
+	__u32 pad;
+	__u64 held_ns;		 /* of blocked(D): to be met for so long */
+	__u64 quiet_until_ns;	 /* does not seal before that; ~0: never */
+	/* What became of it. */
+	__u64 met_ns;		 /* since when it is met, 0: it is not */
+	__u64 told;		 /* 1: that has sealed, or is in unsealed */
+	__u64 unsealed, unsealed_ns; /* times that it was met and did not seal, and the last one */
+	__u64 value, value_ns;	 /* the last one seen, and when */
 };
 
 /* One change of the limit; kept where a later agent and a later bundle find it. */
@@ -168,7 +180,6 @@ struct sb_control {
 	__u64 fired_value;
 	__u32 fired_trigger; /* index into trigger[] */
 	__u32 fired_tid;
-	__u64 merged; /* conditions met while not armed */
 	__u64 last_scan_ns SB_ALIGN_ATOMIC;
 	__u64 nr_blocked SB_ALIGN_ATOMIC; /* D-state waits in `inflight`; may drift, never below truth */
 	__u64 nr_lock_waits SB_ALIGN_ATOMIC; /* sleeping waits for locks, likewise */
@@ -203,12 +214,51 @@ struct sb_config {
 	__u64 sample_period_ns;
 	__u32 cpus;	      /* possible CPUs */
 	__u32 keep_segments;  /* a stack is written again after so many segments */
-	__u32 ust_budget;     /* user stacks at switch-out per CPU and 1.05 ms */
+	__u32 ust_period_ns;  /* of user stacks at switch-out: see may_save_ustack() */
 	__u32 short_budget;   /* blocks under 10 ms per CPU and 8.4 ms */
 	__u32 other_budget;   /* wakeups, short lock waits, block I/O per CPU and 8.4 ms */
 	__u32 reclaim_budget; /* reclaim spans under offcpu_threshold_ns per CPU and 1.07 s */
-	__u32 pad;
+	__u32 user_unwind;    /* enum sb_user_unwind */
 	__u32 cgroup_v1_memory; /* 1: the cgroup of a task is that of the v1 memory controller */
+	__u32 unwind_slots;	/* of the tables' arena */
+	__u32 command_lines;	/* 1: arguments of programs that begin are kept */
+};
+
+enum sb_user_unwind { SB_USER_UNWIND_OFF = 0, SB_USER_UNWIND_FP = 1, SB_USER_UNWIND_EH_FRAME = 2 };
+
+/* How a user stack was taken: the bundle's number; and why the walk ended: enum sb_unwind_end. */
+#define SB_BY_FP 2u
+#define SB_BY_EH_FRAME 3u
+#define SB_UINFO(method, end) ((__u8)((method) | (__u32)(end) << 4))
+
+/* Sizes of what a walk by tables needs (unwind/layout.h). */
+#define SB_UNWIND_TABLES 4096u
+#define SB_UNWIND_MAPPINGS 131072u
+#define SB_UNWIND_PROCESSES 16384u
+#define SB_UNWIND_WANTED 128u
+#define SB_UNWIND_PROBES 4u
+#define SB_UNWIND_EXEC_GRACE_NS 200000000ULL
+
+/* The mappings of a process: a range of the array of all. An element of a table that is hashed by
+ * tgid. sequence is odd while the agent writes it. */
+struct sb_unwind_process {
+	__u32 tgid; /* 0: free */
+	__u32 first, n;
+	__u32 sequence;
+	__u64 since_ns; /* of its image: the time of fork or exec */
+};
+_Static_assert(sizeof(struct sb_unwind_process) == 24, "shared layout");
+
+/* Where one of its probes finds a process. */
+static inline __attribute__((always_inline)) __u32 sb_unwind_process_slot(__u32 tgid, __u32 probe)
+{
+	return ((tgid * 2654435761u >> 16) + probe) & (SB_UNWIND_PROCESSES - 1);
+}
+
+/* A place in a process whose table has been evicted; the agent sets tgid to 0. */
+struct sb_unwind_wanted {
+	__u64 ip;
+	__u32 tgid, pad;
 };
 
 /* What happened to one tid lately; touched at switches, so one cache line. */
@@ -268,9 +318,14 @@ struct sb_task {
 	__u64 cgroup_id;
 	char comm[SB_COMM];
 	char group_comm[SB_COMM];
+	char before_comm[SB_COMM]; /* before it became another program (exec_ns), or had another name */
+	/* First bytes of its arguments at its exec, a NUL after each; of a process that only forked those of
+	 * its parent. args_len 0: not known. Processes only. */
+	__u16 args_len, args_all; /* bytes here; that there were */
+	char args[SB_ARGS];
 };
 #define SB_TASK_KTHREAD 1u
-_Static_assert(sizeof(struct sb_task) == 88, "task layout");
+_Static_assert(sizeof(struct sb_task) == 192, "task layout");
 
 /* The user stack a thread had when it last left the CPU. */
 struct sb_ustack {

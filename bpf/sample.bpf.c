@@ -62,18 +62,24 @@ static __always_inline void judge_window(__u64 now)
 	control.yield_scanned = control.yield_reclaimed = 0;
 	for (__u32 i = 0; i < SB_KTRIGGERS; i++) {
 		volatile struct sb_ktrigger *t = &control.trigger[i];
-		bool met = false;
+		bool met = false, calm = false;
 
 		if (t->type == SB_KTRIG_SYSTEM) {
 			percent = control.system_ns * 100 / (elapsed * (control.cpus_online ?: 1));
 			met = percent > t->percent;
+			calm = !t->calm || percent < t->calm;
 		} else if (t->type == SB_KTRIG_RECLAIM_YIELD) {
 			percent = scanned >= YIELD_MIN_PAGES ? reclaimed * 100 / scanned : 100;
 			met = percent < t->percent;
+			calm = percent > t->calm;
 		} else {
 			continue;
 		}
+		t->value = percent;
+		t->value_ns = now;
 		t->held = met ? t->held + 1 : 0;
+		if (!met && calm)
+			t->told = 0;
 		if (met && t->held * WINDOW_NS >= t->threshold_ns) {
 			t->held = 0;
 			sb_fire(i, percent, 0);
@@ -90,7 +96,7 @@ static __always_inline void scan_all(__u64 now)
 			sb_scan_inflight(i, SB_SCAN_SAMPLER);
 	}
 	if ((control.watch & (1u << SB_KTRIG_RECLAIM_YIELD | 1u << SB_KTRIG_SYSTEM)) &&
-	    now - control.window_ns >= WINDOW_NS)
+	    (__s64)(now - control.window_ns) >= (__s64)WINDOW_NS)
 		judge_window(now);
 }
 
@@ -177,11 +183,11 @@ int sample(struct bpf_perf_event_data *ctx)
 	c->last_tick_ns = now;
 	c->ticks++;
 	last = control.last_scan_ns;
-	if (now - last >= SCAN_PERIOD_NS && SB_CLAIM(&control.last_scan_ns, last, now)) {
+	/* Signed: another CPU may have come first, with a later clock. */
+	if ((__s64)(now - last) >= (__s64)SCAN_PERIOD_NS && SB_CLAIM(&control.last_scan_ns, last, now)) {
 		if (control.nr_lock_waits)
 			refresh_owners(0);
-		if (control.armed == 1)
-			scan_all(now);
+		scan_all(now);
 	}
 	if (!(__u32)id) {
 		c->idle_ticks++;

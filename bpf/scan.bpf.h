@@ -30,6 +30,7 @@ SB_GLOBAL int sb_scan_inflight(__u32 index, __u32 who)
 	__u32 bit = 1u << (index & (SB_KTRIGGERS - 1));
 	struct sb_cpu *c = sb_this_cpu();
 	volatile struct sb_scan *found;
+	__u64 value, met;
 
 	if (!table || !c)
 		return 0;
@@ -40,18 +41,30 @@ SB_GLOBAL int sb_scan_inflight(__u32 index, __u32 who)
 		struct sb_inflight *slot = &table->slot[i];
 		__u64 since = slot->since_ns;
 
-		if (!since || !sb_watched(slot, trigger, bit) || (__s64)(now - since) < (__s64)threshold)
+		if (!since || !sb_watched(slot, trigger, bit) || (__s64)(now - since) < 0)
 			continue;
-		found->count++;
+		found->count += now - since >= threshold;
 		if (now - since > found->oldest_ns) {
 			found->oldest_ns = now - since;
 			found->tid = slot->key >> 8;
 		}
 	}
-	if (!found->count || found->count < trigger->count)
+	value = trigger->type == SB_KTRIG_BLOCKED ? found->count : found->oldest_ns;
+	trigger->value = value;
+	trigger->value_ns = now;
+	if (!found->count || found->count < trigger->count) {
+		trigger->met_ns = 0;
+		if (found->count < trigger->calm || !trigger->calm)
+			trigger->told = 0;
 		return 0;
-	return sb_fire(index, trigger->type == SB_KTRIG_BLOCKED ? found->count : found->oldest_ns,
-		       found->tid);
+	}
+	/* Another CPU may scan, too: it begins and ends this at any time, with a later clock even. */
+	met = trigger->met_ns;
+	if (!met)
+		trigger->met_ns = met = now;
+	if ((__s64)(now - met) < (__s64)trigger->held_ns)
+		return 0;
+	return sb_fire(index, value, found->tid);
 }
 
 #endif

@@ -5,22 +5,78 @@
  */
 #include "bpf/ring.bpf.h"
 
+static __always_inline struct sb_task *entry_of(__u32 tid)
+{
+	__u32 i = tid & (SB_TASKS - 1);
+	struct sb_task *e = bpf_map_lookup_elem(&tasks, &i);
+
+	return e && e->tid == tid ? e : NULL;
+}
+
+static __always_inline void inherit_args(__u32 parent, __u32 child)
+{
+	struct sb_task *from, *to;
+
+	if (!cfg.command_lines)
+		return;
+	from = entry_of(parent);
+	to = entry_of(child);
+	if (!from || !to || from == to)
+		return;
+	__builtin_memcpy(to->args, from->args, SB_ARGS);
+	to->args_all = from->args_all;
+	to->args_len = from->args_len;
+}
+
+/* Its own memory, written a moment ago: there is no fault and no lock. */
+static __always_inline void take_args(struct sb_task *e, struct task_struct *p)
+{
+	__u64 start = BPF_CORE_READ(p, mm, arg_start), end = BPF_CORE_READ(p, mm, arg_end);
+	__u64 n = end > start ? end - start : 0;
+
+	e->args_len = 0;
+	e->args_all = n < 0xffff ? n : 0xffff;
+	if (n > SB_ARGS)
+		n = SB_ARGS;
+	barrier_var(n);
+	if (n && n <= SB_ARGS && bpf_probe_read_user(e->args, n, (const void *)start) == 0)
+		e->args_len = n;
+}
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
 {
-	return sb_task_note(child);
+	int r;
+
+	if (child->pid == child->tgid)
+		sb_unwind_forget(child->tgid);
+	r = sb_task_note(child);
+	if (child->pid == child->tgid)
+		inherit_args(parent->tgid, child->pid);
+	return r;
 }
 
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *p)
 {
 	__u32 i = p->pid & (SB_TASKS - 1);
+	__u64 comm[SB_COMM / 8];
 	struct sb_task *e;
 
-	sb_task_note(p);
+	sb_unwind_forget(p->tgid);
 	e = bpf_map_lookup_elem(&tasks, &i);
-	if (e)
+	BPF_CORE_READ_INTO(&comm, p, comm);
+	if (e && e->tid == p->pid && !sb_same_comm(e->comm, comm))
+		__builtin_memcpy(e->before_comm, e->comm, SB_COMM);
+	sb_task_note(p);
+	if (e) {
+		/* A program of the same name, or one that was not known before. */
+		if (!e->before_comm[0])
+			__builtin_memcpy(e->before_comm, e->comm, SB_COMM);
 		e->exec_ns = bpf_ktime_get_ns();
+		if (cfg.command_lines)
+			take_args(e, p);
+	}
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #ifndef SB_FORMAT_BASE_H
 #define SB_FORMAT_BASE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -60,6 +61,25 @@ static inline void sb_closep(int *fd)
 
 #define _cleanup_free_ SB_CLEANUP(sb_freep)
 #define _cleanup_close_ SB_CLEANUP(sb_closep)
+
+/* len bytes of a file from off on, or all up to its end: how many that are, or a negative errno. */
+static inline ssize_t sb_pread(int fd, void *ret, size_t len, uint64_t off)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pread(fd, (char *)ret + done, len - done, (off_t)(off + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
 
 static inline uint64_t sb_now_ns(clockid_t clock)
 {

@@ -88,7 +88,20 @@ enum bundle_loss_cause {
 /* How a user stack was taken (low 4 bits of StackTable.unwind) ... */
 enum bundle_unwind { BUNDLE_UNWIND_NONE = 0, BUNDLE_UNWIND_KERNEL = 1, BUNDLE_UNWIND_FP = 2, BUNDLE_UNWIND_EH_FRAME = 3 };
 /* ... and why the walk ended (next 4 bits). */
-enum bundle_unwind_end { BUNDLE_END_UNKNOWN = 0, BUNDLE_END_COMPLETE = 1, BUNDLE_END_DEPTH = 2 };
+enum bundle_unwind_end {
+	BUNDLE_END_UNKNOWN = 0,
+	BUNDLE_END_COMPLETE = 1,
+	BUNDLE_END_DEPTH = 2,
+	BUNDLE_END_NO_MAPPING = 3,
+	BUNDLE_END_NO_ROWS = 4,
+	BUNDLE_END_UNSUPPORTED = 5,
+	BUNDLE_END_NOT_RESIDENT = 6,
+	BUNDLE_END_BAD_STACK = 7,
+	BUNDLE_END_STALE = 8,
+	BUNDLE_END_COUNT = 9,
+};
+const char *bundle_unwind_name(uint32_t unwind);     /* of the method */
+const char *bundle_unwind_end_name(uint32_t unwind); /* both take StackTable.unwind as a whole */
 
 /* Task states as the kernel numbers them (include/linux/sched.h). */
 #define BUNDLE_TASK_INTERRUPTIBLE 0x1u
@@ -182,6 +195,7 @@ enum bundle_map_state {
 	BUNDLE_MAPS_TIMED_OUT = 2,
 	BUNDLE_MAPS_EXITED = 3,
 	BUNDLE_MAPS_DENIED = 4,
+	BUNDLE_MAPS_KNOWN = 5, /* from what the kernel told at the time */
 };
 
 struct bundle_process {
@@ -189,6 +203,8 @@ struct bundle_process {
 	uint32_t pid, ppid;
 	uint64_t start_ns, exit_ns;
 	const char *comm, *exe;
+	const char *cmdline; /* first bytes of the arguments, a space between them; "" (writer: NULL too): not known */
+	uint32_t cmdline_bytes; /* that all of them had */
 	uint32_t cgroup;
 	const struct bundle_mapping *maps;
 	size_t n_maps;
@@ -251,6 +267,13 @@ struct bundle_symbol {
 	uint64_t addr;	    /* kernel: absolute; else file offset */
 	uint64_t sym_start; /* same unit as addr */
 	const char *name, *module;
+};
+
+/* One frame at an address; those of an address innermost first, the last one is the function itself. */
+struct bundle_line {
+	const char *name; /* mangled; "": as the symbol says */
+	const char *file; /* "": not known */
+	uint32_t line;	  /* 0: not known */
 };
 
 struct bundle_program_cost {

@@ -4,9 +4,13 @@
 #ifndef SB_FORMAT_LOG_H
 #define SB_FORMAT_LOG_H
 
+#include <stdbool.h>
+
 enum log_level { LOG_LEVEL_ERR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 void log_set_level(enum log_level level);
+/* Does standard error lead to the journal? Lines then carry a priority. */
+bool log_is_journal(void);
 void log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Adds ": strerror(-r)" when r < 0 and returns r. */
 int log_errno(int r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

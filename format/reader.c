@@ -200,23 +200,18 @@ static int open_raw(const char *path, struct bundle **ret, struct bundle_error *
 		bundle_close(b);
 		return -ENOMEM;
 	}
-	ZSTD_DCtx_setParameter(b->zstd, ZSTD_d_windowLogMax, WINDOW_LOG_MAX);
 	*ret = b;
 	return 0;
 }
 
-int bundle_open(const char *path, struct bundle **ret, struct bundle_error *err)
+/* What a pass over the chunks that ended with r says about the file. */
+static int judge(const struct bundle *b, int r, struct bundle_error *err)
 {
-	SB_CLEANUP(bundle_closep) struct bundle *b = NULL;
 	char text[160];
-	int r = open_raw(path, &b, err);
 
-	if (r < 0)
-		return r;
 	if (!b->size)
 		return set_error(err, 0, -EBADMSG, "the file is empty",
 				 "expected a stallbox bundle; was the disk full when it was written?");
-	r = reader_each_chunk(b, true, take_chunk, NULL);
 	if (r == -EPROTO) {
 		snprintf(text, sizeof(text), "format version %u, this program reads version %u",
 			 b->seen_major, BUNDLE_FORMAT_MAJOR);
@@ -233,8 +228,36 @@ int bundle_open(const char *path, struct bundle **ret, struct bundle_error *err)
 	if (!b->next_seq && !b->have_header)
 		return set_error(err, 0, -EBADMSG, "not a stallbox bundle: zstd data of another format",
 				 "expected a file written by stallboxd (.stall.pb.zst)");
+	return 0;
+}
+
+int bundle_open(const char *path, struct bundle **ret, struct bundle_error *err)
+{
+	SB_CLEANUP(bundle_closep) struct bundle *b = NULL;
+	int r = open_raw(path, &b, err);
+
+	if (r < 0)
+		return r;
+	r = judge(b, reader_each_chunk(b, true, take_chunk, NULL), err);
+	if (r < 0)
+		return r;
 	*ret = TAKE_PTR(b);
 	return 0;
+}
+
+static int take_one(struct bundle *b, const Stallbox__V1__Chunk *c, void *ctx)
+{
+	int r = take_chunk(b, c, ctx);
+
+	return r ? r : 1;
+}
+
+int bundle_probe(const char *path, struct bundle_error *err)
+{
+	SB_CLEANUP(bundle_closep) struct bundle *b = NULL;
+	int r = open_raw(path, &b, err);
+
+	return r < 0 ? r : judge(b, reader_each_chunk(b, true, take_one, NULL), err);
 }
 
 void bundle_close(struct bundle *b)
@@ -259,6 +282,7 @@ void bundle_close(struct bundle *b)
 	free(b->series);
 	free(b->shot);
 	map64_done(&b->symbols);
+	map64_done(&b->lines);
 	free(b);
 }
 

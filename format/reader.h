@@ -42,6 +42,8 @@ struct bundle_damage {
  * Returns 0; -ENOENT ...; -EBADMSG not a bundle (*err filled); -EPROTO newer major
  * version. On success *ret is set. err may be NULL. */
 int bundle_open(const char *path, struct bundle **ret, struct bundle_error *err);
+/* As bundle_open(), and reads no further than the first whole chunk: 0, can anything be had of it? */
+int bundle_probe(const char *path, struct bundle_error *err);
 void bundle_close(struct bundle *b);
 static inline void bundle_closep(struct bundle **b)
 {
@@ -65,11 +67,20 @@ const char *bundle_cgroup_path(const struct bundle *b, uint32_t id);
 uint64_t bundle_cgroup_kernel_id(const struct bundle *b, uint32_t id);
 const char *bundle_binary_path(const struct bundle *b, uint32_t id);
 
+/* GNU build-id, at most 32 bytes; its length, 0: unknown. */
+size_t bundle_binary_build_id(const struct bundle *b, uint32_t id, const uint8_t **ret);
+/* The file that a user address lies in, and where. false: in none that is known. */
+bool bundle_locate(const struct bundle *b, uint32_t process, uint64_t addr, uint32_t *ret_binary, uint64_t *ret_offset);
+
 /* Name of one frame. Returns NULL when the bundle holds no symbol for it, with
  * *ret_module set to the file or module where that much is known (else NULL) and
- * *ret_offset to the offset in it. process 0: a kernel address. */
+ * *ret_offset to the offset in it: of the function where its start is known, else of the address. process 0: a kernel address. */
 const char *bundle_symbolize(const struct bundle *b, uint32_t process, uint64_t addr,
 			     const char **ret_module, uint64_t *ret_offset);
+
+/* What stands at a user address by its source, innermost first, the function itself last. Returns how many;
+ * 0: not known. */
+size_t bundle_lines(const struct bundle *b, uint32_t process, uint64_t addr, const struct bundle_line **ret);
 
 /* Of the string table, such as bundle_event.name; "" for 0 and unknown ids. */
 const char *bundle_string(const struct bundle *b, uint32_t id);
@@ -89,6 +100,10 @@ size_t bundle_stackshot(const struct bundle *b, const struct bundle_shot_thread 
  * return of fn stops and is returned. */
 typedef int (*bundle_event_fn)(const struct bundle_event *e, void *ctx);
 int bundle_each_event(struct bundle *b, bundle_event_fn fn, void *ctx);
+
+/* For bundle_writer_resume(): the number of the next chunk, and of strings. */
+uint32_t bundle_next_chunk(const struct bundle *b);
+uint32_t bundle_n_strings(const struct bundle *b);
 
 /* Totals found while opening. */
 uint64_t bundle_n_events(const struct bundle *b, enum bundle_kind kind);

@@ -56,7 +56,7 @@ const struct bundle_thread *bundle_thread(const struct bundle *b, uint32_t id)
 
 const struct bundle_process *bundle_process(const struct bundle *b, uint32_t id)
 {
-	static const struct bundle_process none = { .comm = "", .exe = "" };
+	static const struct bundle_process none = { .comm = "", .exe = "", .cmdline = "" };
 
 	return id && id <= b->n_processes && b->processes[id - 1].comm ? &b->processes[id - 1] : &none;
 }
@@ -89,37 +89,83 @@ uint64_t bundle_cgroup_kernel_id(const struct bundle *b, uint32_t id)
 
 const char *bundle_binary_path(const struct bundle *b, uint32_t id)
 {
-	return id && id <= b->n_binaries && b->binaries[id - 1] ? b->binaries[id - 1] : "";
+	return id && id <= b->n_binaries && b->binaries[id - 1].path ? b->binaries[id - 1].path : "";
+}
+
+size_t bundle_binary_build_id(const struct bundle *b, uint32_t id, const uint8_t **ret)
+{
+	if (!id || id > b->n_binaries)
+		return 0;
+	*ret = b->binaries[id - 1].build_id;
+	return b->binaries[id - 1].build_id_len;
+}
+
+bool bundle_locate(const struct bundle *b, uint32_t process, uint64_t addr, uint32_t *ret_binary, uint64_t *ret_offset)
+{
+	const struct bundle_process *p = bundle_process(b, process);
+
+	for (size_t i = 0; i < p->n_maps; i++) {
+		const struct bundle_mapping *m = &p->maps[i];
+
+		if (addr < m->start || addr - m->start >= m->len || !m->binary)
+			continue;
+		*ret_binary = m->binary;
+		*ret_offset = addr - m->start + m->pgoff;
+		return true;
+	}
+	return false;
+}
+
+uint32_t bundle_next_chunk(const struct bundle *b)
+{
+	return b->next_seq;
+}
+
+uint32_t bundle_n_strings(const struct bundle *b)
+{
+	return b->n_strings;
 }
 
 const char *bundle_symbolize(const struct bundle *b, uint32_t process, uint64_t addr,
 			     const char **ret_module, uint64_t *ret_offset)
 {
-	const struct bundle_process *p = bundle_process(b, process);
 	const struct bundle_symbol *s;
 	uint32_t binary = 0;
 
 	*ret_module = NULL;
 	*ret_offset = addr;
 	if (process) {
-		for (size_t i = 0; i < p->n_maps; i++) {
-			if (addr < p->maps[i].start || addr - p->maps[i].start >= p->maps[i].len)
-				continue;
-			binary = p->maps[i].binary;
-			*ret_offset = addr - p->maps[i].start + p->maps[i].pgoff;
-			*ret_module = bundle_binary_path(b, binary);
-			break;
-		}
-		if (!binary)
+		if (!bundle_locate(b, process, addr, &binary, ret_offset))
 			return NULL;
+		*ret_module = bundle_binary_path(b, binary);
 	}
 	s = (const void *)(uintptr_t)map64_get(&b->symbols, reader_symbol_key(binary, *ret_offset));
 	if (!s || s->addr != *ret_offset)
 		return NULL;
 	if (!process && s->module[0])
 		*ret_module = s->module;
+	/* Only where its function begins is known. */
+	if (!s->name[0]) {
+		*ret_offset = s->sym_start;
+		return NULL;
+	}
 	*ret_offset -= s->sym_start;
 	return s->name;
+}
+
+size_t bundle_lines(const struct bundle *b, uint32_t process, uint64_t addr, const struct bundle_line **ret)
+{
+	const struct line_entry *e;
+	uint32_t binary;
+	uint64_t offset;
+
+	if (!b->lines.n || !process || !bundle_locate(b, process, addr, &binary, &offset))
+		return 0;
+	e = (const void *)(uintptr_t)map64_get(&b->lines, reader_symbol_key(binary, offset));
+	if (!e || e->addr != offset || e->binary != binary)
+		return 0;
+	*ret = e->line;
+	return e->n;
 }
 
 const char *bundle_string(const struct bundle *b, uint32_t id)

@@ -75,24 +75,6 @@ static uint64_t get_varint(const uint8_t **p, const uint8_t *end, bool *ok)
 
 /* ---- frames ---------------------------------------------------------------------------------- */
 
-static ssize_t read_at(int fd, void *buf, size_t len, uint64_t off)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = pread(fd, (char *)buf + done, len - done, (off_t)(off + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
-}
-
 /* At least `want` bytes of the file from off on, or all up to its end. What is in the buffer is read
  * again only when less than that is left of it, and then as much again is read. */
 static ssize_t look_at(struct bundle *b, uint64_t off, size_t want, const uint8_t **ret)
@@ -100,7 +82,7 @@ static ssize_t look_at(struct bundle *b, uint64_t off, size_t want, const uint8_
 	uint64_t end = b->packed_off + b->packed_len;
 
 	if (off < b->packed_off || off > end || (end - off < want && end < b->size)) {
-		ssize_t n = read_at(b->fd, b->packed, (size_t)SB_MIN(b->size - off, (uint64_t)(2 * want)), off);
+		ssize_t n = sb_pread(b->fd, b->packed, (size_t)SB_MIN(b->size - off, (uint64_t)(2 * want)), off);
 
 		b->packed_off = off;
 		b->packed_len = n < 0 ? 0 : (size_t)n;

@@ -19,10 +19,10 @@
 #define FRAME_PACKED_USUAL (512u << 10)
 #define FRAME_BLOCKS_MAX 4096
 #define FRAME_CHUNKS_MAX 65536
-#define WINDOW_LOG_MAX 23
 #define SEARCH_WORK_MAX (1ULL << 30)
 /* protobuf-c needs up to 60 times the wire size for hostile messages: bounded per chunk. */
 #define CHUNK_DECODE_MAX (64u << 20)
+#define BUILD_ID_MAX 32u
 #define TABLES_MAX (1ULL << 30)
 
 /* Of a file of that many bytes. */
@@ -87,7 +87,11 @@ struct bundle {
 		uint32_t path;
 	} *cgroups;
 	uint32_t n_cgroups;
-	const char **binaries;
+	struct binary_entry {
+		const char *path;
+		const uint8_t *build_id;
+		size_t build_id_len;
+	} *binaries;
 	uint32_t n_binaries;
 	struct bundle_loss *losses;
 	uint64_t losses_since_ns;
@@ -102,6 +106,7 @@ struct bundle {
 	bool have_cost;
 	struct bundle_cost cost;
 	struct map64 symbols; /* (binary, address) -> struct bundle_symbol * */
+	struct map64 lines;   /* (binary, address) -> struct line_entry * */
 	uint64_t n_events[BUNDLE_KIND_COUNT], first_ns, last_ns;
 };
 
@@ -114,6 +119,12 @@ int reader_each_chunk(struct bundle *b, bool count, chunk_fn fn, void *ctx);
 
 /* reader_tables.c. Keeps what a chunk holds, events aside. 0, or -EPROTO: of a newer major version. */
 int reader_take(struct bundle *b, const Stallbox__V1__Chunk *c);
+
+struct line_entry {
+	uint64_t addr;
+	uint32_t binary, n;
+	struct bundle_line line[];
+};
 
 /* reader_ask.c */
 uint64_t reader_symbol_key(uint32_t binary, uint64_t addr);

@@ -141,6 +141,8 @@ static void take_process(struct bundle *b, const Stallbox__V1__Process *m)
 		.exit_ns = m->exit_ns,
 		.comm = m->comm || !p->comm ? bundle_string(b, m->comm) : p->comm,
 		.exe = m->exe || !p->exe ? bundle_string(b, m->exe) : p->exe,
+		.cmdline = m->cmdline || !p->cmdline ? bundle_string(b, m->cmdline) : p->cmdline,
+		.cmdline_bytes = m->cmdline ? m->cmdline_bytes : p->cmdline_bytes,
 		.cgroup = m->cgroup,
 		.maps = maps,
 		.n_maps = maps ? n : 0,
@@ -191,8 +193,17 @@ static void take_binaries(struct bundle *b, const Stallbox__V1__BinaryTable *t)
 	for (size_t i = 0; i < t->n_binary; i++) {
 		const Stallbox__V1__Binary *m = t->binary[i];
 
-		if (grow_table(b, (void **)&b->binaries, &b->n_binaries, m->id, 1, sizeof(*b->binaries)))
-			b->binaries[m->id - 1] = bundle_string(b, m->path);
+		if (grow_table(b, (void **)&b->binaries, &b->n_binaries, m->id, 1, sizeof(*b->binaries))) {
+			struct binary_entry *e = &b->binaries[m->id - 1];
+			size_t len = SB_MIN(m->build_id.len, (size_t)BUILD_ID_MAX);
+			uint8_t *id = len ? arena_alloc(&b->tables, len) : NULL;
+
+			e->path = bundle_string(b, m->path);
+			e->build_id_len = id ? len : 0;
+			e->build_id = id;
+			if (id)
+				memcpy(id, m->build_id.data, len);
+		}
 	}
 }
 
@@ -212,6 +223,27 @@ static void take_symbols(struct bundle *b, const Stallbox__V1__SymbolTable *t)
 			.module = bundle_string(b, i < t->n_module ? t->module[i] : 0),
 		};
 		map64_put(&b->symbols, reader_symbol_key(t->binary, t->addr[i]), (uint64_t)(uintptr_t)s);
+	}
+}
+
+static void take_lines(struct bundle *b, const Stallbox__V1__LineTable *t)
+{
+	for (size_t i = 0, end, n = t->n_addr; i < n; i = end) {
+		struct line_entry *e;
+
+		for (end = i + 1; end < n && t->addr[end] == t->addr[i];)
+			end++;
+		e = arena_alloc(&b->tables, sizeof(*e) + (end - i) * sizeof(e->line[0]));
+		if (!e)
+			return;
+		*e = (struct line_entry){ .addr = t->addr[i], .binary = t->binary, .n = (uint32_t)(end - i) };
+		for (size_t k = i; k < end; k++)
+			e->line[k - i] = (struct bundle_line){
+				.name = bundle_string(b, k < t->n_name ? t->name[k] : 0),
+				.file = bundle_string(b, k < t->n_file ? t->file[k] : 0),
+				.line = k < t->n_line ? t->line[k] : 0,
+			};
+		map64_put(&b->lines, reader_symbol_key(t->binary, t->addr[i]), (uint64_t)(uintptr_t)e);
 	}
 }
 
@@ -412,6 +444,9 @@ int reader_take(struct bundle *b, const Stallbox__V1__Chunk *c)
 		break;
 	case STALLBOX__V1__CHUNK__BODY_SYMBOLS:
 		take_symbols(b, c->symbols);
+		break;
+	case STALLBOX__V1__CHUNK__BODY_LINES:
+		take_lines(b, c->lines);
 		break;
 	case STALLBOX__V1__CHUNK__BODY_STACKSHOT:
 		take_shot(b, c->stackshot);

@@ -218,6 +218,8 @@ static int put_process(struct bundle_writer *w, const struct bundle_process *p, 
 	m.exit_ns = p->exit_ns;
 	m.comm = bundle_writer_string(w, p->comm);
 	m.exe = bundle_writer_string(w, p->exe);
+	m.cmdline = bundle_writer_string(w, p->cmdline ? p->cmdline : "");
+	m.cmdline_bytes = p->cmdline_bytes;
 	m.cgroup = p->cgroup;
 	m.map_state = p->map_state;
 	for (size_t i = 0; i < n; i++) {
@@ -501,6 +503,16 @@ int bundle_writer_new(bundle_sink_fn sink, void *ctx, int level, struct bundle_w
 	ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_contentSizeFlag, 1);
 	*ret = w;
 	return 0;
+}
+
+void bundle_writer_resume(struct bundle_writer *w, uint32_t next_chunk, uint32_t strings,
+			  const struct bundle_footer *f)
+{
+	w->seq = w->chunks = next_chunk;
+	w->n_strings = strings;
+	w->events = f->events;
+	w->first_ns = f->first_event_ns;
+	w->last_ns = f->last_event_ns;
 }
 
 void bundle_writer_free(struct bundle_writer *w)

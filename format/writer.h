@@ -32,6 +32,11 @@ static inline void bundle_writer_freep(struct bundle_writer **w)
 /* Sends what follows to another sink (used after fork(): the worker appends). */
 void bundle_writer_set_sink(struct bundle_writer *w, bundle_sink_fn sink, void *ctx);
 
+/* Goes on where a bundle has ended, to add names: only symbols, lines and a footer may follow. The
+ * numbers are the reader's; f: what its footer said. */
+void bundle_writer_resume(struct bundle_writer *w, uint32_t next_chunk, uint32_t strings,
+			  const struct bundle_footer *f);
+
 int bundle_writer_header(struct bundle_writer *w, const struct bundle_header *h);
 
 uint32_t bundle_writer_string(struct bundle_writer *w, const char *s);
@@ -58,9 +63,12 @@ int bundle_writer_losses(struct bundle_writer *w, uint64_t since_ns, const struc
 			 size_t n);
 int bundle_writer_marks(struct bundle_writer *w, const struct bundle_mark *m, size_t n);
 int bundle_writer_series(struct bundle_writer *w, const struct bundle_series *s);
-/* binary 0: the kernel. source: "kallsyms", "symtab", "dynsym". */
+/* binary 0: the kernel. source: as FORMAT.md lists them. */
 int bundle_writer_symbols(struct bundle_writer *w, uint32_t binary, const char *source,
 			  const struct bundle_symbol *s, size_t n);
+/* addr: of each row; rows of an address follow each other. */
+int bundle_writer_lines(struct bundle_writer *w, uint32_t binary, const uint64_t *addr, const struct bundle_line *s,
+			size_t n);
 int bundle_writer_cost(struct bundle_writer *w, const struct bundle_cost *c);
 
 /* Writes out everything that is still buffered; the stream is readable up to here. */

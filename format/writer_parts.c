@@ -276,6 +276,40 @@ int bundle_writer_symbols(struct bundle_writer *w, uint32_t binary, const char *
 	return w->error;
 }
 
+int bundle_writer_lines(struct bundle_writer *w, uint32_t binary, const uint64_t *addr, const struct bundle_line *s,
+			size_t n)
+{
+	uint32_t name[SYMBOL_BATCH], file[SYMBOL_BATCH], line[SYMBOL_BATCH];
+
+	for (size_t done = 0, batch; done < n && !w->error; done += batch) {
+		Stallbox__V1__LineTable m = STALLBOX__V1__LINE_TABLE__INIT;
+		Stallbox__V1__Chunk c = CHUNK_OF(lines, LINES, &m);
+
+		batch = SB_MIN(n - done, (size_t)SYMBOL_BATCH);
+		/* An address is not divided. */
+		for (size_t cut = batch; done + batch < n && cut; cut--) {
+			if (addr[done + cut] != addr[done + cut - 1]) {
+				batch = cut;
+				break;
+			}
+		}
+		for (size_t i = 0; i < batch; i++) {
+			name[i] = bundle_writer_string(w, s[done + i].name);
+			file[i] = bundle_writer_string(w, s[done + i].file);
+			line[i] = s[done + i].line;
+		}
+		writer_flush_strings(w);
+		m.binary = binary;
+		m.n_addr = m.n_name = m.n_file = m.n_line = batch;
+		m.addr = (uint64_t *)(uintptr_t)(addr + done);
+		m.name = name;
+		m.file = file;
+		m.line = line;
+		writer_put(w, &c);
+	}
+	return w->error;
+}
+
 int bundle_writer_cost(struct bundle_writer *w, const struct bundle_cost *s)
 {
 	Stallbox__V1__SelfCost m = STALLBOX__V1__SELF_COST__INIT;

@@ -15,9 +15,13 @@
 
 #include "format/log.h"
 #include "recorder/agent_impl.h"
+#include "recorder/keeper.h"
 #include "recorder/limit.h"
 #include "recorder/orphan.h"
+#include "recorder/privileges.h"
 #include "recorder/ring.h"
+#include "recorder/systemd.h"
+#include "recorder/text.h"
 
 /* What a trigger escalates is meant to cost something; its window is not judged. A long one is. */
 #define UNJUDGED_NS (30 * NSEC_PER_SEC)
@@ -37,96 +41,6 @@ uint32_t agent_always(const struct agent *a)
 	return a->v.limit.step >= SB_LIMIT_PROGRAMS ? a->probes.control->watch : a->escalate_always;
 }
 
-static void write_kernel_triggers(struct agent *a)
-{
-	struct sb_control *c = a->probes.control;
-	uint32_t watch = 0;
-	int r;
-
-	__atomic_store_n(&c->armed, 0, __ATOMIC_SEQ_CST);
-	c->watch = 0;
-	memset(c->trigger, 0, sizeof(c->trigger));
-	a->n_kernel = 0;
-	for (size_t i = 0; i < a->o->n_triggers; i++) {
-		const struct trigger_kernel_condition *k = &a->o->trigger[i]->kernel;
-
-		if (k->type == TRIGGER_KERNEL_NONE)
-			continue;
-		if (a->n_kernel == SB_KTRIGGERS) {
-			log_err("more than %u kernel: triggers; '%s' is not armed", SB_KTRIGGERS,
-				a->o->trigger[i]->name);
-			a->v.trigger_error[i] = -E2BIG;
-			continue;
-		}
-		a->kernel_index[a->n_kernel] = i;
-		c->trigger[a->n_kernel].count = k->count;
-		c->trigger[a->n_kernel].threshold_ns = k->threshold_ns;
-		memcpy(c->trigger[a->n_kernel].comm, k->comm, strlen(k->comm));
-		c->trigger[a->n_kernel].percent = k->percent;
-		if (k->cgroup[0]) {
-			c->trigger[a->n_kernel].cgroup_id = probes_cgroup_id(&a->probes, k->cgroup);
-			if (!c->trigger[a->n_kernel].cgroup_id) {
-				log_err("trigger '%s': there is no cgroup '%s'", a->o->trigger[i]->name, k->cgroup);
-				a->v.trigger_error[i] = -ENOENT;
-				continue;
-			}
-			watch |= SB_WATCH_CGROUP;
-		}
-		c->trigger[a->n_kernel].type = k->type; /* the same numbers, asserted below */
-		watch |= 1u << k->type;
-		a->n_kernel++;
-	}
-	c->cpus_online = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
-	c->window_ns = sb_monotonic_ns();
-	r = probes_set_deadlines(&a->probes);
-	if (r < 0)
-		log_errno(r, "cannot set the timers of kernel: triggers: threads in D state are looked at every 10 ms");
-	c->watch = watch;
-	a->escalate_always = !strcmp(a->o->escalate, "always") ? ~0u : watch;
-	probes_escalate(&a->probes, agent_always(a));
-}
-
-_Static_assert((int)TRIGGER_KERNEL_RECLAIM == SB_KTRIG_RECLAIM &&
-		       (int)TRIGGER_KERNEL_BLOCKED == SB_KTRIG_BLOCKED &&
-		       (int)TRIGGER_KERNEL_MMAP_LOCK_WAIT == SB_KTRIG_MMAP_LOCK_WAIT &&
-		       (int)TRIGGER_KERNEL_MMAP_LOCK_HOLD == SB_KTRIG_MMAP_LOCK_HOLD &&
-		       (int)TRIGGER_KERNEL_RUNQ == SB_KTRIG_RUNQ &&
-		       (int)TRIGGER_KERNEL_SOFTIRQ_DELAY == SB_KTRIG_SOFTIRQ_DELAY &&
-		       (int)TRIGGER_KERNEL_SYSCALL == SB_KTRIG_SYSCALL &&
-		       (int)TRIGGER_KERNEL_RECLAIM_YIELD == SB_KTRIG_RECLAIM_YIELD &&
-		       (int)TRIGGER_KERNEL_SYSTEM == SB_KTRIG_SYSTEM,
-	       "conditions");
-
-/* On whole periods of the clock: triggers of 500 ms and of 1 s share their wakeups. */
-static uint64_t next_due(const struct trigger *t, uint64_t now)
-{
-	return (now / t->period_ns + 1) * t->period_ns;
-}
-
-static int arm_triggers(struct agent *a)
-{
-	uint64_t now = sb_monotonic_ns();
-	size_t armed = 0;
-
-	for (size_t i = 0; i < a->o->n_triggers; i++) {
-		struct trigger *t = a->o->trigger[i];
-		int r = a->v.trigger_error[i];
-
-		if (r == 0 && t->ops->arm)
-			r = t->ops->arm(t, &a->env);
-		a->v.trigger_error[i] = r;
-		if (r < 0) {
-			log_errno(r, "cannot arm trigger '%s'", t->spec);
-			continue;
-		}
-		armed++;
-		if (t->fd >= 0)
-			agent_watch(a, t->fd, t->events, SRC_TRIGGER + i);
-		a->due[i] = t->period_ns ? next_due(t, now) : UINT64_MAX;
-	}
-	return armed ? 0 : -ENOENT;
-}
-
 /* ---- own cost ---------------------------------------------------------------------- */
 
 struct selfcost_sources agent_cost_sources(const struct agent *a)
@@ -138,6 +52,7 @@ struct selfcost_sources agent_cost_sources(const struct agent *a)
 		.series = a->series,
 		.work = a->work,
 		.pool = &a->pool,
+		.unwinder = a->unwinder.pid,
 		.cpus = online ? online : a->probes.cfg.cpus,
 		.budget_ppm = a->v.limit.budget_ppm,
 		.limit_step = a->v.limit.step,
@@ -182,71 +97,10 @@ static void start_limit(struct agent *a)
 {
 	uint32_t step = a->probes.control->limit_step;
 
-	limit_init(&a->v.limit, (uint32_t)a->o->cpu_budget_ppm);
+	limit_init(&a->v.limit, (uint32_t)a->o->config.recorder.cpu_budget_ppm);
 	a->probes.control->budget_ppm = a->v.limit.budget_ppm;
 	if (step)
 		set_limit(a, step, 0);
-}
-
-/* ---- requests ---------------------------------------------------------------------- */
-
-static void request_freeze(struct agent *a, struct control_client *c, const char *reason, bool wait)
-{
-	struct trigger_hit hit = { .fired_ns = sb_monotonic_ns(), .unit = "" };
-	uint32_t before = a->v.capture_id;
-
-	snprintf(hit.detail, sizeof(hit.detail), "%s", reason);
-	c->capture_id = agent_ask(a, &hit);
-	if (wait || c->capture_id != a->v.capture_id) {
-		c->waiting = true;
-		c->begun = !wait;
-	} else {
-		agent_answer_begun(a, c, c->capture_id == before);
-	}
-}
-
-static void serve(struct agent *a, struct control_client *c)
-{
-	static char text[32768];
-	const char *reason;
-	int r = control_read(c);
-
-	if (r == 0)
-		return;
-	if (r < 0) {
-		control_drop(c);
-		return;
-	}
-	a->v.env_now_ns = sb_monotonic_ns();
-	a->v.sources = agent_cost_sources(a);
-	a->v.cooldown_end_ns = a->cooldown_end_ns;
-	switch (control_parse(c->line, &reason)) {
-	case CONTROL_STATUS:
-		status_text(&a->v, a->o, &a->probes, text, sizeof(text));
-		control_answer(c, text);
-		break;
-	case CONTROL_STATUS_JSON:
-		status_json(&a->v, a->o, &a->probes, text, sizeof(text));
-		control_answer(c, text);
-		break;
-	case CONTROL_FREEZE:
-		request_freeze(a, c, reason, false);
-		break;
-	case CONTROL_FREEZE_WAIT:
-		request_freeze(a, c, reason, true);
-		break;
-	default:
-		control_answer(c, "error 2 unknown request, expected status, status-json, freeze "
-				  "or freeze-wait\n");
-	}
-}
-
-static void accept_client(struct agent *a)
-{
-	struct control_client *c = control_accept(&a->control, sb_monotonic_ns());
-
-	if (c && agent_watch(a, c->fd, EPOLLIN, SRC_CLIENT + (uint64_t)(c - a->control.client)) < 0)
-		control_drop(c);
 }
 
 static void take_signal(struct agent *a)
@@ -258,6 +112,8 @@ static void take_signal(struct agent *a)
 		if (si.ssi_signo == SIGUSR1) {
 			snprintf(hit.detail, sizeof(hit.detail), "SIGUSR1 from pid %u", si.ssi_pid);
 			agent_ask(a, &hit);
+		} else if (si.ssi_signo == SIGHUP) {
+			agent_reload(a);
 		} else {
 			a->stop = true;
 		}
@@ -266,35 +122,27 @@ static void take_signal(struct agent *a)
 
 /* ---- the loop ------------------------------------------------------------------------ */
 
-static void check_trigger(struct agent *a, size_t i, uint64_t now)
+static void check_unwinder(struct agent *a)
 {
-	struct trigger *t = a->o->trigger[i];
-	struct trigger_hit hit = {};
-	int r;
+	const struct unwinder *u = &a->unwinder;
 
-	if (a->v.trigger_error[i] < 0)
-		return;
-	r = t->ops->check(t, &a->env, now, &hit);
-	if (r < 0) {
-		a->v.trigger_error[i] = r;
-		a->due[i] = UINT64_MAX;
-		if (t->fd >= 0)
-			epoll_ctl(a->epoll_fd, EPOLL_CTL_DEL, t->fd, NULL);
-		log_errno(r, "trigger '%s' cannot look any more and is disarmed", t->name);
-	} else if (r > 0) {
-		agent_fire(a, t, &hit);
+	switch (unwinder_check(&a->probes, &a->unwinder)) {
+	case UNWINDER_ENDED:
+		log_err("the process that keeps the tables for user stacks has ended%s%s: they are by frame pointers until "
+			"another one begins, in %llu s", u->stats->error ? ", " : "",
+			u->stats->error ? strerror((int)-u->stats->error) : "", (unsigned long long)(u->wait_ns / NSEC_PER_SEC));
+		break;
+	case UNWINDER_BEGINS:
+		log_warn("another process that keeps the tables for user stacks begins");
+		break;
+	case UNWINDER_SAME:
+		break;
 	}
 }
 
 static void run_timers(struct agent *a, uint64_t now)
 {
-	for (size_t i = 0; i < a->o->n_triggers; i++) {
-		if (now < a->due[i])
-			continue;
-		check_trigger(a, i, now);
-		if (a->v.trigger_error[i] >= 0)
-			a->due[i] = next_due(a->o->trigger[i], now);
-	}
+	agent_check_due(a, now);
 	if (now >= a->cpus_due) {
 		int n = probes_follow_cpus(&a->probes);
 
@@ -302,10 +150,19 @@ static void run_timers(struct agent *a, uint64_t now)
 			log_info("%d CPUs came online and are sampled", n);
 		a->cpus_due = (now / NSEC_PER_SEC + 1) * NSEC_PER_SEC; /* with the triggers of a second */
 		agent_take_unheard(a, now);
+		agent_collect(a);
+		control_expire(&a->control, now);
 		agent_fill_pool(a);
+		if (now >= a->keep_due)
+			agent_keep(a, now);
 	}
+	if (now >= a->listen_due)
+		agent_listen(a, true);
+	if (now >= a->selfcost_due)
+		check_unwinder(a);
 	if (now >= a->selfcost_due)
 		take_stock(a, now);
+	agent_check_reload(a, now);
 	if (a->v.state == AGENT_POST_TRIGGER && a->pre_read && now >= a->post_deadline_ns)
 		agent_end_post_window(a);
 	if (a->v.state == AGENT_COOLDOWN && now >= a->cooldown_end_ns)
@@ -315,10 +172,13 @@ static void run_timers(struct agent *a, uint64_t now)
 		agent_lose_capture(a, "makes no progress");
 }
 
-static int timeout_ms(const struct agent *a, uint64_t now)
+static uint64_t next_timer(const struct agent *a)
 {
 	uint64_t due = SB_MIN(a->selfcost_due, a->cpus_due);
 
+	if (a->reload.fd >= 0)
+		due = SB_MIN(due, a->reload.deadline_ns);
+	due = SB_MIN(due, a->listen_due);
 	for (size_t i = 0; i < a->o->n_triggers; i++)
 		due = SB_MIN(due, a->due[i]);
 	if (a->v.state == AGENT_POST_TRIGGER && a->pre_read)
@@ -327,9 +187,23 @@ static int timeout_ms(const struct agent *a, uint64_t now)
 		due = SB_MIN(due, a->cooldown_end_ns);
 	if ((a->v.state == AGENT_POST_TRIGGER && !a->pre_read) || a->v.state == AGENT_FREEZING)
 		due = SB_MIN(due, a->state_since_ns + FREEZER_TIMEOUT_NS);
+	return due;
+}
+
+static int timeout_ms(const struct agent *a, uint64_t now)
+{
+	uint64_t due = next_timer(a);
+
 	if (due <= now)
 		return 0;
 	return (int)SB_MIN((due - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC, 3600000ULL);
+}
+
+static void check_progress(struct agent *a, uint64_t now)
+{
+	uint64_t due = next_timer(a);
+
+	watchdog_check(&a->watchdog, &a->probes, now > due ? now - due : 0, now);
 }
 
 static void dispatch(struct agent *a, uint64_t source)
@@ -341,13 +215,15 @@ static void dispatch(struct agent *a, uint64_t source)
 	else if (source == SRC_STARTER)
 		agent_take_process(a);
 	else if (source == SRC_LISTEN)
-		accept_client(a);
+		agent_accept(a, sb_monotonic_ns());
+	else if (source == SRC_WATCHDOG)
+		watchdog_feed(&a->watchdog);
 	else if (source >= SRC_CLIENT)
-		serve(a, &a->control.client[source - SRC_CLIENT]);
+		agent_serve(a, &a->control.client[source - SRC_CLIENT]);
 	else if (source >= SRC_CAPTURE)
 		agent_take_reports(a, &a->pool.slot[source - SRC_CAPTURE]);
-	else
-		check_trigger(a, source - SRC_TRIGGER, sb_monotonic_ns());
+	else if (source >= SRC_TRIGGER) /* SRC_RELOAD: run_timers() looks at it */
+		agent_check(a, source - SRC_TRIGGER, sb_monotonic_ns());
 }
 
 static void loop(struct agent *a)
@@ -362,6 +238,7 @@ static void loop(struct agent *a)
 		for (int i = 0; i < n; i++)
 			dispatch(a, ev[i].data.u64);
 		run_timers(a, sb_monotonic_ns());
+		check_progress(a, sb_monotonic_ns());
 	}
 }
 
@@ -371,6 +248,8 @@ static void become_realtime(void)
 {
 	struct sched_param sp = { .sched_priority = 1 };
 
+	if (sched_getscheduler(0) == SCHED_FIFO)
+		return; /* the service manager's */
 	/* 0.8 ms late at worst behind 100 busy threads, against 84 ms (measured). */
 	if (sched_setscheduler(0, SCHED_FIFO, &sp) < 0)
 		log_warn("cannot use SCHED_FIFO: %s; triggers may be late on a busy host",
@@ -383,7 +262,7 @@ static int open_lock(const struct options *o)
 	char path[128], pid[16] = "", *slash;
 	int fd;
 
-	snprintf(path, sizeof(path), "%s", o->socket);
+	snprintf(path, sizeof(path), "%s", o->config.recorder.socket);
 	slash = strrchr(path, '/');
 	if (slash) {
 		*slash = '\0';
@@ -411,12 +290,16 @@ static int open_lock(const struct options *o)
 static void print_start(const struct agent *a)
 {
 	const struct probes *p = &a->probes;
+	char more[64] = "";
 
+	if (p->cfg.user_unwind == SB_USER_UNWIND_EH_FRAME)
+		snprintf(more, sizeof(more), " and up to %u MiB as tables need them",
+			 (unsigned int)(p->cfg.unwind_slots * sizeof(uint64_t) >> 20));
 	log_info("stallboxd %s: recording%s, %u CPUs, %llu MiB of ring in two banks, %zu MiB of kernel "
-		 "memory in all, %zu triggers armed", SB_VERSION,
+		 "memory in all%s, %zu triggers armed", SB_VERSION,
 		 p->taken_over ? " (took over a running recorder)" : "", p->cfg.cpus,
 		 (unsigned long long)(p->cfg.ring_bytes * SB_BANKS * p->cfg.cpus >> 20),
-		 p->map_bytes >> 20, a->o->n_triggers);
+		 p->map_bytes >> 20, more, a->o->n_triggers);
 	if (p->older)
 		log_warn("the programs in the kernel are those of another build; 'stallboxd --unload' before the "
 			 "next start replaces them and ends the history");
@@ -439,6 +322,7 @@ static int open_sources(struct agent *a)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	a->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -456,6 +340,10 @@ static int open_sources(struct agent *a)
 	}
 	if (r == 0)
 		r = agent_watch(a, a->control.fd, EPOLLIN, SRC_LISTEN);
+	if (r == 0)
+		r = watchdog_init(&a->watchdog, sb_monotonic_ns());
+	if (r == 0 && a->watchdog.fd >= 0)
+		r = agent_watch(a, a->watchdog.fd, EPOLLIN, SRC_WATCHDOG);
 	return r < 0 ? log_errno(r, "cannot set up the event loop") : 0;
 }
 
@@ -465,13 +353,22 @@ static int start(struct agent *a)
 	char error[512];
 	int r;
 
-	r = spool_prepare(&a->o->spool);
+	a->work = mmap(NULL, sizeof(*a->work), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (a->work == MAP_FAILED)
+		return log_errno(-errno, "cannot share memory with the processes of captures");
+	a->work->storage.limits = a->o->spool.limits;
+	r = keeper_prepare(&a->o->spool, &a->work->storage, sb_realtime_ms() + SPOOL_AHEAD_MS, &a->stamp_ms);
+	for (int d = 0; d < SPOOL_DIRS; d++) {
+		if (r == 0 && a->work->storage.dir[d].error < 0)
+			log_errno(a->work->storage.dir[d].error, "cannot write to '%s' now; every bundle tries again",
+				  spool_dir(&a->o->spool, d));
+	}
 	if (r < 0) {
 		log_errno(r, "cannot write bundles to '%s'", a->o->spool.dir);
 		log_hint("create the directory, free space on it, or choose another with --spool");
 		return r;
 	}
-	if (a->o->realtime)
+	if (a->o->config.recorder.realtime)
 		become_realtime();
 	r = probes_open(&a->o->probes, &a->probes, error, sizeof(error));
 	if (r < 0) {
@@ -484,30 +381,33 @@ static int start(struct agent *a)
 			 &a->series);
 	if (r < 0)
 		log_errno(r, "cannot keep the host's counters; bundles will lack them");
-	a->work = mmap(NULL, sizeof(*a->work), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (a->work == MAP_FAILED)
-		return log_errno(-errno, "cannot share memory with the processes of captures");
+	r = unwinder_start(&a->probes, &a->unwinder);
+	if (r < 0)
+		log_errno(r, "cannot keep tables for user stacks; they are taken by frame pointers");
+	a->v.unwinder = a->unwinder.stats;
+	a->probes.grown_bytes = a->unwinder.stats ? &a->unwinder.stats->room_bytes : NULL;
+	options_settings(a->o, &a->work->settings[0]);
 	a->capture_config = (struct capture_config){
 		.probes = &a->probes,
 		.series = a->series,
 		.work = a->work,
+		.unwinder = a->unwinder.stats,
+		.known_fd = a->unwinder.ask[0],
 		.spool = a->o->spool,
-		.config = a->o->config,
-		.n_config = a->o->n_config,
-		.post_ns = a->o->post_ns,
-		.realtime = a->o->realtime,
+		.gid = spool_gid(&a->o->spool),
+		.realtime = a->o->config.recorder.realtime,
 	};
 	r = pool_start(&a->pool, &a->capture_config, &a->control.fd);
 	if (r < 0)
 		return log_errno(r, "cannot start the processes of captures");
 	/* After the processes: one that outlives us must not answer in our name. */
-	r = control_open(&a->control, a->o->socket);
+	r = agent_open_control(a);
 	if (r < 0)
-		return log_errno(r, "cannot listen on '%s'", a->o->socket);
+		return r;
 	r = open_sources(a);
 	if (r < 0)
 		return r;
-	if (a->o->realtime && mlockall(MCL_CURRENT) < 0)
+	if (a->o->config.recorder.realtime && mlockall(MCL_CURRENT) < 0)
 		log_warn("cannot lock the agent's memory: %s", strerror(errno));
 	return 0;
 }
@@ -522,26 +422,54 @@ static void stop(struct agent *a)
 		a->probes.control->armed = 0;
 	pool_stop(&a->pool);
 	series_stop(a->series);
+	unwinder_stop(&a->unwinder);
 	control_close(&a->control);
+	watchdog_done(&a->watchdog);
 	if (a->hits)
 		ring_buffer__free(a->hits);
 	probes_close(&a->probes);
 }
 
+/* Health checks are somebody's commands: they get nothing of what the agent may do, and the kernel may end them
+ * when memory runs out. */
+static void give_up_privileges(void)
+{
+	_cleanup_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)!write(fd, "0", 1);
+	if (privileges_become(PRIVILEGES_NONE) < 0) {
+		log_err("a process for health checks cannot give up the agent's capabilities, and ends");
+		_exit(1);
+	}
+}
+
+static void become(enum privileges_role role)
+{
+	int r = privileges_become(role);
+
+	if (r < 0)
+		log_warn("cannot give up all capabilities that the agent does without: %s", strerror(-r));
+}
+
 int agent_run(struct options *o, int ready_fd)
 {
-	struct agent a = { .o = o, .env = trigger_env_host(), .pool.starter.fd = -1, .control.fd = -1 };
+	struct agent a = { .o = o, .env = trigger_env_host(), .pool.starter.fd = -1, .control.fd = -1,
+			   .listen_due = UINT64_MAX, .watchdog.fd = -1, .reload.fd = -1 };
 	_cleanup_close_ int lock = open_lock(o);
 	struct capture_cause cause;
-	char path[SPOOL_NAME_MAX + 256];
+	char path[BUNDLE_FILE_MAX + 256];
 	bool orphan;
 
 	if (lock < 0)
 		return SB_EXIT_FAILURE;
+	privileges_join(control_gid(o->config.storage.group)); /* which bundles are of, too, where they are of one */
+	become(PRIVILEGES_SETUP);
+	a.env.in_helper = give_up_privileges;
 	for (size_t i = 0; i < OPTIONS_MAX_TRIGGERS; i++)
 		a.due[i] = UINT64_MAX;
 	/* What the kernel froze in a recorder that does not fit is lost with it unless it is written now. */
-	if (o->pin && probes_left_frozen(o->bpffs) && probes_would_replace(&o->probes) &&
+	if (o->config.recorder.pin && probes_left_frozen(o->config.recorder.bpffs) && probes_would_replace(&o->probes) &&
 	    orphan_export(o, path, sizeof(path)) == 0)
 		log_info("complete: %s, frozen by the kernel while no agent ran", path);
 	if (start(&a) < 0) {
@@ -549,28 +477,30 @@ int agent_run(struct options *o, int ready_fd)
 		return SB_EXIT_FAILURE;
 	}
 	/* An earlier agent's last bundle may not be written yet. */
-	a.stamp_ms = SB_MAX(spool_newest(&o->spool, sb_realtime_ms() + SPOOL_AHEAD_MS),
-			    a.probes.taken_over ? sb_realtime_ms() : 0);
+	a.stamp_ms = SB_MAX(a.stamp_ms, a.probes.taken_over ? sb_realtime_ms() : 0);
 	orphan = a.probes.taken_over && probes_frozen(a.probes.control);
 	/* Before ours take the place of the conditions that the agent of that time had armed. */
 	cause = orphan_cause(a.probes.control);
-	write_kernel_triggers(&a);
+	agent_write_kernel_triggers(&a);
 	if (orphan)
 		agent_begin_capture(&a, &cause, 0, sb_monotonic_ns());
 	else
 		agent_arm(&a);
-	if (arm_triggers(&a) < 0) {
+	if (agent_arm_triggers(&a) < 0) {
 		log_err("no trigger could be armed");
 		stop(&a);
 		return SB_EXIT_FAILURE;
 	}
 	print_start(&a);
+	become(PRIVILEGES_LOOP);
 	if (ready_fd >= 0)
 		(void)!write(ready_fd, "", 1);
+	systemd_notify("READY=1");
 	malloc_trim(0);
 	selfcost_init(&a.v.cost);
 	start_limit(&a);
 	loop(&a);
+	systemd_notify("STOPPING=1");
 	log_info("stallboxd ends%s", a.probes.pinned ?
 		 "; recording goes on in the kernel ('stallboxd --unload' ends it)" : "");
 	stop(&a);

@@ -9,10 +9,12 @@
 
 #include "format/log.h"
 #include "recorder/agent_impl.h"
+#include "recorder/announce.h"
 #include "recorder/orphan.h"
 
 void agent_set_state(struct agent *a, enum agent_state s)
 {
+	agent_collect(a); /* what was met until now was met in the old state */
 	a->v.state = s;
 	a->state_since_ns = sb_monotonic_ns();
 }
@@ -21,7 +23,7 @@ void agent_set_state(struct agent *a, enum agent_state s)
  * for steady state. */
 void agent_escalate(struct agent *a, bool on)
 {
-	probes_escalate(&a->probes, on && strcmp(a->o->escalate, "never") ? ~0u : agent_always(a));
+	probes_escalate(&a->probes, on && a->o->config.recorder.escalate != CONFIG_ESCALATE_NEVER ? ~0u : agent_always(a));
 	selfcost_remeasure(&a->v.cost);
 }
 
@@ -32,22 +34,6 @@ void agent_arm(struct agent *a)
 }
 
 /* ---- captures ---------------------------------------------------------------------- */
-
-static struct capture_cause cause_of(const struct trigger *t, const struct trigger_hit *hit)
-{
-	struct capture_cause cause = {}, *c = &cause;
-
-	snprintf(c->name, sizeof(c->name), "%s", t ? t->name : "manual");
-	snprintf(c->kind, sizeof(c->kind), "%s", t ? t->ops->kind : "manual");
-	snprintf(c->spec, sizeof(c->spec), "%.255s", t ? t->spec : "manual");
-	snprintf(c->unit, sizeof(c->unit), "%s", hit->unit ? hit->unit : "");
-	snprintf(c->detail, sizeof(c->detail), "%s", hit->detail);
-	c->fired_ns = hit->fired_ns;
-	c->value = hit->value;
-	c->threshold = hit->threshold;
-	c->target_tid = hit->target_tid;
-	return cause;
-}
 
 static void add_mark(struct agent *a, const char *kind, uint64_t ts_ns, const char *text)
 {
@@ -67,16 +53,41 @@ static void add_mark(struct agent *a, const char *kind, uint64_t ts_ns, const ch
 	snprintf(m->text, sizeof(m->text), "%s", text);
 }
 
+/* What made no bundle since the last one. The rest of the marks is for what is merged into this one. */
+static void mark_kept_back(struct agent *a)
+{
+	char why[80], text[128];
+	unsigned int more = 0;
+	uint64_t newest = 0;
+
+	for (size_t i = 0, said = 0; i < a->o->n_triggers; i++) {
+		uint64_t last = limits_tell(&a->o->trigger[i]->history, why, sizeof(why));
+
+		if (last && said++ < CAPTURE_MARKS / 2 - 1) {
+			snprintf(text, sizeof(text), "trigger '%.40s': %s", a->o->trigger[i]->name, why);
+			add_mark(a, "kept-back", last, text);
+		} else if (last) {
+			more++;
+			newest = SB_MAX(newest, last);
+		}
+	}
+	snprintf(text, sizeof(text), "and %u more triggers", more);
+	if (more)
+		add_mark(a, "kept-back", newest, text);
+}
+
 /* A bundle takes the place of one with its name: no two captures share a millisecond. A clock that
  * was set back far is believed. */
-static uint64_t stamp_of(struct agent *a)
+static void name_bundle(struct agent *a, char ret[BUNDLE_FILE_MAX], const char *trigger)
 {
 	uint64_t now = sb_realtime_ms();
+	char host[65] = "host";
 
 	if (now <= a->stamp_ms && a->stamp_ms - now < SPOOL_AHEAD_MS)
 		now = a->stamp_ms + 1;
+	gethostname(host, sizeof(host) - 1);
+	spool_name(ret, host, now, a->stamp_ms, trigger);
 	a->stamp_ms = now;
-	return now;
 }
 
 void agent_answer_begun(struct agent *a, struct control_client *c, bool merged)
@@ -103,17 +114,17 @@ void agent_begin_capture(struct agent *a, const struct capture_cause *cause, uin
 			  uint64_t sealed_ns)
 {
 	struct capture_order *o = &a->order;
-	char host[65] = "host", value[128];
+	char value[128];
 	int r;
 
 	memset(o, 0, sizeof(*o));
 	o->type = CAPTURE_FREEZE;
 	o->id = ++a->v.capture_id;
 	o->bank = a->probes.control->armed_generation & 1;
+	o->settings = a->settings;
 	o->sealed_ns = sealed_ns;
 	o->cause = *cause;
-	gethostname(host, sizeof(host) - 1);
-	spool_name(o->file, host, stamp_of(a), o->cause.name);
+	name_bundle(a, o->file, o->cause.name);
 	if (a->probes.replaced)
 		add_mark(a, "agent-start", a->probes.control->started_ns,
 			 "an earlier recording did not fit this agent and was replaced");
@@ -133,14 +144,15 @@ void agent_begin_capture(struct agent *a, const struct capture_cause *cause, uin
 	if (a->early.ts_ns)
 		add_mark(a, a->early.kind, a->early.ts_ns, a->early.text);
 	a->early.ts_ns = 0;
+	mark_kept_back(a);
 	a->pre_read = false;
 	a->v.fired_ns = cause->fired_ns;
 	a->v.seal_delay_ns = sb_monotonic_ns() - cause->fired_ns;
 	snprintf(a->v.last_file, sizeof(a->v.last_file), "%s", o->file);
 	a->v.last_path[0] = '\0';
 	a->v.captures++;
-	a->post_deadline_ns = sealed_ns + (post_ns ? post_ns : a->o->post_ns);
-	a->cooldown_end_ns = sealed_ns + a->o->cooldown_ns;
+	a->post_deadline_ns = sealed_ns + (post_ns ? post_ns : a->o->config.recorder.post_ns);
+	a->cooldown_end_ns = sealed_ns + a->o->config.recorder.cooldown_ns;
 	agent_escalate(a, true);
 	agent_set_state(a, AGENT_POST_TRIGGER);
 	answer_begun(a, strcmp(cause->kind, "manual") != 0);
@@ -163,56 +175,52 @@ void agent_end_post_window(struct agent *a)
 		o->program[i] = o->cost.program[i];
 		memcpy(o->program_name[i], a->probes.program[i].name, 16);
 	}
+	agent_set_state(a, AGENT_FREEZING); /* before the order, which takes along what was merged until now */
 	r = pool_order(&a->pool, o);
 	if (r < 0)
 		log_errno(r, "cannot hand the post-trigger bank to the freezer");
-	agent_set_state(a, AGENT_FREEZING);
 }
 
-/* A trigger outside RECORDING: one incident, one bundle; it is counted and said. */
+/* A trigger in the post window, or whose bank the kernel has just sealed: one incident, one bundle; it is counted and
+ * said. */
 static void merge(struct agent *a, const char *name, const struct trigger_hit *hit)
 {
-	char text[192];
+	char text[128];
 
-	a->v.merged++;
 	if (hit->unit && *hit->unit)
 		snprintf(text, sizeof(text), "trigger '%.60s' fired again: value %g %s", name, hit->value,
 			 hit->unit);
 	else
 		snprintf(text, sizeof(text), "trigger '%.60s' fired again", name);
-	if (a->v.state == AGENT_POST_TRIGGER) {
-		add_mark(a, "merged", hit->fired_ns, text);
-		log_info("%s; merged into %s", text, a->order.file);
-	} else if (a->v.state == AGENT_RECORDING) {
+	a->v.merged++;
+	if (a->v.state == AGENT_RECORDING) {
 		a->early.ts_ns = hit->fired_ns;
 		snprintf(a->early.kind, sizeof(a->early.kind), "merged");
 		snprintf(a->early.text, sizeof(a->early.text), "%s", text);
 		log_info("%s; merged into the bundle of the condition that has just sealed the bank", text);
-	} else if (hit->fired_ns - a->said_ns > 10 * NSEC_PER_SEC) {
-		a->said_ns = hit->fired_ns;
-		log_info("%s; no new bundle for %llu s (cooldown), the last one is %s", text,
-			 (unsigned long long)(a->cooldown_end_ns > hit->fired_ns ?
-			 (a->cooldown_end_ns - hit->fired_ns) / NSEC_PER_SEC : 0),
-			 a->v.last_file);
+		return;
 	}
+	add_mark(a, "merged", hit->fired_ns, text);
+	log_info("%s; merged into %s", text, a->order.file);
 }
 
-uint32_t agent_fire(struct agent *a, struct trigger *t, const struct trigger_hit *hit)
+enum trigger_outcome agent_capture(struct agent *a, const struct trigger *t, const struct trigger_hit *hit)
 {
-	if (t) {
-		t->fired_cnt++;
-		t->last_fired_ns = hit->fired_ns;
-	}
 	if (a->v.state == AGENT_RECORDING && probes_seal(&a->probes)) {
-		struct capture_cause cause = cause_of(t, hit);
+		struct capture_cause cause = agent_cause(t, hit);
+		uint64_t sealed_ns = sb_monotonic_ns();
 
-		agent_begin_capture(a, &cause, t ? t->post_ns : 0, sb_monotonic_ns());
-		return a->v.capture_id;
+		counters_observe(&a->v.seal_latency, sealed_ns - hit->fired_ns);
+		agent_begin_capture(a, &cause, t ? t->post_ns : 0, sealed_ns);
+		return TRIGGER_FIRED;
 	}
 	if (a->v.state == AGENT_RECORDING)
 		ring_buffer__consume(a->hits); /* the kernel was faster: this is part of its capture */
+	/* While the last bank is read the marks of its bundle have gone: the next one tells. */
+	if (a->v.state == AGENT_COOLDOWN || a->v.state == AGENT_FREEZING)
+		return TRIGGER_IN_COOLDOWN;
 	merge(a, t ? t->name : "manual", hit);
-	return a->v.capture_id + (a->v.state == AGENT_RECORDING);
+	return TRIGGER_MERGED;
 }
 
 uint32_t agent_ask(struct agent *a, const struct trigger_hit *hit)
@@ -224,7 +232,8 @@ uint32_t agent_ask(struct agent *a, const struct trigger_hit *hit)
 	}
 	if (a->v.state == AGENT_COOLDOWN)
 		agent_arm(a);
-	return agent_fire(a, NULL, hit);
+	agent_capture(a, NULL, hit);
+	return a->v.capture_id + (a->v.state == AGENT_RECORDING);
 }
 
 /* The banks are read, or lost. */
@@ -248,79 +257,8 @@ void agent_take_unheard(struct agent *a, uint64_t now)
 	cause = orphan_cause(c);
 	snprintf(cause.detail, sizeof(cause.detail), "sealed by the kernel, tid %u; its message was lost",
 		 c->fired_tid);
+	agent_note_sealed(a, c->fired_trigger, c->freeze_ns);
 	agent_begin_capture(a, &cause, 0, c->freeze_ns);
-}
-
-/* What an in-kernel condition has found, for people. */
-static void describe_hit(const struct trigger_kernel_condition *k, const struct sb_hit *h,
-			 struct trigger_hit *ret)
-{
-	static const char *const what[SB_KTRIG_COUNT] = {
-		[SB_KTRIG_RECLAIM] = "in reclaim",
-		[SB_KTRIG_MMAP_LOCK_WAIT] = "waiting for mmap_lock",
-		[SB_KTRIG_MMAP_LOCK_HOLD] = "holding mmap_lock",
-		[SB_KTRIG_RUNQ] = "waiting for a CPU",
-		[SB_KTRIG_SOFTIRQ_DELAY] = "running while a softirq waited",
-		[SB_KTRIG_SYSCALL] = "in one system call",
-	};
-	unsigned long long ms = h->value / NSEC_PER_MSEC;
-
-	switch (k->type) {
-	case TRIGGER_KERNEL_BLOCKED:
-		ret->value = (double)h->value;
-		ret->threshold = k->count;
-		ret->unit = "threads";
-		snprintf(ret->detail, sizeof(ret->detail),
-			 "%llu threads in D state for more than %llu ms, tid %u the longest",
-			 (unsigned long long)h->value,
-			 (unsigned long long)(k->threshold_ns / NSEC_PER_MSEC), h->tid);
-		return;
-	case TRIGGER_KERNEL_RECLAIM_YIELD:
-	case TRIGGER_KERNEL_SYSTEM:
-		ret->value = (double)h->value;
-		ret->threshold = k->percent;
-		ret->unit = "%";
-		snprintf(ret->detail, sizeof(ret->detail), "%s %llu %% for %.2f s",
-			 k->type == TRIGGER_KERNEL_SYSTEM ? "sampled system time" :
-			 "pages reclaimed of those scanned:", (unsigned long long)h->value,
-			 (double)k->threshold_ns / 1e9);
-		return;
-	default:
-		ret->value = (double)h->value / 1e6;
-		ret->threshold = (double)k->threshold_ns / 1e6;
-		ret->unit = "ms";
-		snprintf(ret->detail, sizeof(ret->detail), "tid %u %s for %llu ms", h->tid, what[k->type], ms);
-	}
-}
-
-/* An in-kernel condition has sealed the bank. */
-int agent_kernel_hit(void *ctx, void *data, size_t len)
-{
-	struct agent *a = ctx;
-	const struct sb_hit *h = data;
-	struct trigger_hit hit = {};
-	struct capture_cause cause;
-	struct trigger *t;
-
-	if (len < sizeof(*h) || a->v.state != AGENT_RECORDING || h->freeze_ns != a->probes.control->freeze_ns)
-		return 0; /* of an earlier agent's time */
-	if (h->trigger >= a->n_kernel) {
-		/* Sealed is sealed: nothing else would ever open the bank again. */
-		cause = (struct capture_cause){ .name = "kernel", .kind = "kernel", .fired_ns = h->freeze_ns,
-						.target_tid = h->tid, .detail = "a condition of an earlier agent" };
-		agent_begin_capture(a, &cause, 0, h->freeze_ns);
-		return 0;
-	}
-	t = a->o->trigger[a->kernel_index[h->trigger]];
-	hit.fired_ns = h->freeze_ns;
-	hit.target_tid = h->tid;
-	describe_hit(&t->kernel, h, &hit);
-	t->fired_cnt++;
-	t->last_fired_ns = h->freeze_ns;
-	t->value = hit.value;
-	cause = cause_of(t, &hit);
-	agent_begin_capture(a, &cause, t->post_ns, h->freeze_ns);
-	return 0;
 }
 
 static void answer_waiting(struct agent *a, uint32_t id, const char *text)
@@ -344,7 +282,8 @@ void agent_lose_capture(struct agent *a, const char *why)
 	struct pool_slot *s = pool_capturing(&a->pool);
 	char text[600];
 
-	log_err("the freezer process %s; the capture under way is lost", why);
+	snprintf(text, sizeof(text), "the freezer process %s; the capture under way is lost", why);
+	announce_lost(&a->order.cause, a->order.file, text);
 	a->v.failures++;
 	pool_give_up(&a->pool);
 	if (s) {
@@ -363,24 +302,49 @@ void agent_lose_capture(struct agent *a, const char *why)
 
 /* ---- reports ----------------------------------------------------------------------- */
 
-static void report_failed(struct agent *a, const struct pool_slot *s, const struct capture_report *r)
+static void report_failed(struct agent *a, struct pool_slot *s, const struct capture_report *r)
 {
-	char text[600];
+	char text[600], why[600];
 
 	a->v.failures++;
+	s->held_ns = 0;
 	if (r->error == -EOWNERDEAD) {
-		log_err("the process that stored the bundle %s was killed", s->file);
+		snprintf(why, sizeof(why), "the process that stored the bundle %s was killed", s->file);
+		announce_lost(&s->cause, s->file, why);
 		log_hint("what it had written can be read; 'stallbox recover' makes a whole file of it");
 		snprintf(text, sizeof(text), "error %d the process that stored the bundle %s was killed\n",
 			 SB_EXIT_FAILURE, s->file);
 	} else {
-		log_errno(r->error, "cannot store the bundle %s in %s%s%s", s->file, a->o->spool.dir,
-			  a->o->spool.fallback[0] ? " nor in " : "", a->o->spool.fallback);
+		snprintf(why, sizeof(why), "cannot store the bundle %s in %s%s%s: %s", s->file, a->o->spool.dir,
+			 a->o->spool.fallback[0] ? " nor in " : "", a->o->spool.fallback, strerror(-r->error));
+		announce_lost(&s->cause, s->file, why);
 		log_hint("check free space and permissions of the directory, or set --spool");
 		snprintf(text, sizeof(text), "error %d cannot store the bundle: %s\n", SB_EXIT_FAILURE,
 			 strerror(-r->error));
 	}
 	answer_waiting(a, s->id, text);
+}
+
+/* No directory took the bundle. It costs memory until one does: where there are too many, the oldest goes. */
+static void hold(struct agent *a, struct pool_slot *s, const struct capture_report *r)
+{
+	static const struct capture_order drop_it = { .type = CAPTURE_DROP };
+	struct pool_slot *oldest;
+	char text[600];
+
+	s->held_ns = sb_monotonic_ns();
+	log_errno(r->error, "no directory took the bundle %s; its %llu KiB are held in memory and tried again", s->file,
+		  (unsigned long long)(r->value >> 10));
+	log_hint("free space on %s or repair it; see 'stallbox status'", a->o->spool.dir);
+	snprintf(text, sizeof(text), "error %d cannot store the bundle %s yet: %s; it is held in memory and tried again\n",
+		 SB_EXIT_FAILURE, s->file, strerror(-r->error));
+	answer_waiting(a, s->id, text);
+	if (pool_held(&a->pool, &oldest) <= POOL_HELD)
+		return;
+	a->v.dropped++;
+	log_err("more than %d bundles are held in memory: %s is lost", POOL_HELD, oldest->file);
+	oldest->held_ns = 0;
+	(void)capture_send(&oldest->p, &drop_it);
 }
 
 /* Of the last capture: status and who waits for it are told of its file, not of an earlier one's. */
@@ -423,14 +387,21 @@ static void take_report(struct agent *a, struct pool_slot *s, const struct captu
 		note_path(a, r);
 		if (r->id == a->v.capture_id)
 			a->v.pre_durable_ms = ms;
+		if (s->cause.fired_ns >= a->v.cost.started_ns) /* not what was frozen while no agent ran */
+			counters_observe(&a->v.durable_latency, r->ns - s->cause.fired_ns);
 		log_info("durable: %s, %llu KiB, %llu events, %.0f ms after the trigger; "
 			 "the post-trigger window follows", r->path,
 			 (unsigned long long)(r->value >> 10), (unsigned long long)r->events,
-			 (double)(r->ns - s->fired_ns) / 1e6);
+			 (double)(r->ns - s->cause.fired_ns) / 1e6);
+		break;
+	case CAPTURE_PRE_KEPT:
+		log_errno(r->error, "no directory took the part of %s before the trigger; it is kept in memory, the "
+			  "post-trigger window follows", s->file);
+		break;
+	case CAPTURE_HELD:
+		hold(a, s, r);
 		break;
 	case CAPTURE_RAW_DURABLE:
-		if (r->deleted)
-			log_info("%u older bundles deleted to stay below the size cap", r->deleted);
 		note_path(a, r);
 		if (!is_in(r->path, a->o->spool.dir))
 			log_warn("the bundle %s is not in %s, which refused it or did not take it in time",
@@ -438,8 +409,9 @@ static void take_report(struct agent *a, struct pool_slot *s, const struct captu
 		break;
 	case CAPTURE_COMPLETE:
 		note_path(a, r);
-		log_info("complete: %s, %llu KiB, %llu events", r->path,
-			 (unsigned long long)(r->value >> 10), (unsigned long long)r->events);
+		s->held_ns = 0;
+		agent_keep(a, r->ns);
+		announce_complete(&s->cause, r);
 		snprintf(text, sizeof(text), "ok\ncapture=%s\npath=%s\nstate=complete\n", s->file, r->path);
 		answer_waiting(a, r->id, text);
 		break;
@@ -495,6 +467,11 @@ void agent_take_process(struct agent *a)
 		agent_watch(a, a->pool.slot[i].p.fd, EPOLLIN, SRC_CAPTURE + (uint64_t)i);
 	else if (i != -EAGAIN && !a->stop)
 		log_err("the process that starts others has ended; another one begins");
+}
+
+void agent_keep(struct agent *a, uint64_t now)
+{
+	a->keep_due = now + (capture_keep(&a->pool.starter) < 0 ? NSEC_PER_SEC : KEEP_PERIOD_NS);
 }
 
 void agent_fill_pool(struct agent *a)

@@ -3,15 +3,18 @@
 #include <errno.h>
 #include <limits.h>
 #include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "recorder/capture_impl.h"
 #include "recorder/kernel_names.h"
 #include "recorder/limit.h"
+#include "recorder/privileges.h"
 
 /* A program that was inside a record when the generation flipped is done long before. */
 #define SETTLE_NS (20 * NSEC_PER_MSEC)
@@ -61,20 +64,41 @@ void capture_report(const struct freezer *z, enum capture_report_type type, uint
 	(void)!send(z->fd, &r, sizeof(r), MSG_NOSIGNAL);
 }
 
-void capture_report_path(const struct freezer *z, enum capture_report_type type, const char *dir,
-			 uint64_t bytes, uint32_t deleted, uint64_t events)
+void capture_report_path(const struct freezer *z, enum capture_report_type type, const struct place *p, uint64_t events)
 {
 	struct capture_report r = {
 		.type = type,
 		.id = z->order.id,
 		.ns = sb_monotonic_ns(),
-		.value = bytes,
-		.deleted = deleted,
+		.value = capture_bytes(z),
 		.events = events,
 	};
 
-	snprintf(r.path, sizeof(r.path), "%s/%s", dir, z->order.file);
+	snprintf(r.path, sizeof(r.path), "%s/%s", spool_dir(&z->c->spool, p->which), p->file);
 	(void)!send(z->fd, &r, sizeof(r), MSG_NOSIGNAL);
+}
+
+void capture_seal_part(struct freezer *z)
+{
+	z->part[z->n_parts++] = z->out;
+	z->out = (struct membuf){};
+}
+
+uint64_t capture_bytes(const struct freezer *z)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < z->n_parts; i++)
+		sum += z->part[i].len;
+	return sum;
+}
+
+void become_ordinary(void)
+{
+	struct sched_param sp = {};
+
+	sched_setscheduler(0, SCHED_OTHER, &sp);
+	setpriority(PRIO_PROCESS, 0, 10);
 }
 
 void sleep_until(uint64_t ns)
@@ -156,8 +180,7 @@ static int begin_capture(struct freezer *z)
 	capture_report(z, CAPTURE_BANK_READ, z->out.len, r, capture_events(z));
 	if (r < 0)
 		return 0;
-	z->pre = z->out;
-	z->out = (struct membuf){};
+	capture_seal_part(z);
 	z->pre_events = capture_events(z);
 	store_first(z);
 	return 0;
@@ -196,8 +219,8 @@ static void end_capture(struct freezer *z, bool names)
 		bundle_writer_marks(z->f.w, &m, 1);
 		bundle_writer_flush(z->f.w);
 	}
-	count_work(z, 0);
-	capture_report(z, CAPTURE_BANK_READ, z->pre.len + z->out.len, bundle_writer_error(z->f.w), capture_events(z));
+	count_work(z);
+	capture_report(z, CAPTURE_BANK_READ, capture_bytes(z) + z->out.len, bundle_writer_error(z->f.w), capture_events(z));
 	prctl(PR_SET_NAME, "stallbox-store");
 	store_rest(z, names);
 }
@@ -209,7 +232,7 @@ static void post_capture(struct freezer *z, const struct capture_order *o)
 	name_kernel(z);
 	if (z->c->series)
 		series_write(z->c->series, z->f.w);
-	freeze_write_losses(&z->f, o->recorded, missed_runs(o));
+	freeze_write_losses(&z->f, o->recorded, missed_runs(o), z->c->unwinder);
 	write_marks(z, o);
 	write_limits(z);
 	write_cost(z, o);
@@ -228,7 +251,7 @@ static void orphaned(struct freezer *z)
 	bundle_writer_marks(z->f.w, &m, 1);
 	if (z->c->series)
 		series_write(z->c->series, z->f.w);
-	freeze_write_losses(&z->f, recorded, 0);
+	freeze_write_losses(&z->f, recorded, 0, z->c->unwinder);
 	write_limits(z);
 	bundle_writer_flush(z->f.w);
 	end_capture(z, true);
@@ -264,6 +287,16 @@ static int next_order(const struct freezer *z, struct capture_order *ret)
 	return n == sizeof(*ret);
 }
 
+/* A reload after the fork counts for this capture, too. */
+static void take_settings(struct freezer *z)
+{
+	const struct capture_settings *s = &z->c->work->settings[z->order.settings];
+
+	z->n_listed = s->n_listed;
+	for (size_t i = 0; i < s->n_listed; i++)
+		z->listed[i] = (struct bundle_kv){ s->key[i], s->value[i] };
+}
+
 int capture_main(const struct capture_config *c, int fd)
 {
 	static struct freezer z;
@@ -271,9 +304,11 @@ int capture_main(const struct capture_config *c, int fd)
 
 	z.c = c;
 	z.fd = fd;
+	privileges_become(PRIVILEGES_CAPTURES);
 	prctl(PR_SET_NAME, "stallbox-ready");
 	signal(SIGINT, SIG_IGN); /* a terminal's ^C goes to the agent, which ends us in order */
 	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN); /* so is a terminal that hangs up */
 	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error as any other */
 	signal(SIGCHLD, SIG_DFL);
 	if (get_ready(&z) < 0)
@@ -282,6 +317,7 @@ int capture_main(const struct capture_config *c, int fd)
 		if (!next_order(&z, &z.order))
 			return 0;
 	} while (z.order.type != CAPTURE_FREEZE);
+	take_settings(&z);
 	if (begin_capture(&z) < 0)
 		return 1;
 	do {

@@ -6,8 +6,8 @@
  * sealed bank into memory, without a disk, a fork or a growing heap. A thread of it stores
  * what was before the trigger, and may hang on a stalled disk without holding anything up.
  * On the second order it encodes the post-trigger window, appends it, and once that is
- * durable adds names and the footer as an ordinary process. Then it ends: each capture has a
- * process of its own, and the agent keeps others ready (pool.h).
+ * durable adds names and the footer as an ordinary process. What no directory takes it holds in memory and
+ * tries again. Then it ends: each capture has a process of its own, and the agent keeps others ready (pool.h).
  *
  * Orders go to it and reports come back over one SEQPACKET socket pair. It finishes what it
  * has if the agent dies.
@@ -17,7 +17,8 @@
 
 #include "recorder/probes.h"
 #include "recorder/series.h"
-#include "recorder/spool.h"
+#include "recorder/storage.h"
+#include "recorder/unwinder.h"
 
 #define CAPTURE_TEXT 256
 #define CAPTURE_MARKS 8
@@ -35,16 +36,17 @@ struct capture_cause {
 	uint32_t target_tid;
 };
 
-enum capture_order_type { CAPTURE_FREEZE = 1, CAPTURE_POST = 2 };
+enum capture_order_type { CAPTURE_FREEZE = 1, CAPTURE_POST = 2, CAPTURE_DROP = 3 /* what is held: others need the memory */ };
 
 struct capture_order {
 	uint32_t type, id;
 	uint32_t bank; /* the one just sealed */
 	uint32_t n_marks;
 	uint32_t no_names; /* POST: others are still looking up names */
+	uint32_t settings; /* FREEZE: which of capture_work.settings */
 	uint64_t sealed_ns;
 	uint64_t recorded[SB_KIND_SLOTS]; /* POST: records ever made by kind */
-	char file[SPOOL_NAME_MAX];
+	char file[BUNDLE_FILE_MAX];
 	struct capture_cause cause;
 	struct capture_mark mark[CAPTURE_MARKS];
 	/* POST: the recorder's own cost. */
@@ -59,38 +61,45 @@ enum capture_report_type {
 	CAPTURE_PRE_DURABLE = 3, /* value: bytes on disk */
 	CAPTURE_RAW_DURABLE = 4,
 	CAPTURE_COMPLETE = 5,
-	CAPTURE_FAILED = 6, /* error: negative errno; nothing of this part is on disk */
+	CAPTURE_FAILED = 6, /* error: negative errno; nothing of this part is on disk, nor will be */
+	CAPTURE_PRE_KEPT = 7, /* error: no directory took the part before the trigger; it comes with the rest */
+	CAPTURE_HELD = 8, /* error: no directory takes the bundle of value bytes; tried again and again */
 };
 
 struct capture_report {
 	uint32_t type, id;
 	int32_t error;
-	uint32_t deleted; /* older bundles removed to stay below the size cap */
 	uint64_t ns;	  /* CLOCK_MONOTONIC when it happened */
 	uint64_t value;
 	uint64_t events;
-	char path[SPOOL_NAME_MAX + 256];
+	char path[BUNDLE_FILE_MAX + 256];
 };
 
-#define CAPTURE_STUCK 4
+#define CAPTURE_MAX_LISTED 32
 
-/* Memory that all processes of captures share: what those that have ended cost, and which of them have
- * stored elsewhere while the spool keeps a thread of theirs. Where all slots are taken the spool is not tried. */
+/* What a reload can change, but for storage.limits: the configuration as text, for the header. */
+struct capture_settings {
+	size_t n_listed;
+	char key[CAPTURE_MAX_LISTED][32], value[CAPTURE_MAX_LISTED][128];
+};
+
+/* Memory that all processes of captures share: what those that have ended cost, and what storing came to. */
 struct capture_work {
 	uint64_t cpu_ns, bytes_written;
 	uint64_t shared_bytes; /* of memory that all of them have in common */
-	pid_t stuck[CAPTURE_STUCK];
+	struct storage storage;
+	struct capture_settings settings[2]; /* one is in force, the other one is written by the next reload */
 };
 
 struct capture_config {
 	const struct probes *probes;
 	const struct series *series; /* NULL: none */
-	struct capture_work *work; /* NULL: nobody asks */
+	const struct unwinder_stats *unwinder; /* NULL: none */
+	int known_fd; /* for known_ask(); -1: none */
+	struct capture_work *work;
 	const struct symbols *kernel; /* set by whoever forks the processes; NULL: not to be had */
-	struct spool spool;
-	const struct bundle_kv *config; /* what the header lists */
-	size_t n_config;
-	uint64_t post_ns;
+	struct spool spool; /* its limits: work->storage.limits */
+	gid_t gid; /* of the bundles; -1: that of the process */
 	bool realtime; /* SCHED_FIFO until the raw bundle is durable */
 };
 
@@ -114,6 +123,8 @@ int capture_starter(const struct capture_config *c, const int *not_for_it, size_
 		    struct capture_process *ret);
 /* One more, please. */
 int capture_ask(const struct capture_process *starter);
+/* The directories are to be put in order (keeper.h). 0 or a negative errno: nobody has heard. */
+int capture_keep(const struct capture_process *starter);
 /* 1: it is there (not a child of the caller), 0: not yet, -EPIPE: the starter has ended. */
 int capture_accept(const struct capture_process *starter, struct capture_process *ret);
 

@@ -1,23 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The first chunk of a bundle: the host, the kernel, the clocks, the trigger. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 
 #include "recorder/capture_impl.h"
-
-static size_t read_line(const char *path, char *ret, size_t len)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, ret, len - 1);
-
-	ret[n > 0 ? n : 0] = '\0';
-	ret[strcspn(ret, "\n")] = '\0';
-	return strlen(ret);
-}
+#include "recorder/notes.h"
+#include "recorder/text.h"
 
 /* "0-3,8" as numbers. */
 static size_t online_cpus(uint32_t *ret, size_t max)
@@ -25,7 +16,7 @@ static size_t online_cpus(uint32_t *ret, size_t max)
 	char text[256], *p = text;
 	size_t n = 0;
 
-	read_line("/sys/devices/system/cpu/online", text, sizeof(text));
+	text_first_line("/sys/devices/system/cpu/online", text, sizeof(text));
 	while (*p) {
 		unsigned long from = strtoul(p, &p, 10), to = from;
 
@@ -38,32 +29,6 @@ static size_t online_cpus(uint32_t *ret, size_t max)
 		p++;
 	}
 	return n;
-}
-
-/* The GNU build-id note of the running kernel. */
-static size_t kernel_build_id(uint8_t *ret, size_t len)
-{
-	uint8_t buf[4096];
-	_cleanup_close_ int fd = open("/sys/kernel/notes", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, buf, sizeof(buf));
-	size_t off = 0;
-
-	while (n > 0 && off + 12 <= (size_t)n) {
-		uint32_t h[3];
-		size_t name, desc;
-
-		memcpy(h, buf + off, sizeof(h));
-		name = (h[0] + 3u) & ~3u;
-		desc = (h[1] + 3u) & ~3u;
-		if (h[0] > (size_t)n || h[1] > (size_t)n || off + 12 + name + desc > (size_t)n)
-			break;
-		if (h[2] == 3 && h[0] == 4 && !memcmp(buf + off + 12, "GNU", 4) && h[1] <= len) {
-			memcpy(ret, buf + off + 12 + name, h[1]);
-			return h[1];
-		}
-		off += 12 + name + desc;
-	}
-	return 0;
 }
 
 static struct bundle_clock clock_point(void)
@@ -93,8 +58,8 @@ int capture_write_header(struct freezer *z)
 		.cpu_online = online,
 		.clocks = &clock,
 		.n_clocks = 1,
-		.config = z->c->config,
-		.n_config = z->c->n_config,
+		.config = z->listed,
+		.n_config = z->n_listed,
 		.missing = p->missing,
 		.n_missing = p->n_missing,
 		.sample_period_ns = p->cfg.sample_period_ns,
@@ -112,10 +77,10 @@ int capture_write_header(struct freezer *z)
 	h.arch = un.machine;
 	h.mem_total_bytes = (uint64_t)si.totalram * si.mem_unit;
 	h.n_cpu_online = online_cpus(online, SB_ARRAY_SIZE(online));
-	h.kernel_build_id_len = kernel_build_id(h.kernel_build_id, sizeof(h.kernel_build_id));
-	read_line("/proc/sys/kernel/random/boot_id", boot_id, sizeof(boot_id));
+	h.kernel_build_id_len = notes_build_id("/sys/kernel/notes", h.kernel_build_id, sizeof(h.kernel_build_id));
+	text_first_line("/proc/sys/kernel/random/boot_id", boot_id, sizeof(boot_id));
 	/* The raw machine-id is confidential (machine-id(5)); a hash still tells hosts apart. */
-	read_line("/etc/machine-id", machine_id, sizeof(machine_id));
+	text_first_line("/etc/machine-id", machine_id, sizeof(machine_id));
 	snprintf(hash, sizeof(hash), "%016llx",
 		 (unsigned long long)sb_hash_bytes(machine_id, strlen(machine_id)));
 	if (getrandom(h.capture_id, sizeof(h.capture_id), GRND_NONBLOCK) < 0)

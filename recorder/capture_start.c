@@ -2,12 +2,16 @@
 /* Processes of captures: how they are forked, handed over and talked to. */
 #include <errno.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "recorder/capture_impl.h"
+#include "recorder/keeper.h"
+#include "recorder/privileges.h"
 #include "symbols/symbols.h"
 
 /* Shared by all that are forked later. */
@@ -21,8 +25,7 @@ static const struct symbols *load_kernel_symbols(struct capture_work *work)
 		return NULL;
 	bytes = symbols_share(s);
 	malloc_trim(0);
-	if (work)
-		__atomic_store_n(&work->shared_bytes, SB_MAX(bytes, 0), __ATOMIC_RELAXED);
+	storage_set(work->shared_bytes, (uint64_t)SB_MAX(bytes, 0));
 	return s;
 }
 
@@ -85,20 +88,63 @@ static int hand_over(int fd, const struct capture_process *p)
 	return sendmsg(fd, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+/* It reads files that others may have written, and needs nothing else of what the starter has. */
+static _Noreturn void keep(const struct capture_config *c)
+{
+	prctl(PR_SET_NAME, "stallbox-keep");
+	close_range(3, ~0U, 0);
+	if (privileges_become(PRIVILEGES_NONE) < 0)
+		_exit(1);
+	become_ordinary();
+	keeper_run(&c->spool, c->gid, &c->work->storage);
+	_exit(0);
+}
+
+/* One at a time: *pidfd is that of the last one. */
+static void start_keeper(const struct capture_config *c, int *pidfd)
+{
+	struct pollfd p = { .fd = *pidfd, .events = POLLIN };
+	pid_t pid;
+
+	if (*pidfd >= 0 && poll(&p, 1, 0) == 0) {
+		storage_set(c->work->storage.keep_again, 1);
+		return;
+	}
+	if (*pidfd >= 0)
+		close(*pidfd);
+	/* Out of processes or memory: that passes. */
+	while ((pid = fork()) < 0)
+		sleep_until(sb_monotonic_ns() + NSEC_PER_SEC);
+	if (pid == 0)
+		keep(c);
+	*pidfd = pidfd_open(pid, 0);
+}
+
+/* What the starter is asked for. */
+#define ASK_CAPTURE "c"
+#define ASK_KEEPER  "k"
+
 static int starter_main(const struct capture_config *c, int fd)
 {
 	struct capture_config with_names = *c;
+	int keeper = -1;
 	char byte;
 
+	privileges_become(PRIVILEGES_CAPTURES);
 	prctl(PR_SET_NAME, "stallbox-start");
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
 	signal(SIGCHLD, SIG_IGN); /* none of them is waited for */
 	with_names.kernel = load_kernel_symbols(c->work);
 	while (recv(fd, &byte, 1, 0) == 1) {
 		struct capture_process p;
 		int r;
 
+		if (byte == *ASK_KEEPER) {
+			start_keeper(c, &keeper);
+			continue;
+		}
 		/* Out of processes or memory: that passes. */
 		while (fork_freezer(&with_names, fd, &p) < 0)
 			sleep_until(sb_monotonic_ns() + NSEC_PER_SEC);
@@ -133,7 +179,12 @@ int capture_starter(const struct capture_config *c, const int *not_for_it, size_
 
 int capture_ask(const struct capture_process *starter)
 {
-	return send(starter->fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+	return send(starter->fd, ASK_CAPTURE, 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+int capture_keep(const struct capture_process *starter)
+{
+	return send(starter->fd, ASK_KEEPER, 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
 int capture_accept(const struct capture_process *starter, struct capture_process *ret)

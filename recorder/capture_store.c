@@ -1,348 +1,215 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/*
- * From memory to the disk, in two parts. Until the raw bundle is durable one thread alone, the spooler, touches
- * the spool; a file system that keeps it is given up for the fallback.
- */
+/* From memory to the disk, in parts: what was before the trigger, what followed, names and footer. What no directory
+ * takes is held in memory and tried again. */
+#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "format/log.h"
 #include "recorder/capture_impl.h"
 #include "recorder/enrich.h"
+#include "recorder/known.h"
+#include "recorder/name_user.h"
+#include "recorder/privileges.h"
 
-/* A spool that has not taken a bundle after this long may never do so: its file system is frozen, its disk
- * has stopped. Writing took 1.4 s at most with 300 runnable threads a CPU. */
-#define STORE_WAIT_MS 5000
-#define STORER_STACK_BYTES (128u << 10)
+/* Between attempts to store what is held: doubled each time. */
+#define RETRY_FIRST_NS NSEC_PER_SEC
+#define RETRY_MAX_NS (30 * NSEC_PER_SEC)
+#define KNOWN_TIMEOUT_MS 2000 /* the mapping process answers within a round of 50 ms */
+/* Without an agent nobody says that the memory is needed for others. */
+#define ALONE_MAX_NS (600 * NSEC_PER_SEC)
 
-static void become_ordinary(void)
-{
-	struct sched_param sp = {};
-
-	sched_setscheduler(0, SCHED_OTHER, &sp);
-	setpriority(PRIO_PROCESS, 0, 10);
-}
-
-/* The slots of those that have ended are free. take: it is ours then. */
-static pid_t *free_stuck_slot(const struct freezer *z, bool take)
-{
-	for (size_t i = 0; z->c->work && i < CAPTURE_STUCK; i++) {
-		pid_t *slot = &z->c->work->stuck[i];
-		pid_t pid = __atomic_load_n(slot, __ATOMIC_RELAXED);
-
-		if (pid && (kill(pid, 0) == 0 || errno != ESRCH))
-			continue;
-		if (!take || __atomic_compare_exchange_n(slot, &pid, getpid(), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-			return slot;
-	}
-	return NULL;
-}
-
-static int work_in_spool(const struct freezer *z, enum spool_work what)
-{
-	const char *dir = z->c->spool.dir, *file = z->order.file;
-
-	switch (what) {
-	case SPOOL_PRE:
-		if (z->c->work && !free_stuck_slot(z, false))
-			return -EBUSY;
-		return spool_publish(dir, file, z->pre.data, z->pre.len);
-	case SPOOL_REST:
-		return spool_append(dir, file, z->pre.len, z->out.data, z->out.len);
-	case SPOOL_WHOLE:
-		return spool_publish(dir, file, z->spooler.whole.data, z->spooler.whole.len);
-	case SPOOL_IDLE:
-		break;
-	}
-	return 0;
-}
-
-/* May hang on a stalled disk. It allocates nothing: the other threads are never kept from doing so. */
-static void *spooler_main(void *arg)
-{
-	struct freezer *z = arg;
-	struct spooler *p = &z->spooler;
-	bool late = false;
-
-	prctl(PR_SET_NAME, "stallbox-spool");
-	pthread_mutex_lock(&p->lock);
-	while (!late) {
-		enum spool_work what;
-		int r;
-
-		while (!p->wanted)
-			pthread_cond_wait(&p->changed, &p->lock);
-		what = p->wanted;
-		p->wanted = SPOOL_IDLE;
-		pthread_mutex_unlock(&p->lock);
-		r = work_in_spool(z, what);
-		pthread_mutex_lock(&p->lock);
-		late = p->given_up;
-		if (late) {
-			pthread_mutex_unlock(&p->lock);
-			spool_remove(z->c->spool.dir, z->order.file);
-			if (p->stuck_slot)
-				__atomic_store_n(p->stuck_slot, 0, __ATOMIC_RELAXED);
-			pthread_mutex_lock(&p->lock);
-		}
-		p->result = r;
-		p->done = true;
-		pthread_cond_broadcast(&p->changed);
-	}
-	pthread_mutex_unlock(&p->lock);
-	return NULL;
-}
-
-/* The result of the work under way; -ETIMEDOUT: none yet. timeout_ms < 0: however long it takes. */
-static int spooler_wait(struct spooler *p, int timeout_ms)
-{
-	uint64_t due = sb_monotonic_ns() + (uint64_t)SB_MAX(timeout_ms, 0) * NSEC_PER_MSEC;
-	struct timespec ts = { (time_t)(due / NSEC_PER_SEC), (long)(due % NSEC_PER_SEC) };
-	int r = 0;
-
-	pthread_mutex_lock(&p->lock);
-	while (!p->done && r == 0)
-		r = timeout_ms < 0 ? pthread_cond_wait(&p->changed, &p->lock) :
-				     pthread_cond_timedwait(&p->changed, &p->lock, &ts);
-	r = p->done ? p->result : -ETIMEDOUT;
-	pthread_mutex_unlock(&p->lock);
-	return r;
-}
-
-/* -ETIMEDOUT: it has not come back, now or before. */
-static int spooler_do(struct spooler *p, enum spool_work what)
-{
-	if (p->given_up)
-		return -ETIMEDOUT;
-	pthread_mutex_lock(&p->lock);
-	p->wanted = what;
-	p->done = false;
-	pthread_cond_broadcast(&p->changed);
-	pthread_mutex_unlock(&p->lock);
-	return spooler_wait(p, STORE_WAIT_MS);
-}
-
-/* The fallback has it. false: so has the spool, in the meantime. */
-static bool spooler_give_up(struct freezer *z)
-{
-	struct spooler *p = &z->spooler;
-	bool in_time;
-
-	pthread_mutex_lock(&p->lock);
-	in_time = p->done && p->result == 0 && !p->given_up;
-	if (!p->done && !p->given_up) {
-		p->given_up = true;
-		p->stuck_slot = free_stuck_slot(z, true);
-	}
-	pthread_mutex_unlock(&p->lock);
-	return !in_time;
-}
-
-/* All of it in the fallback, after the spool's *error, or in the spool after all. Returns the directory, or NULL. */
-static const char *store_elsewhere(struct freezer *z, const struct membuf *all, int *error)
-{
-	const struct spool *s = &z->c->spool;
-	bool late = *error == -ETIMEDOUT;
-
-	if (!s->fallback[0] || spool_publish(s->fallback, z->order.file, all->data, all->len) < 0) {
-		if (!late || z->spooler.given_up)
-			return NULL;
-		*error = spooler_wait(&z->spooler, -1);
-		return *error == 0 ? s->dir : NULL;
-	}
-	if (late && !spooler_give_up(z)) {
-		spool_remove(s->fallback, z->order.file);
-		return s->dir;
-	}
-	return s->fallback;
-}
-
-static const char *store(struct freezer *z, enum spool_work what, const struct membuf *all, int *ret_error)
-{
-	*ret_error = spooler_do(&z->spooler, what);
-	return *ret_error == 0 ? z->c->spool.dir : store_elsewhere(z, all, ret_error);
-}
-
-/* What the thread that stored the first part says. */
-struct pre_result {
-	uint32_t where; /* 0: nowhere, 1: the spool, 2: its fallback */
-	uint64_t durable_ns;
-};
-
-void count_work(struct freezer *z, uint64_t bytes)
+void count_work(struct freezer *z)
 {
 	uint64_t ns = sb_now_ns(CLOCK_PROCESS_CPUTIME_ID);
 	struct rusage ru;
 
-	if (!z->c->work)
-		return;
 	if (getrusage(RUSAGE_CHILDREN, &ru) == 0) /* helpers that looked up names */
 		ns += (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * NSEC_PER_SEC +
 		      (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) * NSEC_PER_USEC;
-	__atomic_fetch_add(&z->c->work->cpu_ns, ns - z->counted_ns, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&z->c->work->bytes_written, bytes, __ATOMIC_RELAXED);
+	storage_add(z->c->work->cpu_ns, ns - z->counted_ns);
 	z->counted_ns = ns;
+}
+
+static void set(struct freezer *z, bool *flag)
+{
+	pthread_mutex_lock(&z->lock);
+	*flag = true;
+	pthread_cond_broadcast(&z->changed);
+	pthread_mutex_unlock(&z->lock);
+}
+
+static void await(struct freezer *z, const bool *flag)
+{
+	pthread_mutex_lock(&z->lock);
+	while (!*flag)
+		pthread_cond_wait(&z->changed, &z->lock);
+	pthread_mutex_unlock(&z->lock);
 }
 
 /* The thread that stores the first part while the main one goes on. It allocates nothing. */
 static void *storer_main(void *arg)
 {
 	struct freezer *z = arg;
-	struct pre_result done;
-	const char *dir;
+	struct place *p;
+	uint64_t now;
 	int error;
-	char byte;
 
 	prctl(PR_SET_NAME, "stallbox-store");
-	if (read(z->store_pre[0], &byte, 1) != 1)
-		return NULL;
-	dir = store(z, SPOOL_PRE, &z->pre, &error);
-	done = (struct pre_result){ .where = !dir ? 0 : dir == z->c->spool.dir ? 1 : 2,
-				    .durable_ns = sb_monotonic_ns() };
-	if (dir) {
-		if (z->c->work)
-			__atomic_fetch_add(&z->c->work->bytes_written, z->pre.len, __ATOMIC_RELAXED);
-		capture_report_path(z, CAPTURE_PRE_DURABLE, dir, z->pre.len, 0, z->pre_events);
-	} else {
-		capture_report(z, CAPTURE_FAILED, 0, error, 0);
-	}
-	(void)!write(z->pre_done[1], &done, sizeof(done));
+	await(z, &z->pre_sealed);
+	p = places_store(z, &error);
+	now = sb_monotonic_ns();
+	if (p)
+		capture_report_path(z, CAPTURE_PRE_DURABLE, p, z->pre_events);
+	else
+		capture_report(z, CAPTURE_PRE_KEPT, capture_bytes(z), error, z->pre_events);
+	z->pre_durable_ns = p ? now : 0;
+	set(z, &z->pre_done);
 	return NULL;
-}
-
-static int start_thread(void *(*fn)(void *), struct freezer *z)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	int r;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STORER_STACK_BYTES);
-	r = -pthread_create(&thread, &attr, fn, z);
-	pthread_attr_destroy(&attr);
-	if (r == 0)
-		pthread_detach(thread);
-	return r;
 }
 
 int store_init(struct freezer *z)
 {
-	pthread_condattr_t clock;
-	int r;
+	int r = places_init(z);
 
-	if (pipe2(z->store_pre, O_CLOEXEC) < 0 || pipe2(z->pre_done, O_CLOEXEC) < 0)
-		return -errno;
-	pthread_mutex_init(&z->spooler.lock, NULL);
-	pthread_condattr_init(&clock);
-	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-	pthread_cond_init(&z->spooler.changed, &clock);
-	pthread_condattr_destroy(&clock);
-	r = start_thread(spooler_main, z);
-	return r < 0 ? r : start_thread(storer_main, z);
+	return r < 0 ? r : places_thread(storer_main, z);
 }
 
 void store_first(struct freezer *z)
 {
-	(void)!write(z->store_pre[1], "", 1);
+	set(z, &z->pre_sealed);
 }
 
-/* Which directory holds the first part, once its thread knows. */
-static const char *pre_directory(struct freezer *z)
+/* When the first part was durable, once its thread knows; 0: it is not. */
+static uint64_t pre_durable_ns(struct freezer *z)
 {
-	struct pre_result done = {};
-
-	if (!z->pre.len || read(z->pre_done[0], &done, sizeof(done)) != sizeof(done) || !done.where)
-		return NULL;
-	z->pre_durable_ns = done.durable_ns;
-	return done.where == 1 ? z->c->spool.dir : z->c->spool.fallback;
+	if (!z->n_parts)
+		return 0;
+	await(z, &z->pre_done);
+	return z->pre_durable_ns;
 }
 
-static bool append_names(struct freezer *z, const char *dir, uint64_t raw_durable_ns, bool names)
+static void add_names(struct freezer *z, struct bundle_footer *footer, bool names)
 {
-	struct bundle_footer footer = { .raw_durable_ns = raw_durable_ns,
-					.pre_durable_ns = z->pre_durable_ns };
-	size_t raw_len = z->out.len;
+	SB_CLEANUP(known_freep) struct known *known = NULL;
 
-	footer.symbolized = names && enrich(&z->f);
-	footer.closed_ns = sb_monotonic_ns();
-	bundle_writer_finish(z->f.w, &footer);
-	return bundle_writer_error(z->f.w) == 0 &&
-	       spool_append(dir, z->order.file, z->pre.len + raw_len, z->out.data + raw_len,
-			    z->out.len - raw_len) == 0;
+	/* Without an answer the processes themselves are asked, each with a deadline. */
+	if (known_ask(z->c->known_fd, KNOWN_TIMEOUT_MS, &known) == 0)
+		z->f.known = known;
+	if (!names)
+		map_user(&z->f);
+	footer->symbolized = names && enrich(&z->f);
+	z->f.known = NULL;
+	footer->closed_ns = sb_monotonic_ns();
+	bundle_writer_finish(z->f.w, footer);
+	capture_seal_part(z);
 }
 
-/* The cap, of what can be looked at without waiting for a disk. */
-static int make_room(const struct freezer *z)
+/* Until the next attempt. false: the memory is needed, or nobody is there to need it for too long. */
+static bool await_retry(const struct freezer *z, uint64_t wait_ns, uint64_t *alone_since)
 {
-	struct spool s = z->c->spool;
+	struct pollfd p = { .fd = *alone_since ? -1 : z->fd, .events = POLLIN };
+	struct capture_order o;
+	ssize_t n;
 
-	if (z->spooler.given_up)
-		s.dir[0] = '\0';
-	return spool_vacuum(&s, z->order.file);
-}
-
-/* The second part behind the first, or both elsewhere. Returns the directory and what was written. */
-static const char *store_second(struct freezer *z, uint64_t *ret_bytes, int *ret_error)
-{
-	struct membuf *all = &z->spooler.whole;
-	const char *first = pre_directory(z);
-	bool late = false;
-
-	*ret_bytes = z->out.len;
-	if (first == z->c->spool.fallback &&
-	    spool_append(first, z->order.file, z->pre.len, z->out.data, z->out.len) == 0)
-		return first;
-	if (first == z->c->spool.dir) {
-		*ret_error = spooler_do(&z->spooler, SPOOL_REST);
-		if (*ret_error == 0)
-			return first;
-		late = *ret_error == -ETIMEDOUT;
+	if (poll(&p, 1, (int)(wait_ns / NSEC_PER_MSEC)) > 0) {
+		n = recv(z->fd, &o, sizeof(o), MSG_DONTWAIT);
+		if (n == sizeof(o) && o.type == CAPTURE_DROP)
+			return false;
+		if (n == 0) {
+			*alone_since = sb_monotonic_ns();
+			sleep_until(*alone_since + wait_ns);
+		}
 	}
-	*ret_bytes += z->pre.len;
-	*ret_error = membuf_write(all, z->pre.data, z->pre.len);
-	if (*ret_error == 0)
-		*ret_error = membuf_write(all, z->out.data, z->out.len);
-	if (*ret_error < 0)
-		return NULL;
-	if (!late)
-		return store(z, SPOOL_WHOLE, all, ret_error);
-	*ret_error = -ETIMEDOUT;
-	return store_elsewhere(z, all, ret_error);
+	return !*alone_since || sb_monotonic_ns() - *alone_since < ALONE_MAX_NS;
+}
+
+/* Only what is in memory counts from now on: an unloaded recorder gives the kernel its memory back meanwhile. Threads
+ * may be at work on other descriptors. */
+static void let_go_of_kernel(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	DIR *fds = opendir("/proc/self/fd");
+	unsigned long from, to;
+	char text[512];
+	struct dirent *e;
+
+	while (maps && fgets(text, sizeof(text), maps)) {
+		if (strstr(text, "anon_inode:bpf-map") && sscanf(text, "%lx-%lx", &from, &to) == 2)
+			munmap((void *)from, to - from);
+	}
+	while (fds && (e = readdir(fds))) {
+		ssize_t n = readlinkat(dirfd(fds), e->d_name, text, sizeof(text) - 1);
+
+		text[n > 0 ? n : 0] = '\0';
+		if (!strncmp(text, "anon_inode:bpf", 14) || !strcmp(text, "anon_inode:[perf_event]"))
+			close(atoi(e->d_name));
+	}
+	if (maps)
+		fclose(maps);
+	if (fds)
+		closedir(fds);
+}
+
+/* NULL: it is lost. */
+static struct place *store_later(struct freezer *z, int *error)
+{
+	uint64_t wait_ns = RETRY_FIRST_NS, alone_since = 0;
+	struct place *p = NULL;
+
+	capture_report(z, CAPTURE_HELD, capture_bytes(z), *error, capture_events(z));
+	let_go_of_kernel();
+	while (!p && await_retry(z, wait_ns, &alone_since)) {
+		storage_add(z->c->work->storage.retries, 1);
+		p = places_store(z, error);
+		wait_ns = SB_MIN(2 * wait_ns, RETRY_MAX_NS);
+	}
+	if (!p && alone_since)
+		log_errno(*error, "the bundle %s, which no directory took, is lost", z->order.file);
+	return p;
 }
 
 void store_rest(struct freezer *z, bool names)
 {
-	uint64_t raw_ns, bytes;
-	const char *dir;
-	int error = 0, deleted;
-	bool whole;
+	struct bundle_footer footer = { .pre_durable_ns = pre_durable_ns(z) };
+	struct place *raw, *p;
+	int error = 0;
 
-	dir = store_second(z, &bytes, &error);
-	if (!dir) {
-		capture_report(z, CAPTURE_FAILED, 0, error, 0);
-		count_work(z, 0);
-		return;
+	capture_seal_part(z);
+	raw = places_store(z, &error);
+	if (raw) {
+		footer.raw_durable_ns = sb_monotonic_ns();
+		capture_report_path(z, CAPTURE_RAW_DURABLE, raw, capture_events(z));
 	}
-	raw_ns = sb_monotonic_ns();
-	deleted = make_room(z);
-	capture_report_path(z, CAPTURE_RAW_DURABLE, dir, z->pre.len + z->out.len, (uint32_t)deleted, capture_events(z));
 	become_ordinary();
-	whole = append_names(z, dir, raw_ns, names);
-	count_work(z, bytes);
-	if (whole)
-		capture_report_path(z, CAPTURE_COMPLETE, dir, z->pre.len + z->out.len, 0, capture_events(z));
+	munlockall(); /* a locked stack cannot grow beyond RLIMIT_MEMLOCK without CAP_IPC_LOCK */
+	privileges_become(PRIVILEGES_NAMES);
+	add_names(z, &footer, names);
+	p = places_store(z, &error);
+	if (!p)
+		p = store_later(z, &error);
+	count_work(z);
+	if (p) {
+		storage_add(z->c->work->storage.dir[p->which].stored, 1);
+		storage_add(z->c->work->storage.dir[p->which].stored_bytes, capture_bytes(z));
+	}
+	if (p && !raw)
+		capture_report_path(z, CAPTURE_RAW_DURABLE, p, capture_events(z));
+	if (p && bundle_writer_error(z->f.w) == 0)
+		capture_report_path(z, CAPTURE_COMPLETE, p, capture_events(z));
 	else
-		capture_report(z, CAPTURE_FAILED, z->out.len, -EIO, 0);
+		capture_report(z, CAPTURE_FAILED, capture_bytes(z), p ? -EIO : error, 0);
 }
 
 void store_done(struct freezer *z)
 {
-	if (!z->spooler.given_up)
-		return;
 	shutdown(z->fd, SHUT_RDWR); /* nobody waits for us */
-	spooler_wait(&z->spooler, -1);
+	places_settle(z);
 }

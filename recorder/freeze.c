@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "recorder/freeze.h"
 
+#include "recorder/readers.h"
+#include "unwind/layout.h"
+
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mman.h>
 
 #define SHOT_BYTES (8u << 20) /* about 30,000 threads; beyond that they are counted */
-#define GONE (1ULL << 40)	      /* of a tid or pid: another one has it now */
 #define FRAMES_BITS 8	      /* value of inline_stacks: address << 8 | frames */
 
 int freeze_init(struct freeze *f, const struct probes *p)
@@ -36,6 +38,7 @@ void freeze_done(struct freeze *f)
 	map64_done(&f->mms);
 	map64_done(&f->kframes);
 	map64_done(&f->uframes_seen);
+	free(f->lives);
 	free(f->user);
 	free(f->uframe);
 	if (f->shot)
@@ -65,84 +68,188 @@ static void copy_comm(char *to, const char *from)
 	to[SB_COMM] = '\0';
 }
 
-static void remember_user(struct freeze *f, uint32_t process, uint32_t pid, uint64_t start_ns)
+static uint32_t remember_user(struct freeze *f, uint32_t process, uint32_t pid, uint64_t start_ns, uint64_t until_ns)
 {
 	if (f->n_user == f->cap_user) {
 		size_t cap = f->cap_user ? f->cap_user * 2 : 256;
 		void *bigger = realloc(f->user, cap * sizeof(*f->user));
 
 		if (!bigger)
-			return;
+			return 0;
 		f->user = bigger;
 		f->cap_user = cap;
 	}
-	f->user[f->n_user++] = (struct freeze_user){ process, pid, start_ns };
+	f->user[f->n_user++] = (struct freeze_user){ process, pid, start_ns, until_ns };
+	return (uint32_t)f->n_user;
 }
 
 struct who {
 	uint32_t tid, tgid, ppid;
 	bool kthread;
-	bool process_gone; /* the pid is another process's now */
 	uint64_t group_start_ns, exit_ns, cgroup;
 	char comm[SB_COMM + 1], group_comm[SB_COMM + 1];
 };
 
-static uint32_t process_id(struct freeze *f, const struct who *t)
+static const struct sb_task *task_of(const struct freeze *f, uint32_t tid)
 {
-	uint64_t key = ((uint64_t)t->tgid + 1) | (t->process_gone ? GONE : 0);
-	uint32_t id = (uint32_t)map64_get(&f->processes, key);
+	const struct sb_task *e = &f->probes->tasks[tid & (SB_TASKS - 1)];
+
+	return e->tid == tid ? e : NULL;
+}
+
+/* When the process became what it is, by birth or exec; 0: not known. */
+static uint64_t life_since(const struct freeze *f, uint32_t tgid)
+{
+	const struct sb_task *e = task_of(f, tgid);
+
+	return e ? SB_MAX(e->group_start_ns, e->exec_ns) : 0;
+}
+
+static struct freeze_life *life_of(struct freeze *f, uint32_t tgid)
+{
+	uint64_t i = map64_get(&f->processes, (uint64_t)tgid + 1);
+
+	return i ? &f->lives[i - 1] : NULL;
+}
+
+static struct freeze_life *add_life(struct freeze *f, uint32_t tgid)
+{
+	if (f->n_lives == f->cap_lives) {
+		size_t cap = f->cap_lives ? f->cap_lives * 2 : 256;
+		void *bigger = realloc(f->lives, cap * sizeof(*f->lives));
+
+		if (!bigger)
+			return NULL;
+		f->lives = bigger;
+		f->cap_lives = cap;
+	}
+	f->lives[f->n_lives] = (struct freeze_life){};
+	map64_put(&f->processes, (uint64_t)tgid + 1, ++f->n_lives);
+	return &f->lives[f->n_lives - 1];
+}
+
+/* The one that was there before `since_ns`: the same process until its exec, or another one that
+ * had its pid. */
+static uint32_t process_before(struct freeze *f, const struct who *t, struct freeze_life *life, uint64_t ts_ns)
+{
+	const struct sb_task *e = task_of(f, t->tgid);
+	bool same = e && e->exec_ns == life->since_ns && ts_ns >= e->group_start_ns;
+	uint32_t *id = same ? &life->before : &life->earlier;
+	struct bundle_process p = { .pid = t->tgid, .exit_ns = life->since_ns, .comm = "?" };
+	char comm[SB_COMM + 1] = "";
+
+	if (*id)
+		return *id;
+	if (same) {
+		copy_comm(comm, e->before_comm);
+		p.comm = comm[0] ? comm : "?";
+		p.ppid = e->ppid;
+		p.start_ns = e->group_start_ns;
+		p.cgroup = cgroup_id(f, e->cgroup_id);
+	} else if (e) {
+		p.exit_ns = SB_MIN(life->since_ns, e->group_start_ns);
+	}
+	*id = bundle_writer_process(f->w, &p);
+	if (!t->kthread)
+		remember_user(f, *id, t->tgid, p.start_ns, p.exit_ns);
+	return *id;
+}
+
+/* Arguments as people write them, near enough. NULL: not known. */
+static const char *cmdline_of(const struct freeze *f, uint32_t tgid, char text[SB_ARGS + 1])
+{
+	const struct sb_task *e = task_of(f, tgid);
+	size_t n = e ? SB_MIN(e->args_len, (uint16_t)SB_ARGS) : 0;
+
+	if (n)
+		memcpy(text, e->args, n);
+	while (n && !text[n - 1])
+		n--;
+	for (size_t i = 0; i < n; i++) {
+		if (!text[i])
+			text[i] = ' ';
+	}
+	text[n] = '\0';
+	return n ? text : NULL;
+}
+
+/* The process that had the pid at ts_ns. */
+static uint32_t process_id(struct freeze *f, const struct who *t, uint64_t ts_ns)
+{
+	uint64_t since = life_since(f, t->tgid);
+	struct freeze_life *life = life_of(f, t->tgid);
 	struct bundle_process p = {
 		.pid = t->tgid,
 		.ppid = t->ppid,
-		.start_ns = t->group_start_ns,
+		.start_ns = since ? since : t->group_start_ns,
 		.exit_ns = t->tid == t->tgid ? t->exit_ns : 0,
 		.comm = t->group_comm,
 	};
+	const struct sb_task *e = task_of(f, t->tgid);
+	char cmdline[SB_ARGS + 1];
+	uint32_t before = 0, earlier = 0;
 
-	if (id)
-		return id;
+	if (life && life->since_ns && since > life->since_ns) {
+		/* It has become another one between the two banks. */
+		if (life->user)
+			f->user[life->user - 1].until_ns = since;
+		if (e && e->group_start_ns <= life->since_ns) { /* by an exec */
+			before = life->process;
+			earlier = life->earlier;
+		} else {
+			earlier = life->process;
+		}
+		life = NULL;
+	}
+	if (!life) {
+		life = add_life(f, t->tgid);
+		if (!life)
+			return 0;
+		life->before = before;
+		life->earlier = earlier;
+	}
+	if (!life->since_ns)
+		life->since_ns = since;
+	if (ts_ns < life->since_ns)
+		return process_before(f, t, life, ts_ns);
+	if (life->process)
+		return life->process;
 	p.cgroup = cgroup_id(f, t->cgroup);
-	id = bundle_writer_process(f->w, &p);
-	map64_put(&f->processes, key, id);
-	if (!t->kthread && !t->process_gone)
-		remember_user(f, id, t->tgid, t->group_start_ns);
-	return id;
+	p.cmdline = cmdline_of(f, t->tgid, cmdline);
+	p.cmdline_bytes = p.cmdline && e ? e->args_all : 0;
+	life->process = bundle_writer_process(f->w, &p);
+	if (!t->kthread)
+		life->user = remember_user(f, life->process, t->tgid, p.start_ns, 0);
+	return life->process;
 }
 
-static uint32_t add_thread(struct freeze *f, const struct who *t, uint64_t key)
+static uint32_t add_thread(struct freeze *f, const struct who *t, uint32_t process)
 {
-	struct bundle_thread th = { .tid = t->tid, .comm = t->comm };
-	uint32_t id;
-
-	th.process = process_id(f, t);
-	th.cgroup = cgroup_id(f, t->cgroup);
-	id = bundle_writer_thread(f->w, &th);
-	map64_put(&f->threads, key, id);
-	map64_put(&f->thread_process, id, th.process);
-	return id;
-}
-
-/* The bundle's id of a thread seen in the ring at ts_ns. The task table knows it unless another tid
- * took its place since, or another thread its tid; then the number is all there is, and perhaps
- * the process. */
-static uint32_t thread_id(struct freeze *f, uint32_t tid, uint32_t tgid, uint64_t ts_ns)
-{
-	const struct sb_task *e = &f->probes->tasks[tid & (SB_TASKS - 1)];
-	struct who t = { .tid = tid, .tgid = tgid, .comm = "?", .group_comm = "?" };
-	bool gone = e->tid == tid && ts_ns < e->start_ns;
-	uint64_t key = ((uint64_t)tid + 1) | (gone ? GONE : 0);
+	uint64_t key = ((uint64_t)process << 32) + t->tid + 1;
+	struct bundle_thread th = { .tid = t->tid, .comm = t->comm, .process = process };
 	uint32_t id = (uint32_t)map64_get(&f->threads, key);
 
 	if (id)
 		return id;
-	if (gone) {
-		t.process_gone = e->tgid == tgid && ts_ns < e->group_start_ns;
-		if (e->tgid == tgid && !t.process_gone) {
-			t.ppid = e->ppid;
-			t.group_start_ns = e->group_start_ns;
-			copy_comm(t.group_comm, e->group_comm);
-		}
-	} else if (e->tid == tid) {
+	th.cgroup = cgroup_id(f, t->cgroup);
+	id = bundle_writer_thread(f->w, &th);
+	map64_put(&f->threads, key, id);
+	map64_put(&f->thread_process, id, process);
+	return id;
+}
+
+/* The bundle's id of a thread seen in the ring at ts_ns. The task table knows it unless another tid
+ * took its place since; then the number is all there is. */
+static uint32_t thread_id(struct freeze *f, uint32_t tid, uint32_t tgid, uint64_t ts_ns)
+{
+	const struct sb_task *e = task_of(f, tid);
+	struct who t = { .tid = tid, .tgid = tgid, .comm = "?", .group_comm = "?" };
+	uint32_t process;
+
+	/* Another thread has its number now; the process may be the same. */
+	if (e && ts_ns < e->start_ns && e->tgid != tgid)
+		e = NULL;
+	if (e) {
 		t.ppid = e->ppid;
 		t.kthread = e->flags & SB_TASK_KTHREAD;
 		t.group_start_ns = e->group_start_ns;
@@ -151,7 +258,13 @@ static uint32_t thread_id(struct freeze *f, uint32_t tid, uint32_t tgid, uint64_
 		copy_comm(t.comm, e->comm);
 		copy_comm(t.group_comm, e->group_comm);
 	}
-	return add_thread(f, &t, key);
+	process = process_id(f, &t, ts_ns);
+	if (e && ts_ns < e->start_ns) {
+		strcpy(t.comm, "?"); /* of another thread that had this number */
+	} else if (e && e->exec_ns && ts_ns < e->exec_ns && e->before_comm[0]) {
+		copy_comm(t.comm, e->before_comm);
+	}
+	return add_thread(f, &t, process);
 }
 
 /* ---- stacks -------------------------------------------------------------------- */
@@ -168,10 +281,12 @@ static void remember_uframes(struct freeze *f, uint32_t process, const uint64_t 
 {
 	for (uint32_t i = 0; i < n; i++) {
 		uint64_t key = sb_mix64(addr[i] ^ ((uint64_t)process << 48)) | 1;
+		uint64_t seen = map64_get(&f->uframes_seen, key);
 
-		if (!addr[i] || map64_get(&f->uframes_seen, key))
+		if (seen)
+			f->uframe[seen - 1].leaf |= i == 0;
+		if (!addr[i] || seen)
 			continue;
-		map64_put(&f->uframes_seen, key, 1);
 		if (f->n_uframe == f->cap_uframe) {
 			size_t cap = f->cap_uframe ? f->cap_uframe * 2 : 4096;
 			void *bigger = realloc(f->uframe, cap * sizeof(*f->uframe));
@@ -181,8 +296,26 @@ static void remember_uframes(struct freeze *f, uint32_t process, const uint64_t 
 			f->uframe = bigger;
 			f->cap_uframe = cap;
 		}
-		f->uframe[f->n_uframe++] = (struct freeze_frame){ process, addr[i] };
+		f->uframe[f->n_uframe++] = (struct freeze_frame){ process, i == 0, addr[i] };
+		map64_put(&f->uframes_seen, key, f->n_uframe);
 	}
+}
+
+/* The bundle's own numbers, which stay. */
+static uint32_t unwind_of(uint8_t uinfo)
+{
+	static const uint8_t ends[16] = {
+		[SB_UNWIND_COMPLETE] = BUNDLE_END_COMPLETE,
+		[SB_UNWIND_NO_MAPPING] = BUNDLE_END_NO_MAPPING,
+		[SB_UNWIND_NO_ROWS] = BUNDLE_END_NO_ROWS,
+		[SB_UNWIND_UNSUPPORTED] = BUNDLE_END_UNSUPPORTED,
+		[SB_UNWIND_NOT_RESIDENT] = BUNDLE_END_NOT_RESIDENT,
+		[SB_UNWIND_DEPTH] = BUNDLE_END_DEPTH,
+		[SB_UNWIND_BAD_STACK] = BUNDLE_END_BAD_STACK,
+		[SB_UNWIND_STALE] = BUNDLE_END_STALE,
+	};
+
+	return (uinfo & 15u) | (uint32_t)ends[uinfo >> 4] << 4;
 }
 
 static uint32_t write_stack(struct freeze *f, uint64_t hash, const uint64_t *addr, uint32_t n,
@@ -239,9 +372,9 @@ static int note_inline(const struct sb_rec *r, void *ctx)
 /* A thread of which only the tid is known: its process is what the task table says. */
 static uint32_t peer_id(struct freeze *f, uint32_t tid, uint64_t ts_ns)
 {
-	const struct sb_task *e = &f->probes->tasks[tid & (SB_TASKS - 1)];
+	const struct sb_task *e = task_of(f, tid);
 
-	return tid ? thread_id(f, tid, e->tid == tid && ts_ns >= e->start_ns ? e->tgid : 0, ts_ns) : 0;
+	return tid ? thread_id(f, tid, e ? e->tgid : 0, ts_ns) : 0;
 }
 
 static uint32_t name_id(struct freeze *f, const char *name, size_t size)
@@ -421,7 +554,8 @@ static int write_record(const struct sb_rec *r, void *ctx)
 	}
 	if (r->ustack) {
 		e.ustack = stack_by_hash(f, r->ustack,
-					 (uint32_t)map64_get(&f->thread_process, thread), r->uinfo);
+					 (uint32_t)map64_get(&f->thread_process, thread),
+					 unwind_of(r->uinfo));
 		if (!e.ustack) {
 			e.flags |= BUNDLE_EV_USTACK_LOST;
 			f->stacks_evicted[1]++;
@@ -482,7 +616,7 @@ int freeze_take_stackshot(struct freeze *f)
 static void shot_thread(struct freeze *f, const struct sb_shot *s, struct bundle_shot_thread *t)
 {
 	const uint64_t *k = (const uint64_t *)(s + 1), *u = k + s->nk;
-	uint32_t id = (uint32_t)map64_get(&f->threads, (uint64_t)s->tid + 1), process;
+	uint32_t id, process;
 	struct who who = {
 		.tid = s->tid,
 		.tgid = s->tgid,
@@ -491,12 +625,10 @@ static void shot_thread(struct freeze *f, const struct sb_shot *s, struct bundle
 		.cgroup = s->cgroup_id,
 	};
 
-	if (!id) {
-		copy_comm(who.comm, s->comm);
-		copy_comm(who.group_comm, s->group_comm);
-		id = add_thread(f, &who, (uint64_t)s->tid + 1);
-	}
-	process = (uint32_t)map64_get(&f->thread_process, id);
+	copy_comm(who.comm, s->comm);
+	copy_comm(who.group_comm, s->group_comm);
+	process = process_id(f, &who, f->shot_end_ns);
+	id = add_thread(f, &who, process);
 	*t = (struct bundle_shot_thread){
 		.thread = id,
 		.state = s->state,
@@ -532,7 +664,7 @@ static void shot_thread(struct freeze *f, const struct sb_shot *s, struct bundle
 					BUNDLE_UNWIND_KERNEL);
 	if (s->nu)
 		t->ustack = write_stack(f, hash_frames(SB_HASH_USER(s->tgid), u, s->nu), u, s->nu,
-					process, s->uinfo);
+					process, unwind_of(s->uinfo));
 }
 
 static bool shot_fits(const struct sb_shot *s, size_t left)
@@ -604,10 +736,46 @@ static const struct {
 				  "user stacks deeper than 64 frames" },
 };
 
-int freeze_write_losses(struct freeze *f, const uint64_t *recorded, uint64_t missed)
+bool freeze_loss_kind(int lost, enum bundle_loss_cause *ret_cause, enum bundle_kind *ret_kind)
+{
+	if (!loss_texts[lost].what)
+		return false;
+	*ret_cause = loss_texts[lost].cause;
+	*ret_kind = loss_texts[lost].kind;
+	return true;
+}
+
+/* Why user stacks may not be whole. */
+static size_t unwinder_losses(const struct unwinder_stats *u, struct bundle_loss *loss)
+{
+	const struct {
+		uint64_t count;
+		enum bundle_loss_cause cause;
+		const char *unit, *what;
+	} of[] = {
+		{ u->lost, BUNDLE_LOSS_DROPPED, "records", "news of mappings, found again by a scan" },
+		{ u->not_kept, BUNDLE_LOSS_DROPPED, "entries", "processes, mappings and files beyond the tables' room" },
+		{ u->evicted, BUNDLE_LOSS_EVICTED, "tables", "tables for user stacks, to make room for others" },
+		{ u->refused, BUNDLE_LOSS_DROPPED, "tables", "tables for user stacks that are larger than all room" },
+		{ u->unreadable, BUNDLE_LOSS_MISSED, "files", "mapped files that could not be read for their tables" },
+		{ u->hanging == READERS ? u->loading : 0, BUNDLE_LOSS_MISSED, "files", "mapped files that wait for readers that hang on others" },
+		{ u->scan_failed, BUNDLE_LOSS_MISSED, "processes", "processes that did not tell their mappings in time" },
+	};
+	size_t n = 0;
+
+	for (size_t i = 0; i < SB_ARRAY_SIZE(of); i++) {
+		if (of[i].count)
+			loss[n++] = (struct bundle_loss){ of[i].cause, BUNDLE_KIND_NONE, -1, of[i].count,
+							  of[i].unit, of[i].what };
+	}
+	return n;
+}
+
+int freeze_write_losses(struct freeze *f, const uint64_t *recorded, uint64_t missed,
+			const struct unwinder_stats *unwinder)
 {
 	const struct probes *p = f->probes;
-	struct bundle_loss loss[SB_LOST_COUNT + SB_KIND_COUNT + 8];
+	struct bundle_loss loss[SB_LOST_COUNT + SB_KIND_COUNT + 16];
 	size_t n = 0;
 
 	for (int i = 0; i < SB_LOST_COUNT; i++) {
@@ -652,5 +820,7 @@ int freeze_write_losses(struct freeze *f, const uint64_t *recorded, uint64_t mis
 	if (missed)
 		loss[n++] = (struct bundle_loss){ BUNDLE_LOSS_MISSED, BUNDLE_KIND_NONE, -1, missed, "runs",
 						  "program runs that the kernel left out" };
+	if (unwinder)
+		n += unwinder_losses(unwinder, &loss[n]);
 	return n ? bundle_writer_losses(f->w, p->control->started_ns, loss, n) : 0;
 }

@@ -3,11 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "format/log.h"
 #include "recorder/agent.h"
+#include "recorder/doctor.h"
 #include "recorder/orphan.h"
+#include "recorder/retention.h"
 
 /* Without --foreground the parent stays until the agent records or has failed, so that its
  * exit status says which. */
@@ -36,17 +39,17 @@ static int run_in_background(struct options *o)
 
 static int unload(const struct options *o)
 {
-	uint32_t owner = probes_owner(o->bpffs);
+	uint32_t owner = probes_owner(o->config.recorder.bpffs);
 	int n;
 
 	if (owner) {
-		log_err("stallboxd (pid %u) records with what is pinned below %s/stallbox", owner, o->bpffs);
+		log_err("stallboxd (pid %u) records with what is pinned below %s/stallbox", owner, o->config.recorder.bpffs);
 		log_hint("end it first: kill %u", owner);
 		return SB_EXIT_FAILURE;
 	}
-	n = probes_unpin(o->bpffs);
+	n = probes_unpin(o->config.recorder.bpffs);
 	if (n < 0)
-		return log_errno(n, "cannot remove what is pinned below %s/stallbox", o->bpffs),
+		return log_errno(n, "cannot remove what is pinned below %s/stallbox", o->config.recorder.bpffs),
 		       SB_EXIT_FAILURE;
 	log_info("%d pinned objects removed", n);
 	return SB_EXIT_OK;
@@ -54,13 +57,29 @@ static int unload(const struct options *o)
 
 static int export_pinned(struct options *o)
 {
-	char path[SPOOL_NAME_MAX + 256];
+	struct storage st = { .limits = o->spool.limits };
+	char path[BUNDLE_FILE_MAX + 256];
 	int r = orphan_export(o, path, sizeof(path));
 
 	if (r < 0)
 		return r == -ENOENT ? SB_EXIT_NOT_FOUND : SB_EXIT_FAILURE;
 	printf("path=%s\n", path);
+	fflush(stdout);
+	retention_enforce(&o->spool, 0, &st); /* no agent, whose keeper would do it; the disk may hang */
 	return SB_EXIT_OK;
+}
+
+/* Every CPU has some events, and every file of a process in a bundle is opened for its names: the usual 1,024 are
+ * few. */
+static void allow_many_files(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return;
+	files.rlim_cur = files.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+		log_warn("cannot have more open files than now: %s", strerror(errno));
 }
 
 int main(int argc, char **argv)
@@ -68,6 +87,7 @@ int main(int argc, char **argv)
 	static struct options o;
 	int r = options_read(&o, argc, argv);
 
+	allow_many_files();
 	if (r < 0) {
 		if (o.verbose)
 			log_set_level(LOG_LEVEL_DEBUG);
@@ -75,6 +95,8 @@ int main(int argc, char **argv)
 			r = unload(&o);
 		else if (o.export_pinned)
 			r = export_pinned(&o);
+		else if (o.doctor || o.doctor_json)
+			r = doctor(&o, o.doctor_json);
 		else if (o.list)
 			r = agent_list_features(&o);
 		else

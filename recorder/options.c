@@ -1,75 +1,39 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "recorder/options.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 
 #include "format/log.h"
 
-#define DEFAULT_CONFIG "/etc/stallbox/stallbox.conf"
+/* What only the command line can say. Options that mirror keys of the file are those of config_keys. */
+enum action { A_FLAG, A_TRIGGER, A_CONFIG, A_VERSION, A_HELP };
 
-enum type { T_BOOL, T_NOT_BOOL, T_DURATION, T_SIZE, T_NUMBER, T_PERCENT, T_PATH, T_CHOICE, T_TRIGGER, T_ACTION };
-
-/* One table: configuration keys, command line, help, header. */
-static const struct setting {
-	const char *section, *key; /* NULL: command line only */
+static const struct action_option {
 	const char *flag, *metavar;
-	enum type type;
-	size_t offset, size;
-	uint64_t min, max;
+	enum action action;
+	size_t offset; /* A_FLAG: of a bool */
 	const char *help;
-} settings[] = {
-#define AT(field) offsetof(struct options, field), sizeof(((struct options *)0)->field)
-	{ "Recorder", "Memory", "memory", "SIZE", T_SIZE, AT(memory_bytes), 2u << 20, 64ULL << 30,
-	  "ring memory of both banks, all CPUs (default 16M per CPU, at most 256M or 2% of RAM)" },
-	{ "Recorder", "OffCpuThreshold", "threshold", "TIME", T_DURATION, AT(threshold_ns), 100000,
-	  NSEC_PER_SEC, "shorter off-CPU blocks are not recorded (default 1ms)" },
-	{ "Recorder", "IrqThreshold", "irq-threshold", "TIME", T_DURATION, AT(irq_threshold_ns), 1,
-	  NSEC_PER_SEC, "escalated: shorter softirq delays, softirqs and hardirqs are not recorded (default 5ms)" },
-	{ "Recorder", "SyscallThreshold", "syscall-threshold", "TIME", T_DURATION, AT(syscall_threshold_ns), 1000000,
-	  60 * NSEC_PER_SEC, "shorter system calls are not recorded (default 100ms)" },
-	{ "Recorder", "Frequency", "frequency", "HZ", T_NUMBER, AT(frequency), 1, 999,
-	  "on-CPU samples per second and CPU (default 99)" },
-	{ "Recorder", "CpuBudget", "cpu-budget", "PERCENT", T_PERCENT, AT(cpu_budget_ppm), 1, 1000000,
-	  "of all CPUs together, over 10 s; above it less is recorded, step by step (default 1%)" },
-	{ "Recorder", "PostWindow", "post", "TIME", T_DURATION, AT(post_ns), 0, 600 * NSEC_PER_SEC,
-	  "recorded after the trigger (default 15s)" },
-	{ "Recorder", "Cooldown", "cooldown", "TIME", T_DURATION, AT(cooldown_ns), 0,
-	  86400 * NSEC_PER_SEC, "from a trigger to the next bundle at the earliest (default 60s)" },
-	{ "Recorder", "Escalate", "escalate", "WHEN", T_CHOICE, AT(escalate), 0, 0,
-	  "trigger (default), always or never: record holds of mmap_lock, system calls and softirqs "
-	  "exactly, from a trigger to the end of the post window" },
-	{ "Recorder", "Realtime", "no-realtime", NULL, T_NOT_BOOL, AT(realtime), 0, 1,
-	  "do not use SCHED_FIFO and mlockall" },
-	{ "Recorder", "Pin", "no-pin", NULL, T_NOT_BOOL, AT(pin), 0, 1,
-	  "pin nothing: recording ends with the agent" },
-	{ "Recorder", "BpfFs", "bpffs", "DIR", T_PATH, AT(bpffs), 0, 0,
-	  "where bpffs is mounted (default /sys/fs/bpf)" },
-	{ "Recorder", "Socket", "socket", "PATH", T_PATH, AT(socket), 0, 0,
-	  "control socket (default /run/stallbox/control.sock)" },
-	{ "Storage", "Directory", "spool", "DIR", T_PATH, AT(spool.dir), 0, 0,
-	  "bundles (default /var/lib/stallbox/captures)" },
-	{ "Storage", "Fallback", "fallback", "DIR", T_PATH, AT(spool.fallback), 0, 0,
-	  "used when that fails (default /run/stallbox/captures)" },
-	{ "Storage", "MaxUse", "max-use", "SIZE", T_SIZE, AT(spool.max_use_bytes), 1u << 20,
-	  1ULL << 50, "size of all bundles together (default 1G); the oldest go first" },
-	{ NULL, NULL, "trigger", "SPEC", T_TRIGGER, 0, 0, 0, 0,
+} actions[] = {
+	{ "trigger", "SPEC", A_TRIGGER, 0,
 	  "arm this trigger; given once or more, those of the file and the default set are not" },
-	{ NULL, NULL, "config", "FILE", T_ACTION, 0, 0, 0, 0,
-	  "configuration file (default " DEFAULT_CONFIG ", if it exists)" },
-	{ NULL, NULL, "foreground", NULL, T_BOOL, AT(foreground), 0, 1, "stay in the foreground" },
-	{ NULL, NULL, "unload", NULL, T_BOOL, AT(unload), 0, 1,
-	  "remove everything pinned in the kernel, and end" },
-	{ NULL, NULL, "export-pinned", NULL, T_BOOL, AT(export_pinned), 0, 1,
+	{ "config", "FILE", A_CONFIG, 0, "configuration file (default " CONFIG_FILE ", if it exists)" },
+	{ "foreground", NULL, A_FLAG, offsetof(struct options, foreground), "stay in the foreground" },
+	{ "unload", NULL, A_FLAG, offsetof(struct options, unload), "remove everything pinned in the kernel, and end" },
+	{ "export-pinned", NULL, A_FLAG, offsetof(struct options, export_pinned),
 	  "write the bank that the kernel froze while no agent ran, print its path, and end" },
-	{ NULL, NULL, "features", NULL, T_BOOL, AT(list), 0, 1,
+	{ "features", NULL, A_FLAG, offsetof(struct options, list),
 	  "say which evidence this kernel can and cannot give, and end" },
-	{ NULL, NULL, "verbose", NULL, T_BOOL, AT(verbose), 0, 1, "say more" },
-	{ NULL, NULL, "version", NULL, T_ACTION, 0, 0, 0, 0, "print the version" },
-	{ NULL, NULL, "help", NULL, T_ACTION, 0, 0, 0, 0, "print this text" },
+	{ "doctor", NULL, A_FLAG, offsetof(struct options, doctor),
+	  "say what is missing on this host, what that costs and how to get it, and end" },
+	{ "doctor-json", NULL, A_FLAG, offsetof(struct options, doctor_json), "the same as JSON" },
+	{ "verbose", NULL, A_FLAG, offsetof(struct options, verbose), "say more" },
+	{ "version", NULL, A_VERSION, 0, "print the version" },
+	{ "help", NULL, A_HELP, 0, "print this text" },
 };
+
+/* ---- help ---------------------------------------------------------------------------- */
 
 #define HELP_WIDTH 56
 
@@ -93,16 +57,39 @@ static void print_wrapped(const char *left, const char *text)
 	}
 }
 
+static bool is_switch(const struct config_key *k)
+{
+	return !strncmp(k->flag, "no-", 3);
+}
+
+static void print_key(const struct config_key *k)
+{
+	char left[64], text[400];
+
+	snprintf(left, sizeof(left), "--%s%s%s", k->flag, is_switch(k) ? "" : " ",
+		 is_switch(k) ? "" : k->type == CONFIG_CHOICE ? "WHICH" : config_metavar(k));
+	if (is_switch(k))
+		snprintf(text, sizeof(text), "do not %s", k->help);
+	else
+		snprintf(text, sizeof(text), "%s%s%s%s%s%s", k->choices ? k->choices : "", k->choices ? ": " : "", k->help,
+			 k->preset[0] ? " (default " : "", k->preset, k->preset[0] ? ")" : "");
+	print_wrapped(left, text);
+}
+
 static void print_help(void)
 {
 	printf("Usage: stallboxd [OPTIONS]\n"
 	       "Records kernel and user stacks all the time; a trigger freezes them into a bundle.\n\n");
-	for (size_t i = 0; i < SB_ARRAY_SIZE(settings); i++) {
+	for (size_t i = 0; i < config_n_keys; i++) {
+		if (config_keys[i].flag)
+			print_key(&config_keys[i]);
+	}
+	for (size_t i = 0; i < SB_ARRAY_SIZE(actions); i++) {
 		char left[32];
 
-		snprintf(left, sizeof(left), "--%s%s%s", settings[i].flag,
-			 settings[i].metavar ? " " : "", settings[i].metavar ? settings[i].metavar : "");
-		print_wrapped(left, settings[i].help);
+		snprintf(left, sizeof(left), "--%s%s%s", actions[i].flag, actions[i].metavar ? " " : "",
+			 actions[i].metavar ? actions[i].metavar : "");
+		print_wrapped(left, actions[i].help);
 	}
 	printf("\nTriggers:\n");
 	for (size_t i = 0; trigger_kinds[i]; i++)
@@ -112,245 +99,6 @@ static void print_help(void)
 	       "  stallboxd --foreground --trigger 'kernel:reclaim>500ms' --post 5s\n");
 }
 
-/* "0.5%" as parts per million. */
-static int parse_percent_ppm(const char *s, uint64_t *ret)
-{
-	double v;
-	char *end;
-
-	if (!isdigit((unsigned char)*s) || s[1] == 'x' || s[1] == 'X')
-		return -EINVAL;
-	v = strtod(s, &end);
-	if (strcmp(end, "%") || v > 1e6)
-		return -EINVAL;
-	*ret = (uint64_t)(v * 1e4 + 0.5);
-	return 0;
-}
-
-/* Parses one value. On failure *ret_expected says what would be right. */
-static int set_value(struct options *o, const struct setting *s, const char *value,
-		     char *ret_expected, size_t len)
-{
-	char *field = (char *)o + s->offset;
-	uint64_t v = 0;
-	char *end;
-
-	switch (s->type) {
-	case T_BOOL:
-	case T_NOT_BOOL:
-		snprintf(ret_expected, len, "expected yes or no");
-		if (strcmp(value, "yes") && strcmp(value, "no"))
-			return -EINVAL;
-		*(bool *)field = !strcmp(value, "yes");
-		return 0;
-	case T_PATH:
-		snprintf(ret_expected, len, "expected a path of at most %zu bytes", s->size - 1);
-		if (strlen(value) >= s->size || !*value)
-			return -EINVAL;
-		strcpy(field, value);
-		return 0;
-	case T_CHOICE:
-		snprintf(ret_expected, len, "expected trigger, always or never");
-		if (strcmp(value, "trigger") && strcmp(value, "always") && strcmp(value, "never"))
-			return -EINVAL;
-		strcpy(field, value);
-		return 0;
-	case T_DURATION:
-		snprintf(ret_expected, len, "expected a time with a unit, such as 15s or 500ms");
-		if (parse_duration_ns(value, &v) < 0)
-			return -EINVAL;
-		break;
-	case T_PERCENT:
-		snprintf(ret_expected, len, "expected a percentage from 0.0001%% to 100%%, such as 1%% or 0.5%%");
-		if (parse_percent_ppm(value, &v) < 0)
-			return -EINVAL;
-		break;
-	case T_SIZE:
-		snprintf(ret_expected, len, "expected a size with a unit, such as 64M or 1G");
-		if (parse_size_bytes(value, &v) < 0)
-			return -EINVAL;
-		break;
-	default:
-		snprintf(ret_expected, len, "expected a number");
-		errno = 0;
-		v = strtoull(value, &end, 10);
-		if (errno || *end || !isdigit((unsigned char)*value))
-			return -EINVAL;
-	}
-	if (v < s->min || v > s->max) {
-		snprintf(ret_expected, len, "out of range");
-		return -ERANGE;
-	}
-	*(uint64_t *)field = v;
-	return 0;
-}
-
-static int add_trigger(struct options *o, const char *spec, char *ret_error, size_t len)
-{
-	int r;
-
-	if (o->n_triggers == OPTIONS_MAX_TRIGGERS) {
-		snprintf(ret_error, len, "more than %d triggers", OPTIONS_MAX_TRIGGERS);
-		return -E2BIG;
-	}
-	r = trigger_parse(spec, &o->trigger[o->n_triggers], ret_error, len);
-	if (r == 0)
-		o->n_triggers++;
-	return r;
-}
-
-/* ---- configuration file ------------------------------------------------------------ */
-
-struct config_file {
-	const char *path;
-	int line, errors;
-	char section[128];
-};
-
-static void config_error(struct config_file *c, const char *what, const char *detail)
-{
-	log_err("%s:%d: [%s] %s: %s", c->path, c->line, c->section, what, detail);
-	c->errors++;
-}
-
-static char *strip(char *s)
-{
-	size_t n;
-
-	while (isspace((unsigned char)*s))
-		s++;
-	n = strlen(s);
-	while (n && isspace((unsigned char)s[n - 1]))
-		s[--n] = '\0';
-	return s;
-}
-
-static void config_trigger(struct options *o, struct config_file *c, const char *key,
-			   const char *value)
-{
-	char error[256], *name = c->section + strlen("Trigger");
-
-	if (strcmp(key, "Spec")) {
-		config_error(c, key, "unknown key, expected Spec=");
-		return;
-	}
-	if (add_trigger(o, value, error, sizeof(error)) < 0) {
-		config_error(c, "Spec", error);
-		return;
-	}
-	name = strip(name);
-	if (*name)
-		snprintf(o->trigger[o->n_triggers - 1]->name, TRIGGER_NAME_MAX, "%s", name);
-}
-
-static void config_key(struct options *o, struct config_file *c, const char *key, const char *value)
-{
-	char expected[160];
-
-	if (!strncmp(c->section, "Trigger ", 8) || !strcmp(c->section, "Trigger")) {
-		config_trigger(o, c, key, value);
-		return;
-	}
-	for (size_t i = 0; i < SB_ARRAY_SIZE(settings); i++) {
-		const struct setting *s = &settings[i];
-
-		if (!s->key || strcmp(s->section, c->section) || strcmp(s->key, key))
-			continue;
-		if (set_value(o, s, value, expected, sizeof(expected)) < 0)
-			config_error(c, key, expected);
-		return;
-	}
-	config_error(c, key, "unknown key; see stallboxd(8) for the keys of each section");
-}
-
-static int read_config(struct options *o, const char *path, bool required)
-{
-	struct config_file c = { .path = path };
-	char line[4096], *s, *eq;
-	FILE *f = fopen(path, "re");
-
-	if (!f) {
-		if (!required && errno == ENOENT)
-			return -1;
-		log_errno(-errno, "cannot read the configuration '%s'", path);
-		return SB_EXIT_CONFIG;
-	}
-	while (fgets(line, sizeof(line), f)) {
-		c.line++;
-		if (!strchr(line, '\n') && !feof(f)) {
-			config_error(&c, "line", "longer than 4095 bytes");
-			break;
-		}
-		s = strip(line);
-		if (!*s || *s == '#' || *s == ';')
-			continue;
-		if (*s == '[' && s[strlen(s) - 1] == ']') {
-			s[strlen(s) - 1] = '\0';
-			snprintf(c.section, sizeof(c.section), "%s", s + 1);
-			if (strcmp(c.section, "Recorder") && strcmp(c.section, "Storage") &&
-			    strncmp(c.section, "Trigger", 7))
-				config_error(&c, "section",
-					     "unknown, expected Recorder, Storage or Trigger NAME");
-			continue;
-		}
-		eq = strchr(s, '=');
-		if (!eq) {
-			config_error(&c, s, "expected KEY=VALUE");
-			continue;
-		}
-		*eq = '\0';
-		config_key(o, &c, strip(s), strip(eq + 1));
-	}
-	fclose(f);
-	return c.errors ? SB_EXIT_CONFIG : -1;
-}
-
-/* ---- command line -------------------------------------------------------------------- */
-
-static void set_defaults(struct options *o)
-{
-	memset(o, 0, sizeof(*o));
-	strcpy(o->socket, "/run/stallbox/control.sock");
-	strcpy(o->bpffs, "/sys/fs/bpf");
-	strcpy(o->escalate, "trigger");
-	strcpy(o->spool.dir, "/var/lib/stallbox/captures");
-	strcpy(o->spool.fallback, "/run/stallbox/captures");
-	o->spool.max_use_bytes = 1ULL << 30;
-	o->threshold_ns = NSEC_PER_MSEC;
-	o->irq_threshold_ns = 5 * NSEC_PER_MSEC;
-	o->syscall_threshold_ns = 100 * NSEC_PER_MSEC;
-	o->frequency = 99;
-	o->cpu_budget_ppm = 10000;
-	/* Long enough to see a stall end; the events after it are seldom the cause. */
-	o->post_ns = 15 * NSEC_PER_SEC;
-	/* A stall that lasts is one incident: one bundle a minute says what there is to say. */
-	o->cooldown_ns = 60 * NSEC_PER_SEC;
-	o->realtime = o->pin = true;
-}
-
-static void note_config(struct options *o)
-{
-	for (size_t i = 0; i < SB_ARRAY_SIZE(settings) && o->n_config < OPTIONS_MAX_CONFIG; i++) {
-		const struct setting *s = &settings[i];
-		char *text = o->config_text[o->n_config], *field = (char *)o + s->offset;
-
-		if (!s->key)
-			continue;
-		if (s->type == T_PATH || s->type == T_CHOICE)
-			memccpy(text, field, '\0', SB_MIN(s->size, (size_t)127)); /* the rest of text is zero */
-		else if (s->type == T_NOT_BOOL)
-			snprintf(text, 128, "%s", *(bool *)field ? "yes" : "no");
-		else if (s->type == T_DURATION)
-			snprintf(text, 128, "%lluus",
-				 (unsigned long long)(*(uint64_t *)field / NSEC_PER_USEC));
-		else if (s->type == T_PERCENT)
-			snprintf(text, 128, "%.4g%%", (double)*(uint64_t *)field / 1e4);
-		else
-			snprintf(text, 128, "%llu", (unsigned long long)*(uint64_t *)field);
-		o->config[o->n_config++] = (struct bundle_kv){ s->key, text };
-	}
-}
-
 static int usage_error(const char *what, const char *detail)
 {
 	log_err("%s%s%s", what, detail ? ": " : "", detail ? detail : "");
@@ -358,129 +106,265 @@ static int usage_error(const char *what, const char *detail)
 	return SB_EXIT_USAGE;
 }
 
-static int apply_flag(struct options *o, const struct setting *s, const char *value)
-{
-	char text[400], expected[300];
+/* ---- command line -------------------------------------------------------------------- */
 
-	if (s->type == T_TRIGGER) {
-		if (add_trigger(o, value, expected, sizeof(expected)) == 0)
-			return -1;
-		snprintf(text, sizeof(text), "--trigger '%.120s'", value);
-		return usage_error(text, expected);
-	}
-	if (s->type == T_BOOL || s->type == T_NOT_BOOL) {
-		*(bool *)((char *)o + s->offset) = s->type == T_BOOL;
-		return -1;
-	}
-	if (set_value(o, s, value, expected, sizeof(expected)) == 0)
-		return -1;
-	snprintf(text, sizeof(text), "--%s '%.120s'", s->flag, value);
-	return usage_error(text, expected);
+static struct config_source *source_of(struct config *c, const struct config_key *k)
+{
+	return (struct config_source *)config_source_of(c, NULL, k);
 }
 
-static void drop_triggers(struct options *o)
+static int set_key(struct options *o, const struct config_key *k, const char *value)
 {
-	for (size_t i = 0; i < o->n_triggers; i++)
-		trigger_free(o->trigger[i]);
-	o->n_triggers = 0;
+	char text[500], error[400];
+
+	if (config_set(&o->config, k, is_switch(k) ? "no" : value, error, sizeof(error)) < 0) {
+		snprintf(text, sizeof(text), "--%s %s", k->flag, error);
+		return usage_error(text, NULL);
+	}
+	*source_of(&o->config, k) = (struct config_source){ .command_line = true };
+	return -1;
 }
 
-static int parse_line(struct options *o, int argc, char **argv, bool only_config)
+static int add_flag_trigger(struct options *o, const char *spec)
 {
-	struct option longopt[SB_ARRAY_SIZE(settings) + 1] = {};
-	const char *config = NULL;
-	bool own_triggers = false;
-	int i, r;
+	SB_CLEANUP(trigger_freep) struct trigger *t = NULL;
+	char text[200], error[300];
 
-	for (size_t k = 0; k < SB_ARRAY_SIZE(settings); k++)
-		longopt[k] = (struct option){ settings[k].flag,
-					      settings[k].metavar ? required_argument : no_argument,
-					      NULL, 0 };
+	snprintf(text, sizeof(text), "--trigger '%.120s'", spec);
+	if (o->n_flag_triggers == OPTIONS_MAX_TRIGGERS) {
+		snprintf(error, sizeof(error), "more than %d triggers", OPTIONS_MAX_TRIGGERS);
+		return usage_error(text, error);
+	}
+	if (trigger_parse(spec, &t, error, sizeof(error)) < 0)
+		return usage_error(text, error);
+	o->flag_trigger[o->n_flag_triggers++] = spec;
+	return -1;
+}
+
+static int act(struct options *o, const struct action_option *a, const char *value)
+{
+	if (a->action == A_FLAG)
+		*(bool *)((char *)o + a->offset) = true;
+	if (a->action == A_TRIGGER)
+		return add_flag_trigger(o, value);
+	return -1;
+}
+
+/* What has to be known before the file is read. */
+static int act_early(struct options *o, const struct action_option *a, const char *value)
+{
+	if (a->action == A_HELP) {
+		print_help();
+		return SB_EXIT_OK;
+	}
+	if (a->action == A_VERSION) {
+		printf("stallboxd %s\n", SB_VERSION);
+		return SB_EXIT_OK;
+	}
+	if (a->action == A_CONFIG) {
+		if (o->config_required)
+			return usage_error("--config", "given twice, expected one file");
+		if (strlen(value) >= sizeof(o->config_file))
+			return usage_error("--config", "a path longer than 255 bytes");
+		strcpy(o->config_file, value);
+		o->config_required = true;
+	}
+	/* It says that the file is wrong, and what else is. */
+	o->doctor |= !strcmp(a->flag, "doctor");
+	o->doctor_json |= !strcmp(a->flag, "doctor-json");
+	return -1;
+}
+
+/* The long options: first those of keys, then the actions. val: 1 + the index of either. */
+#define ACTION 1000
+static void make_long_options(struct option ret[CONFIG_MAX_KEYS + SB_ARRAY_SIZE(actions) + 1])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < config_n_keys; i++) {
+		const struct config_key *k = &config_keys[i];
+
+		if (k->flag)
+			ret[n++] = (struct option){ k->flag, is_switch(k) ? no_argument : required_argument, NULL,
+						    1 + (int)i };
+	}
+	for (size_t i = 0; i < SB_ARRAY_SIZE(actions); i++)
+		ret[n++] = (struct option){ actions[i].flag, actions[i].metavar ? required_argument : no_argument, NULL,
+					    ACTION + (int)i };
+	ret[n] = (struct option){};
+}
+
+/* Twice: the file stands between, and flags win over it wherever they stand. */
+static int parse_line(struct options *o, int argc, char **argv, bool early)
+{
+	struct option longopt[CONFIG_MAX_KEYS + SB_ARRAY_SIZE(actions) + 1];
+	int v, r;
+
+	make_long_options(longopt);
 	optind = 0;
-	opterr = !only_config;
-	while ((r = getopt_long(argc, argv, "", longopt, &i)) != -1) {
-		if (r != 0) {
-			if (only_config)
-				continue;
+	opterr = !early;
+	while ((v = getopt_long(argc, argv, "", longopt, NULL)) != -1) {
+		if (v == '?' && early)
+			continue;
+		if (v == '?') {
 			fprintf(stderr, "try 'stallboxd --help'\n");
 			return SB_EXIT_USAGE;
 		}
-		if (!strcmp(settings[i].flag, "help")) {
-			print_help();
-			return SB_EXIT_OK;
-		}
-		if (!strcmp(settings[i].flag, "version")) {
-			printf("stallboxd %s\n", SB_VERSION);
-			return SB_EXIT_OK;
-		}
-		if (only_config && !strcmp(settings[i].flag, "config")) {
-			if (config)
-				return usage_error("--config", "given twice, expected one file");
-			config = optarg;
-		}
-		if (only_config || settings[i].type == T_ACTION)
-			continue;
-		if (settings[i].type == T_TRIGGER && !own_triggers) {
-			own_triggers = true;
-			drop_triggers(o); /* those of the file */
-		}
-		r = apply_flag(o, &settings[i], optarg);
+		if (v >= ACTION)
+			r = early ? act_early(o, &actions[v - ACTION], optarg) : act(o, &actions[v - ACTION], optarg);
+		else
+			r = early ? -1 : set_key(o, &config_keys[v - 1], optarg);
 		if (r >= 0)
 			return r;
 	}
-	if (only_config) {
-		r = read_config(o, config ? config : DEFAULT_CONFIG, config != NULL);
-		return r;
-	}
-	if (optind < argc)
+	if (!early && optind < argc)
 		return usage_error("unexpected argument", argv[optind]);
 	return -1;
 }
 
-static int arm_defaults(struct options *o)
-{
-	char error[256];
+/* ---- what follows from it -------------------------------------------------------------- */
 
-	for (size_t i = 0; trigger_defaults[i]; i++) {
-		if (add_trigger(o, trigger_defaults[i], error, sizeof(error)) < 0) {
-			log_err("default trigger '%s': %s", trigger_defaults[i], error);
+void options_settings(const struct options *o, struct capture_settings *ret)
+{
+	ret->n_listed = 0;
+	for (size_t i = 0; i < config_n_keys && ret->n_listed < CAPTURE_MAX_LISTED; i++) {
+		const struct config_key *k = &config_keys[i];
+		size_t n = ret->n_listed;
+
+		if (k->section != CONFIG_RECORDER && k->section != CONFIG_STORAGE)
+			continue;
+		snprintf(ret->key[n], sizeof(ret->key[n]), "%s", k->name);
+		config_get(&o->config, k, ret->value[n], sizeof(ret->value[n]));
+		ret->n_listed++;
+	}
+}
+
+static struct spool spool_of(const struct config_storage *s)
+{
+	struct spool ret = { .limits = { .max_use_bytes = s->max_use_bytes, .keep_free_bytes = s->keep_free_bytes,
+					 .max_age_ns = s->max_age_ns } };
+
+	memcpy(ret.dir, s->directory, sizeof(ret.dir));
+	memcpy(ret.fallback, s->fallback, sizeof(ret.fallback));
+	snprintf(ret.group, sizeof(ret.group), "%s", s->group);
+	return ret;
+}
+
+void options_adopt(struct options *o, const struct config *c)
+{
+	static const enum sb_user_unwind unwind[] = { [CONFIG_UNWIND_EH_FRAME] = SB_USER_UNWIND_EH_FRAME,
+						      [CONFIG_UNWIND_FRAME_POINTER] = SB_USER_UNWIND_FP,
+						      [CONFIG_UNWIND_OFF] = SB_USER_UNWIND_OFF };
+
+	if (c != &o->config)
+		o->config = *c;
+	o->spool = spool_of(&c->storage);
+	o->spool.limits.wait_upload = c->upload.endpoint[0];
+	o->spool.limits.delete_after_ns = c->upload.delete_after_ns;
+	o->probes = (struct probes_options){
+		.memory_bytes = c->recorder.memory_bytes,
+		.offcpu_threshold_ns = c->recorder.threshold_ns,
+		.irq_threshold_ns = c->recorder.irq_threshold_ns,
+		.syscall_threshold_ns = c->recorder.syscall_threshold_ns,
+		.sample_hz = (uint32_t)c->recorder.frequency_hz,
+		.bpffs = o->config.recorder.bpffs,
+		.pin = c->recorder.pin,
+		.command_lines = c->recorder.command_line,
+		.user_unwind = unwind[c->recorder.user_unwind],
+		.unwind_bytes = c->recorder.unwind_bytes,
+	};
+}
+
+size_t options_trigger_specs(const struct options *o, const struct config *c,
+			     char ret[OPTIONS_MAX_TRIGGERS][TRIGGER_SPEC_MAX])
+{
+	size_t n;
+
+	for (n = 0; n < o->n_flag_triggers; n++)
+		snprintf(ret[n], TRIGGER_SPEC_MAX, "%s", o->flag_trigger[n]);
+	if (n)
+		return n;
+	for (; n < c->n_triggers; n++)
+		(void)config_trigger_spec(&c->trigger[n], ret[n], TRIGGER_SPEC_MAX); /* checked when it was read */
+	if (n)
+		return n;
+	for (; trigger_defaults[n]; n++)
+		snprintf(ret[n], TRIGGER_SPEC_MAX, "%s", trigger_defaults[n]);
+	return n;
+}
+
+static int make_triggers(struct options *o)
+{
+	char spec[OPTIONS_MAX_TRIGGERS][TRIGGER_SPEC_MAX], error[256];
+	size_t n = options_trigger_specs(o, &o->config, spec);
+
+	for (size_t i = 0; i < n; i++) {
+		if (trigger_parse(spec[i], &o->trigger[i], error, sizeof(error)) < 0) {
+			log_err("trigger '%s': %s", spec[i], error);
 			return SB_EXIT_FAILURE;
 		}
+		o->n_triggers++;
 	}
 	return -1;
+}
+
+/* ---- all of it -------------------------------------------------------------------------- */
+
+void options_load_again(const struct options *o, struct config *ret, struct config_errors *e)
+{
+	config_load(ret, o->config_file, o->config_required, e);
+	for (size_t i = 0; i < config_n_keys; i++) {
+		const struct config_key *k = &config_keys[i];
+
+		if (k->section == CONFIG_TRIGGER || !config_source_of(&o->config, NULL, k)->command_line)
+			continue;
+		memcpy((char *)ret + k->offset, (const char *)&o->config + k->offset, k->size);
+		*source_of(ret, k) = *config_source_of(&o->config, NULL, k);
+	}
+}
+
+static int read_config(struct options *o)
+{
+	SB_CLEANUP(sb_freep) struct config_errors *e = calloc(1, sizeof(*e));
+	char text[1024];
+
+	if (!e)
+		return log_errno(-ENOMEM, "cannot read the configuration"), SB_EXIT_FAILURE;
+	config_load(&o->config, o->config_file, o->config_required, e);
+	for (size_t i = 0; i < e->n; i++) {
+		config_error_text(&e->error[i], text, sizeof(text));
+		log_err("%s", text);
+	}
+	if (e->more)
+		log_err("and %zu more", e->more);
+	return e->n ? SB_EXIT_CONFIG : -1;
 }
 
 int options_read(struct options *o, int argc, char **argv)
 {
 	int r;
 
-	set_defaults(o);
-	/* The file first, wherever it stands on the command line: flags win. */
+	memset(o, 0, sizeof(*o));
+	strcpy(o->config_file, CONFIG_FILE);
 	r = parse_line(o, argc, argv, true);
-	if (r >= 0)
-		return r;
-	r = parse_line(o, argc, argv, false);
-	if (r >= 0)
-		return r;
-	if (!o->n_triggers) {
-		r = arm_defaults(o);
-		if (r >= 0)
-			return r;
+	if (r < 0)
+		r = read_config(o);
+	if (r == SB_EXIT_CONFIG && (o->doctor || o->doctor_json)) {
+		config_defaults(&o->config);
+		o->config_bad = true;
+		r = -1;
 	}
-	note_config(o);
-	o->probes = (struct probes_options){
-		.memory_bytes = o->memory_bytes,
-		.offcpu_threshold_ns = o->threshold_ns,
-		.irq_threshold_ns = o->irq_threshold_ns,
-		.syscall_threshold_ns = o->syscall_threshold_ns,
-		.sample_hz = (uint32_t)o->frequency,
-		.bpffs = o->bpffs,
-		.pin = o->pin,
-	};
-	return -1;
+	if (r < 0)
+		r = parse_line(o, argc, argv, false);
+	if (r >= 0)
+		return r;
+	options_adopt(o, &o->config);
+	return make_triggers(o);
 }
 
 void options_done(struct options *o)
 {
-	drop_triggers(o);
+	for (size_t i = 0; i < o->n_triggers; i++)
+		trigger_free(o->trigger[i]);
+	o->n_triggers = 0;
 }

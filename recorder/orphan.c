@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "format/log.h"
+#include "recorder/keeper.h"
 
 #define REPORT_MS 60000 /* the freezer encodes 32 MiB in under a second; a disk may take longer */
 
@@ -73,19 +74,21 @@ static int await(const struct capture_process *p, enum capture_report_type type,
 		r = capture_receive(p, ret);
 		if (r < 0)
 			return r;
-		if (r > 0 && ret->type == CAPTURE_FAILED)
+		if (r > 0 && ret->type == CAPTURE_HELD)
+			(void)capture_send(p, &(struct capture_order){ .type = CAPTURE_DROP });
+		if (r > 0 && (ret->type == CAPTURE_FAILED || ret->type == CAPTURE_HELD))
 			return ret->error < 0 ? ret->error : -EIO;
 		if (r > 0 && ret->type == type)
 			return 0;
 	}
 }
 
-static int capture(struct probes *p, const struct spool *spool, const struct capture_process *process,
+static int capture(struct probes *p, uint64_t newest, const struct capture_process *process,
 		   struct capture_report *ret)
 {
 	struct sb_control *c = p->control;
 	struct capture_order o = { .type = CAPTURE_FREEZE, .id = 1, .sealed_ns = c->freeze_ns };
-	uint64_t now = sb_realtime_ms(), newest = spool_newest(spool, now + SPOOL_AHEAD_MS);
+	uint64_t now = sb_realtime_ms();
 	char host[65] = "host";
 	int r;
 
@@ -93,7 +96,7 @@ static int capture(struct probes *p, const struct spool *spool, const struct cap
 	o.bank = c->armed_generation & 1;
 	o.cause = orphan_cause(c);
 	gethostname(host, sizeof(host) - 1);
-	spool_name(o.file, host, newest >= now ? newest + 1 : now, o.cause.name);
+	spool_name(o.file, host, SB_MAX(newest + 1, now), newest, o.cause.name);
 	r = capture_send(process, &o);
 	if (r == 0)
 		r = await(process, CAPTURE_BANK_READ, ret);
@@ -114,27 +117,31 @@ int orphan_export(struct options *o, char *ret_path, size_t len)
 	struct capture_config config;
 	struct capture_process process;
 	struct capture_report report = {};
+	struct capture_work work = { .storage.limits = o->spool.limits };
+	uint64_t newest;
 	char error[512];
 	int r;
 
-	r = spool_prepare(&o->spool);
+	options_settings(o, &work.settings[0]);
+	r = keeper_prepare(&o->spool, &work.storage, sb_realtime_ms() + SPOOL_AHEAD_MS, &newest);
 	if (r < 0)
 		return log_errno(r, "cannot write bundles to '%s'", o->spool.dir);
-	r = probes_open_pinned(o->bpffs, &p, error, sizeof(error));
+	r = probes_open_pinned(o->config.recorder.bpffs, &p, error, sizeof(error));
 	if (r < 0) {
 		log_err_and_hint(error);
 		return r;
 	}
 	if (!probes_frozen(p.control)) {
-		log_err("no bank below %s/stallbox is frozen%s", o->bpffs,
+		log_err("no bank below %s/stallbox is frozen%s", o->config.recorder.bpffs,
 			p.control->armed ? "; the kernel's conditions are armed" : "");
 		probes_leave(&p);
 		return -ENOENT;
 	}
-	config = (struct capture_config){ .probes = &p, .spool = o->spool };
+	config = (struct capture_config){ .probes = &p, .spool = o->spool, .gid = spool_gid(&o->spool), .work = &work,
+					  .known_fd = -1 };
 	r = capture_start(&config, &process);
 	if (r == 0) {
-		r = capture(&p, &o->spool, &process, &report);
+		r = capture(&p, newest, &process, &report);
 		capture_stop(&process);
 	}
 	if (r == 0) {

@@ -13,7 +13,7 @@
 struct capture_cause orphan_cause(const struct sb_control *c);
 
 /* Writes the frozen bank, and what was recorded since, as one bundle and arms the kernel's
- * conditions again. Logs what goes wrong. ret_path: SPOOL_NAME_MAX + 256 bytes. Returns 0,
+ * conditions again. Logs what goes wrong. ret_path: BUNDLE_FILE_MAX + 256 bytes. Returns 0,
  * -ENOENT (nothing is pinned, or nothing frozen), -EBUSY (an agent runs) or another
  * negative errno. */
 int orphan_export(struct options *o, char *ret_path, size_t len);

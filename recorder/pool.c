@@ -115,7 +115,7 @@ static void begin(struct pool *p)
 		return;
 	s->use = POOL_CAPTURING;
 	s->id = o->id;
-	s->fired_ns = o->cause.fired_ns;
+	s->cause = o->cause;
 	snprintf(s->file, sizeof(s->file), "%s", o->file);
 	/* It may have been killed a moment ago: then its descriptor tells, too. */
 	(void)capture_send(&s->p, o);
@@ -135,7 +135,8 @@ int pool_order(struct pool *p, struct capture_order *o)
 	if (!s)
 		return -ESRCH;
 	for (unsigned int i = 0; i < POOL_SLOTS; i++)
-		naming += p->slot[i].use == POOL_STORING && p->slot[i].names && !p->slot[i].told;
+		naming += p->slot[i].use == POOL_STORING && p->slot[i].names &&
+			  !p->slot[i].told && !p->slot[i].held_ns;
 	s->names = naming < POOL_NAMING;
 	o->no_names = !s->names;
 	return capture_send(&s->p, o);
@@ -175,6 +176,23 @@ int pool_take(struct pool *p)
 		ask(p);
 	}
 	return (int)(s - p->slot);
+}
+
+unsigned int pool_held(struct pool *p, struct pool_slot **ret_oldest)
+{
+	unsigned int n = 0;
+
+	*ret_oldest = NULL;
+	for (unsigned int i = 0; i < POOL_SLOTS; i++) {
+		struct pool_slot *s = &p->slot[i];
+
+		if (s->use != POOL_STORING || !s->held_ns)
+			continue;
+		n++;
+		if (!*ret_oldest || s->id < (*ret_oldest)->id)
+			*ret_oldest = s;
+	}
+	return n;
 }
 
 struct pool_slot *pool_capturing(struct pool *p)

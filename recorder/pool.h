@@ -11,6 +11,7 @@
 #define POOL_READY 2  /* that wait */
 #define POOL_SLOTS 16 /* processes at a time */
 #define POOL_TRIES 3  /* a capture is begun again: those that wait may have been killed together */
+#define POOL_HELD 4   /* bundles that no directory takes, in memory at a time */
 #define POOL_NAMING 2 /* that look up names at a time: more would pile up memory on a host without CPU */
 
 enum pool_use { POOL_FREE, POOL_WAITING, POOL_CAPTURING, POOL_STORING };
@@ -19,10 +20,11 @@ struct pool_slot {
 	struct capture_process p;
 	enum pool_use use;
 	uint32_t id; /* of the capture */
-	uint64_t fired_ns;
+	struct capture_cause cause;
+	uint64_t held_ns; /* since when no directory takes its bundle; 0: it is not held */
 	bool names;
 	bool told; /* how it ended */
-	char file[SPOOL_NAME_MAX];
+	char file[BUNDLE_FILE_MAX];
 };
 
 struct pool {
@@ -55,6 +57,8 @@ void pool_give_up(struct pool *p);
 /* The starter's descriptor is readable. The slot that was filled, -EAGAIN: none, -EPIPE: the starter has
  * ended. */
 int pool_take(struct pool *p);
+/* How many bundles are held; *ret_oldest is that of the first capture, NULL: none. */
+unsigned int pool_held(struct pool *p, struct pool_slot **ret_oldest);
 /* The one of the capture under way; NULL: none. */
 struct pool_slot *pool_capturing(struct pool *p);
 /* Its banks are read: it stores, another one gets ready. */

@@ -64,7 +64,7 @@ static uint64_t choose_ring_bytes(uint64_t want_total, uint32_t cpus)
 
 struct sb_config probes_wanted_config(const struct probes_options *o, uint32_t cpus)
 {
-	return (struct sb_config){
+	struct sb_config cfg = {
 		.ring_bytes = choose_ring_bytes(o->memory_bytes, cpus),
 		.offcpu_threshold_ns = o->offcpu_threshold_ns,
 		.lock_threshold_ns = o->offcpu_threshold_ns,
@@ -75,12 +75,16 @@ struct sb_config probes_wanted_config(const struct probes_options *o, uint32_t c
 		.sample_period_ns = NSEC_PER_SEC / o->sample_hz,
 		.cpus = cpus,
 		.keep_segments = 8,
-		.ust_budget = 8,
-		.short_budget = 16,
+		.ust_period_ns = 2 * NSEC_PER_MSEC,
+		.short_budget = 8,
 		.other_budget = 32,
 		.reclaim_budget = 1024,
 		.cgroup_v1_memory = kernel_cgroup_v1_memory(),
+		.command_lines = o->command_lines,
 	};
+
+	unwind_choose(o, &cfg);
+	return cfg;
 }
 
 /* ---- mapping shared memory -------------------------------------------------- */
@@ -115,7 +119,7 @@ int probes_map_shared(struct probes *p, int control, int cpus, int rings, int ta
 		       sizeof(struct sb_task) * SB_TASKS + sizeof(struct sb_task_state) * SB_TASKS +
 		       sizeof(struct sb_ustack) * SB_USTACKS + sizeof(struct sb_task_detail) * SB_DETAILS +
 		       SB_SEEN_SLOTS * 8 * p->cfg.cpus +
-		       2 * sizeof(struct sb_inflight_table);
+		       2 * sizeof(struct sb_inflight_table) + unwind_bytes(&p->cfg);
 	return 0;
 }
 
@@ -129,7 +133,7 @@ static int quiet_libbpf(enum libbpf_print_level level, const char *fmt, va_list 
 	return 0;
 }
 
-static int set_sizes(struct bpf_object *obj, const struct sb_config *cfg)
+static int set_sizes(struct bpf_object *obj, const struct sb_config *cfg, int *model_fd)
 {
 	struct bpf_map *m, *rodata = NULL;
 	struct sb_config *initial;
@@ -147,6 +151,7 @@ static int set_sizes(struct bpf_object *obj, const struct sb_config *cfg)
 		} else if (strstr(name, ".rodata")) {
 			rodata = m;
 		}
+		r |= unwind_set_size(m, cfg, model_fd);
 	}
 	initial = rodata ? (void *)bpf_map__initial_value(rodata, &size) : NULL;
 	if (!initial || size % sizeof(*cfg))
@@ -258,6 +263,9 @@ static int map_object(struct probes *p, struct bpf_object *obj)
 		if (r < 0)
 			return r;
 	}
+	r = unwind_keep(p, obj);
+	if (r < 0)
+		return r;
 	/* A map that nobody holds loses its timers. */
 	deadlines = bpf_object__find_map_fd_by_name(obj, "deadlines");
 	if (deadlines >= 0) {
@@ -279,6 +287,7 @@ static int load_fresh(struct probes *p, const void *elf, size_t elf_len, uint64_
 {
 	LIBBPF_OPTS(bpf_object_open_opts, oo, .object_name = "stallbox");
 	struct bpf_object *obj = bpf_object__open_mem(elf, elf_len, &oo);
+	_cleanup_close_ int model = -1;
 	int r;
 
 	if (!obj) {
@@ -288,7 +297,7 @@ static int load_fresh(struct probes *p, const void *elf, size_t elf_len, uint64_
 	r = tracepoints_choose(p, obj, err, len);
 	if (r < 0)
 		goto out;
-	r = set_sizes(obj, &p->cfg);
+	r = set_sizes(obj, &p->cfg, &model);
 	if (r < 0) {
 		probes_fail_text(err, len, "cannot size the BPF maps", r, NULL);
 		goto out;
@@ -296,7 +305,7 @@ static int load_fresh(struct probes *p, const void *elf, size_t elf_len, uint64_
 	r = bpf_object__load(obj);
 	if (r < 0) {
 		probes_fail_text(err, len, "cannot load the BPF programs", r,
-			  r == -EPERM ? "run as root, or grant CAP_BPF and CAP_PERFMON" :
+			  r == -EPERM ? "run as root, or grant CAP_BPF and CAP_PERFMON; before 5.11 CAP_SYS_RESOURCE, too" :
 					"set STALLBOX_LIBBPF_DEBUG=1 to see the verifier's log");
 		goto out;
 	}
@@ -330,6 +339,7 @@ void probes_init(struct probes *p, const char *bpffs, bool pinned)
 	memset(p, 0, sizeof(*p));
 	p->hits_fd = p->iter_link_fd = p->deadlines_fd = -1;
 	memset(p->sampler_fd, -1, sizeof(p->sampler_fd));
+	memset(p->unwind_fd, -1, sizeof(p->unwind_fd));
 	p->pinned = pinned;
 	snprintf(p->pin_dir, sizeof(p->pin_dir), "%s/stallbox", bpffs);
 }
@@ -367,6 +377,7 @@ int probes_open(const struct probes_options *o, struct probes *ret, char *ret_er
 
 	v3 = kernel_has_fetch_atomics();
 	p->cfg = probes_wanted_config(o, (uint32_t)cpus);
+	unwind_note_missing(p, o);
 	elf = v3 ? stallbox_v3__elf_bytes(&elf_len) : stallbox_v2__elf_bytes(&elf_len);
 	hash = sb_hash_bytes(elf, elf_len) ^ sb_hash_bytes(&p->cfg, sizeof(p->cfg));
 
@@ -422,6 +433,7 @@ void probes_close(struct probes *p)
 		close(p->iter_link_fd);
 	if (p->deadlines_fd >= 0)
 		close(p->deadlines_fd);
+	unwind_close(p);
 	p->n_keep = p->n_programs = 0;
 	p->hits_fd = p->iter_link_fd = p->deadlines_fd = -1;
 }
@@ -464,7 +476,6 @@ void probes_arm(struct probes *p)
 
 	c->armed_generation = c->generation;
 	c->freeze_ns = 0;
-	c->merged = 0;
 	__atomic_store_n(&c->armed, 1, __ATOMIC_SEQ_CST);
 }
 

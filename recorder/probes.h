@@ -26,6 +26,19 @@ struct probes_options {
 	uint32_t sample_hz;
 	const char *bpffs; /* "/sys/fs/bpf" */
 	bool pin;	   /* false: recording ends with the agent */
+	enum sb_user_unwind user_unwind;
+	bool command_lines;
+	uint64_t unwind_bytes; /* memory of the tables; 0: default */
+};
+
+/* What the agent's mapping process fills for walks by tables (bpf/unwind.bpf.h). */
+enum probes_unwind_map {
+	PROBES_UNWIND_SLOTS,
+	PROBES_UNWIND_TABLES,
+	PROBES_UNWIND_MAPS,
+	PROBES_UNWIND_PROCS,
+	PROBES_UNWIND_WANTED,
+	PROBES_UNWIND_MAPS_COUNT,
 };
 
 struct probes_program {
@@ -47,9 +60,11 @@ struct probes {
 	const uint8_t *rings;	    /* mapped read-only */
 	const struct sb_task *tasks;
 	size_t ring_stride;
-	size_t map_bytes; /* kernel memory of all maps */
+	size_t map_bytes; /* kernel memory of all maps that are there from the start */
+	const uint64_t *grown_bytes; /* and of what came since; NULL: nothing */
 	size_t mapped_bytes; /* of it, what is mapped here and so part of our RSS */
 	int hits_fd, iter_link_fd;
+	int unwind_fd[PROBES_UNWIND_MAPS_COUNT]; /* -1: not walked by tables */
 	int sampler_fd[PROBES_MAX_CPUS]; /* link or event; -1: none, or pinned by an earlier agent */
 	char online[256]; /* /sys/devices/system/cpu/online when the samplers were last looked at */
 	int deadlines_fd; /* the program that sets the timers of in-kernel conditions; -1: no timers */
@@ -105,6 +120,18 @@ bool probes_left_frozen(const char *bpffs);
 /* Removes everything pinned below <bpffs>/stallbox. Returns how many files, or -errno. */
 int probes_unpin(const char *bpffs);
 
+/* Maps one of them, read-write, as large as cfg says; NULL where there is none. */
+void *probes_map_unwind(const struct probes *p, enum probes_unwind_map which);
+/* Address space for the slots of all tables, without memory. The pieces of an earlier agent are given up. */
+void *probes_reserve_unwind(const struct probes *p);
+/* Memory for piece i of it. 0 or a negative errno. */
+int probes_grow_unwind(const struct probes *p, void *slots, uint32_t i);
+
+static inline uint64_t probes_memory(const struct probes *p)
+{
+	return p->map_bytes + (p->grown_bytes ? __atomic_load_n(p->grown_bytes, __ATOMIC_RELAXED) : 0);
+}
+
 static inline const uint8_t *probes_ring(const struct probes *p, uint32_t bank, uint32_t cpu)
 {
 	return p->rings + ((size_t)bank * p->cfg.cpus + cpu) * p->ring_stride;
@@ -118,6 +145,8 @@ void probes_escalate(struct probes *p, uint32_t why);
 /* CPUs that have come online get their sampler: that of a CPU which was away is dead. Cheap where
  * nothing has changed. Returns how many. */
 int probes_follow_cpus(struct probes *p);
+/* The same for all that are online, whatever became of those they have. */
+int probes_reopen_samplers(struct probes *p);
 /* Puts a limit in force, enum sb_limit_step: what the steps up to this one say is left out.
  * 0, or a negative errno when a program could not be attached again: it is tried anew at the
  * next call. */

@@ -50,4 +50,18 @@ void programs_take_escalated(struct probes *p, const char *program, int fd);
 void programs_take_optional(struct probes *p, const char *program, int fd, int link);
 void programs_take_limited(struct probes *p, const char *program);
 
+/* ---- probes_unwind.c ---- */
+
+struct bpf_map;
+struct bpf_object;
+/* What of the wish this build and this kernel can do. */
+void unwind_choose(const struct probes_options *o, struct sb_config *cfg);
+void unwind_note_missing(struct probes *p, const struct probes_options *o);
+size_t unwind_bytes(const struct sb_config *cfg); /* kernel memory of its maps, without the tables */
+/* *model_fd: -1, becomes a map that has to be open while the object is loaded. */
+int unwind_set_size(struct bpf_map *m, const struct sb_config *cfg, int *model_fd);
+/* obj: takes the maps from there and pins them; NULL: from the pins. */
+int unwind_keep(struct probes *p, const struct bpf_object *obj);
+void unwind_close(struct probes *p);
+
 #endif

@@ -254,7 +254,9 @@ int pins_take_over(struct probes *p, uint64_t hash, char *err, size_t len)
 	p->hits_fd = pins_get(p, "hits");
 	if (cpus < 0 || rings < 0 || tasks < 0 || p->hits_fd < 0)
 		return -ENOENT;
-	r = probes_map_shared(p, control, cpus, rings, tasks);
+	r = unwind_keep(p, NULL);
+	if (r == 0)
+		r = probes_map_shared(p, control, cpus, rings, tasks);
 	if (r < 0)
 		return r;
 	pins_note_owner(p->control);

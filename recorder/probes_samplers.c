@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
+#include "recorder/privileges.h"
 #include "recorder/probes_impl.h"
 
 static int open_sampler(uint32_t cpu, uint64_t period_ns)
@@ -21,9 +22,14 @@ static int open_sampler(uint32_t cpu, uint64_t period_ns)
 		 * in-kernel triggers' clock going when nothing runs. */
 		.exclude_idle = 0,
 	};
-	int fd = (int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+	int fd;
 
-	return fd < 0 ? -errno : fd;
+	privileges_raise();
+	fd = (int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+	if (fd < 0)
+		fd = -errno;
+	privileges_lower();
+	return fd;
 }
 
 static int attach_sampler(struct probes *p, int prog_fd, uint32_t cpu)
@@ -129,6 +135,17 @@ void samplers_revive(struct probes *p)
 		if (in_list(p->online, cpu) && now - p->cpus[cpu].last_tick_ns > NSEC_PER_SEC)
 			reopen_sampler(p, cpu);
 	}
+}
+
+int probes_reopen_samplers(struct probes *p)
+{
+	int n = 0;
+
+	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
+		if (in_list(p->online, cpu))
+			n += reopen_sampler(p, cpu) == 0;
+	}
+	return n;
 }
 
 int samplers_attach(struct probes *p, int prog_fd, char *err, size_t len)

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#include "recorder/privileges.h"
+
 #define FIRST_WINDOW_AFTER_NS (1 * NSEC_PER_SEC)
 #define RSS_EVERY_NS (10 * NSEC_PER_SEC)
 
@@ -24,25 +26,41 @@ uint64_t selfcost_cpu_ns(pid_t pid)
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
-/* Resident memory without the maps of the ring, which are mapped here and counted on their own. pid 0:
- * our own; another one's without pages of files: those are the same program's, and counted here.
- * statm takes no lock of the address space. */
-static uint64_t rss_of(pid_t pid, const struct probes *p)
+/* What a process has in memory, and how much of it files and others have too, in bytes. statm takes no
+ * lock of the address space. pid 0: our own. */
+static bool read_statm(pid_t pid, uint64_t *ret_rss, uint64_t *ret_shared)
 {
 	char buf[128] = "", path[40] = "/proc/self/statm";
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	_cleanup_close_ int fd = -1;
 	unsigned long size, rss, shared;
-	uint64_t bytes;
 
 	if (pid)
 		snprintf(path, sizeof(path), "/proc/%d/statm", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || read(fd, buf, sizeof(buf) - 1) <= 0 || sscanf(buf, "%lu %lu %lu", &size, &rss, &shared) != 3)
+		return false;
+	*ret_rss = rss * page;
+	*ret_shared = shared * page;
+	return true;
+}
+
+/* Resident memory without the maps of the ring, which are mapped here and counted on their own. */
+static uint64_t rss_of(pid_t pid, const struct probes *p)
+{
+	uint64_t bytes, shared;
+
+	if (!read_statm(pid, &bytes, &shared))
 		return 0;
-	if (pid)
-		return (uint64_t)(rss - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
-	bytes = (uint64_t)rss * (uint64_t)sysconf(_SC_PAGESIZE);
 	return bytes > p->mapped_bytes ? bytes - p->mapped_bytes : bytes;
+}
+
+/* Of another process, without pages of files: those are the same program's, and counted here. */
+static uint64_t private_of(pid_t pid)
+{
+	uint64_t bytes, shared;
+
+	return pid > 0 && read_statm(pid, &bytes, &shared) && bytes > shared ? bytes - shared : 0;
 }
 
 void selfcost_init(struct selfcost *c)
@@ -171,8 +189,10 @@ static void read_programs(struct selfcost *c, const struct probes *p)
 
 static void open_window(struct selfcost *c, const struct probes *p, uint64_t now_ns)
 {
+	privileges_raise();
 	c->stats_fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
 	c->stats_error = c->stats_fd < 0 ? -errno : 0;
+	privileges_lower();
 	if (c->stats_fd < 0)
 		return;
 	read_programs(c, p);
@@ -236,14 +256,14 @@ static void take_rss(struct selfcost *c, const struct selfcost_sources *s, uint6
 	if (now_ns < c->rss_due_ns)
 		return;
 	c->rss_bytes = rss_of(0, s->probes);
-	c->worker_rss_bytes = series_pid(s->series) > 0 ? rss_of(series_pid(s->series), s->probes) : 0;
+	c->worker_rss_bytes = private_of(series_pid(s->series)) + private_of(s->unwinder);
 	if (s->work)
 		c->worker_rss_bytes += __atomic_load_n(&s->work->shared_bytes, __ATOMIC_RELAXED);
-	if (s->pool && s->pool->starter.pid > 0)
-		c->worker_rss_bytes += rss_of(s->pool->starter.pid, s->probes);
+	if (s->pool)
+		c->worker_rss_bytes += private_of(s->pool->starter.pid);
 	for (unsigned int i = 0; s->pool && i < POOL_SLOTS; i++) {
 		if (s->pool->slot[i].use)
-			c->worker_rss_bytes += rss_of(s->pool->slot[i].p.pid, s->probes);
+			c->worker_rss_bytes += private_of(s->pool->slot[i].p.pid);
 	}
 	c->rss_due_ns = now_ns + RSS_EVERY_NS;
 }
@@ -253,6 +273,7 @@ uint64_t selfcost_worker_ns(struct selfcost *c, const struct selfcost_sources *s
 {
 	uint64_t ns = c->freezer_ns + (s->work ? __atomic_load_n(&s->work->cpu_ns, __ATOMIC_RELAXED) : 0);
 
+	ns += s->unwinder > 0 ? selfcost_cpu_ns(s->unwinder) : 0;
 	if (s->pool)
 		ns += selfcost_cpu_ns(s->pool->starter.pid);
 	for (unsigned int i = 0; s->pool && i < POOL_SLOTS; i++) {
@@ -274,7 +295,7 @@ static void publish(struct selfcost *c, const struct selfcost_sources *s)
 		.worker_us = (int64_t)(selfcost_worker_ns(c, s) / NSEC_PER_USEC),
 		.agent_rss_kib = (int64_t)(c->rss_bytes >> 10),
 		.worker_rss_kib = (int64_t)(c->worker_rss_bytes >> 10),
-		.maps_kib = (int64_t)(s->probes->map_bytes >> 10),
+		.maps_kib = (int64_t)(probes_memory(s->probes) >> 10),
 		.wakeups = (int64_t)c->wakeups,
 		.written = s->work ? (int64_t)__atomic_load_n(&s->work->bytes_written, __ATOMIC_RELAXED) : 0,
 		.limit_step = s->limit_step,
@@ -346,7 +367,7 @@ void selfcost_fill(struct selfcost *c, const struct selfcost_sources *s, struct 
 		.n_programs = c->n,
 		.agent_cpu_ns = own_cpu_ns() - c->start_cpu_ns,
 		.agent_rss_bytes = c->rss_bytes ? c->rss_bytes : rss_of(0, s->probes),
-		.map_bytes = s->probes->map_bytes,
+		.map_bytes = probes_memory(s->probes),
 		.wakeups = c->wakeups + series_samples(s->series),
 		.bytes_written = s->work ? __atomic_load_n(&s->work->bytes_written, __ATOMIC_RELAXED) : 0,
 		.worker_cpu_ns = selfcost_worker_ns(c, s) + c->host.reader_cpu_ns,

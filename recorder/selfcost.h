@@ -76,6 +76,7 @@ struct selfcost_sources {
 	struct series *series;
 	const struct capture_work *work;
 	const struct pool *pool;
+	pid_t unwinder; /* 0: none */
 	uint32_t cpus, budget_ppm, limit_step;
 };
 

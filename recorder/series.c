@@ -10,6 +10,8 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include "recorder/privileges.h"
+
 #define MAX_CPUS 256 /* beyond that only the sums are kept */
 #define PER_CPU 4
 #define PER_CGROUP 8
@@ -542,6 +544,8 @@ static void reader_main(struct series *s)
 	struct timespec ts;
 
 	close_range(3, ~0U, 0); /* what the agent has open must end when the agent closes it */
+	if (privileges_become(PRIVILEGES_NONE) < 0)
+		_exit(1);
 	prctl(PR_SET_NAME, "stallbox-series");
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	source_open(&r.stat, "/proc/%s%s", "stat", "");
@@ -605,6 +609,7 @@ int series_start(uint32_t cpus, bool cgroup_v1, const char *const *program, size
 	}
 	if (pid == 0) {
 		signal(SIGINT, SIG_IGN);
+		signal(SIGHUP, SIG_IGN);
 		signal(SIGTERM, SIG_DFL);
 		reader_main(s);
 		_exit(0);

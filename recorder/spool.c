@@ -2,16 +2,43 @@
 #include "recorder/spool.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#define TMP_PREFIX ".tmp-"
+#include "recorder/dirwalk.h"
 
-static int make_dirs(const char *dir)
+/* Names of one second and trigger; a clock that is set back again and again has more. */
+#define SAME_NAME_MAX 100
+
+gid_t spool_gid(const struct spool *s)
+{
+	const struct group *g = s->group[0] ? getgrnam(s->group) : NULL;
+
+	return g ? g->gr_gid : (gid_t)-1;
+}
+
+int spool_open_dir(const char *dir)
+{
+	return TEMP_FAILURE_RETRY(open(dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC));
+}
+
+/* ---- preparing --------------------------------------------------------------------- */
+
+/* Files made in it are of its group, whatever that of the process is and may. */
+static int make_last(const char *path, gid_t gid)
+{
+	if (mkdir(path, 0750) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	if (gid != (gid_t)-1 && (chown(path, (uid_t)-1, gid) < 0 || chmod(path, 02750) < 0))
+		return errno == EPERM ? 0 : -errno;
+	return 0;
+}
+
+static int make_dirs(const char *dir, gid_t gid)
 {
 	char path[256];
 
@@ -26,9 +53,7 @@ static int make_dirs(const char *dir)
 			return -errno;
 		*p = '/';
 	}
-	if (mkdir(path, 0750) < 0 && errno != EEXIST)
-		return -errno;
-	return 0;
+	return make_last(path, gid);
 }
 
 static int check_writable(const char *dir)
@@ -36,7 +61,7 @@ static int check_writable(const char *dir)
 	char path[300];
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/" TMP_PREFIX "check-%d", dir, getpid());
+	snprintf(path, sizeof(path), "%s/" SPOOL_TMP_PREFIX "check-%d", dir, getpid());
 	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0640);
 	if (fd < 0)
 		return -errno;
@@ -45,43 +70,47 @@ static int check_writable(const char *dir)
 	return 0;
 }
 
-/* Left behind by a storing process that was killed. One that still writes for an earlier agent
- * holds its lock. */
-static void sweep(const char *dir)
+/* One that still writes, for an earlier agent even, holds its lock, but for the moment between opening and locking. */
+unsigned int spool_sweep_in(int dfd, unsigned int min_age_s)
 {
-	DIR *d = opendir(dir);
-	struct dirent *e;
+	struct dirwalk w = { .fd = dfd };
+	time_t newest = (time_t)(sb_realtime_ms() / 1000) - min_age_s;
+	unsigned int swept = 0;
+	const char *name;
 
-	while (d && (e = readdir(d))) {
+	while (dfd >= 0 && (name = dirwalk_next(&w))) {
 		_cleanup_close_ int fd = -1;
+		struct stat st;
 
-		if (strncmp(e->d_name, TMP_PREFIX, strlen(TMP_PREFIX)))
+		if (strncmp(name, SPOOL_TMP_PREFIX, strlen(SPOOL_TMP_PREFIX)) ||
+		    (min_age_s && fstatat(dfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ctim.tv_sec > newest))
 			continue;
-		fd = openat(dirfd(d), e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+		fd = openat(dfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
-			unlinkat(dirfd(d), e->d_name, 0);
+			swept += unlinkat(dfd, name, 0) == 0;
 	}
-	if (d)
-		closedir(d);
+	return swept;
 }
 
-static int prepare_one(const char *dir)
+unsigned int spool_sweep(const char *dir, unsigned int min_age_s)
 {
-	int r = make_dirs(dir);
+	_cleanup_close_ int dfd = spool_open_dir(dir);
+
+	return spool_sweep_in(dfd, min_age_s);
+}
+
+int spool_prepare(const char *dir, gid_t gid)
+{
+	int r = make_dirs(dir, gid);
 
 	if (r == 0)
 		r = check_writable(dir);
 	if (r == 0)
-		sweep(dir);
+		spool_sweep(dir, 0);
 	return r;
 }
 
-int spool_prepare(const struct spool *s)
-{
-	int r = prepare_one(s->dir), f = s->fallback[0] ? prepare_one(s->fallback) : -ENOENT;
-
-	return r == 0 || f == 0 ? 0 : r;
-}
+/* ---- names ------------------------------------------------------------------------- */
 
 static void append_clean(char *to, size_t size, const char *from)
 {
@@ -90,217 +119,192 @@ static void append_clean(char *to, size_t size, const char *from)
 	for (; *from && n + 1 < size; from++) {
 		unsigned char c = (unsigned char)*from;
 
-		to[n++] = isalnum(c) || strchr("._-", c) ? (char)c : '_';
+		to[n++] = (c < 0x80 && isalnum(c)) || strchr("._-", c) ? (char)c : '_';
 	}
 	to[n] = '\0';
 }
 
-void spool_name(char ret[SPOOL_NAME_MAX], const char *host, uint64_t when_ms, const char *trigger)
+void spool_name(char ret[BUNDLE_FILE_MAX], const char *host, uint64_t when_ms, uint64_t last_ms, const char *trigger)
 {
 	time_t when = (time_t)(when_ms / 1000);
 	char stamp[32];
-	size_t n;
 	struct tm tm;
 
 	ret[0] = '\0';
-	append_clean(ret, 65, host[0] && host[0] != '.' ? host : "host");
-	n = strftime(stamp, sizeof(stamp), "-%Y%m%dT%H%M%S", gmtime_r(&when, &tm));
-	snprintf(stamp + n, sizeof(stamp) - n, ".%03uZ-", (unsigned int)(when_ms % 1000));
-	append_clean(ret, SPOOL_NAME_MAX - 48, stamp);
-	append_clean(ret, SPOOL_NAME_MAX - 16, trigger);
-	strcat(ret, SPOOL_SUFFIX);
+	append_clean(ret, 65, host[0] && !strchr(".-", host[0]) ? host : "host");
+	strftime(stamp, sizeof(stamp), "-%Y%m%dT%H%M%SZ-", gmtime_r(&when, &tm));
+	append_clean(ret, BUNDLE_FILE_MAX - 48, stamp);
+	append_clean(ret, BUNDLE_FILE_MAX - 24, trigger);
+	if (when_ms / 1000 == last_ms / 1000)
+		snprintf(ret + strlen(ret), 5, "_%03u", (unsigned int)(when_ms % 1000));
+	strcat(ret, BUNDLE_SUFFIX);
 }
 
 static uint64_t stamp_in(const char *name)
 {
-	for (const char *p = name; (p = strchr(p, '-')); p++) {
-		struct tm tm = {};
-		const char *rest = strptime(p, "-%Y%m%dT%H%M%S", &tm);
-		unsigned int ms = 0;
-		int len = 0;
+	const char *stamp = bundle_file_stamp(name), *rest, *suffix;
+	unsigned int ms = 0;
+	struct tm tm = {};
 
-		if (rest && sscanf(rest, ".%3uZ-%n", &ms, &len) == 1 && len == 6)
-			return (uint64_t)timegm(&tm) * 1000 + ms;
-	}
-	return 0;
+	rest = stamp ? strptime(stamp, "%Y%m%dT%H%M%SZ-", &tm) : NULL;
+	if (!rest)
+		return 0;
+	suffix = strstr(rest, BUNDLE_SUFFIX);
+	if (suffix && suffix - rest >= 4)
+		sscanf(suffix - 4, "_%3u", &ms);
+	return (uint64_t)timegm(&tm) * 1000 + ms;
 }
 
-uint64_t spool_newest(const struct spool *s, uint64_t limit_ms)
+uint64_t spool_newest(const char *dir, uint64_t limit_ms)
 {
-	const char *const dirs[] = { s->dir, s->fallback };
+	_cleanup_close_ int dfd = spool_open_dir(dir);
+	struct dirwalk w = { .fd = dfd };
 	uint64_t newest = 0;
+	const char *name;
 
-	for (size_t i = 0; i < SB_ARRAY_SIZE(dirs); i++) {
-		DIR *d = dirs[i][0] ? opendir(dirs[i]) : NULL;
-		struct dirent *e;
+	while (dfd >= 0 && (name = dirwalk_next(&w))) {
+		uint64_t t = stamp_in(name);
 
-		while (d && (e = readdir(d))) {
-			uint64_t t = stamp_in(e->d_name);
-
-			if (t <= limit_ms && t > newest)
-				newest = t;
-		}
-		if (d)
-			closedir(d);
+		if (t <= limit_ms && t > newest)
+			newest = t;
 	}
 	return newest;
 }
 
-static int write_all(int fd, const void *data, size_t len)
+/* ---- publishing -------------------------------------------------------------------- */
+
+static int write_all(int fd, const struct iovec *part, size_t n)
 {
-	const char *p = data;
+	for (size_t i = 0; i < n; i++) {
+		const char *p = part[i].iov_base;
 
-	while (len) {
-		ssize_t n = write(fd, p, len);
+		for (size_t len = part[i].iov_len; len;) {
+			ssize_t k = TEMP_FAILURE_RETRY(write(fd, p, len));
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		p += n;
-		len -= (size_t)n;
+			if (k < 0)
+				return -errno;
+			p += k;
+			len -= (size_t)k;
+		}
 	}
 	return 0;
 }
 
-static int sync_retry(int fd)
+static int sync_fd(int fd)
 {
-	while (fsync(fd) < 0) {
-		if (errno != EINTR)
-			return -errno;
-	}
-	return 0;
+	return TEMP_FAILURE_RETRY(fsync(fd)) < 0 ? -errno : 0;
 }
 
-int spool_publish(const char *dir, const char *name, const void *data, size_t len)
+/* A group that cannot be given costs some readers, not the bundle. */
+static void give_group(int fd, gid_t gid)
 {
-	_cleanup_close_ int dfd = open(dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	if (gid != (gid_t)-1 && fstat(fd, &st) == 0 && st.st_gid != gid)
+		(void)!fchown(fd, (uid_t)-1, gid);
+}
+
+static int write_temporary(int dfd, const char *tmp, gid_t gid, const struct iovec *part, size_t n, int *ret_fd)
+{
 	_cleanup_close_ int fd = -1;
-	char tmp[SPOOL_NAME_MAX + 32];
+	int r;
+
+	/* An earlier attempt of this process, whose file could not be removed. */
+	unlinkat(dfd, tmp, 0);
+	fd = TEMP_FAILURE_RETRY(openat(dfd, tmp, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0640));
+	if (fd < 0)
+		return -errno;
+	(void)flock(fd, LOCK_EX | LOCK_NB); /* spool_sweep() of others leaves it alone */
+	give_group(fd, gid);
+	r = write_all(fd, part, n);
+	if (r == 0)
+		r = sync_fd(fd);
+	if (r == 0)
+		*ret_fd = TAKE_FD(fd);
+	return r;
+}
+
+/* File systems that cannot do it in one step (EINVAL) are asked first. */
+static int rename_to_new(int dfd, const char *tmp, const char *name)
+{
+	struct stat st;
+
+	if (TEMP_FAILURE_RETRY(renameat2(dfd, tmp, dfd, name, RENAME_NOREPLACE)) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	if (fstatat(dfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return -EEXIST;
+	return TEMP_FAILURE_RETRY(renameat(dfd, tmp, dfd, name)) < 0 ? -errno : 0;
+}
+
+static int rename_to(int dfd, const char *tmp, char name[BUNDLE_FILE_MAX], bool replace)
+{
+	char stem[BUNDLE_FILE_MAX], other[BUNDLE_FILE_MAX + 8];
+	int r;
+
+	if (replace)
+		return TEMP_FAILURE_RETRY(renameat(dfd, tmp, dfd, name)) < 0 ? -errno : 0;
+	r = rename_to_new(dfd, tmp, name);
+	snprintf(stem, sizeof(stem), "%.*s", (int)(strlen(name) - (bundle_is_file_name(name) ? strlen(BUNDLE_SUFFIX) : 0)), name);
+	for (int i = 2; r == -EEXIST && i < SAME_NAME_MAX; i++) {
+		if (snprintf(other, sizeof(other), "%s_%d%s", stem, i, name + strlen(stem)) >= BUNDLE_FILE_MAX)
+			return -ENAMETOOLONG;
+		r = rename_to_new(dfd, tmp, other);
+		if (r == 0)
+			memcpy(name, other, strlen(other) + 1);
+	}
+	return r;
+}
+
+int spool_publish(const char *dir, gid_t gid, char name[BUNDLE_FILE_MAX], bool replace, const struct iovec *part, size_t n)
+{
+	_cleanup_close_ int dfd = spool_open_dir(dir), fd = -1;
+	char tmp[BUNDLE_FILE_MAX + 32];
 	int r;
 
 	if (dfd < 0)
 		return -errno;
-	snprintf(tmp, sizeof(tmp), TMP_PREFIX "%d-%s", getpid(), name);
-	fd = openat(dfd, tmp, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0640);
-	if (fd < 0)
-		return -errno;
-	(void)!flock(fd, LOCK_EX | LOCK_NB); /* sweep() of the next agent leaves it alone */
-	r = write_all(fd, data, len);
+	snprintf(tmp, sizeof(tmp), SPOOL_TMP_PREFIX "%d-%s", getpid(), name);
+	r = write_temporary(dfd, tmp, gid, part, n, &fd);
 	if (r == 0)
-		r = sync_retry(fd);
-	if (r == 0 && renameat(dfd, tmp, dfd, name) < 0)
-		r = -errno;
+		r = rename_to(dfd, tmp, name, replace);
 	if (r < 0) {
 		unlinkat(dfd, tmp, 0);
 		return r;
 	}
-	return sync_retry(dfd);
-}
-
-void spool_remove(const char *dir, const char *name)
-{
-	_cleanup_close_ int dfd = open(dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
-
-	if (dfd >= 0)
+	r = sync_fd(dfd);
+	if (r < 0 && !replace)
 		unlinkat(dfd, name, 0);
+	return r;
 }
 
-int spool_append(const char *dir, const char *name, uint64_t expect_len, const void *data,
-		 size_t len)
+int spool_remove(const char *dir, const char *name)
 {
-	_cleanup_close_ int dfd = open(dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int dfd = spool_open_dir(dir);
+
+	if (dfd < 0 || unlinkat(dfd, name, 0) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return 0;
+}
+
+int spool_append(const char *dir, const char *name, uint64_t expect_len, const struct iovec *part, size_t n)
+{
+	_cleanup_close_ int dfd = spool_open_dir(dir), fd = -1;
 	struct stat st;
 	int r;
 
 	if (dfd < 0)
 		return -errno;
-	fd = openat(dfd, name, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+	fd = TEMP_FAILURE_RETRY(openat(dfd, name, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW));
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	if ((uint64_t)st.st_size != expect_len)
 		return -ESTALE;
-	r = write_all(fd, data, len);
+	r = write_all(fd, part, n);
 	if (r == 0)
-		r = sync_retry(fd);
+		r = sync_fd(fd);
 	if (r < 0 && ftruncate(fd, (off_t)expect_len) < 0)
 		return r; /* whole frames up to expect_len can still be read */
 	return r;
-}
-
-static bool is_bundle(const char *name)
-{
-	size_t n = strlen(name), s = strlen(SPOOL_SUFFIX);
-
-	return n > s && name[0] != '.' && !strcmp(name + n - s, SPOOL_SUFFIX);
-}
-
-struct spool_entry {
-	char name[256];
-	int dirfd;
-	struct timespec mtime;
-};
-
-static bool older(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
-}
-
-/* One directory's share of the survey: total use, the newest bundle, the oldest that is
- * neither the newest so far nor `keep`. */
-static void survey(DIR *d, const char *keep, const char *newest_name, struct spool_entry *newest,
-		   struct spool_entry *oldest, uint64_t *total)
-{
-	struct dirent *e;
-
-	rewinddir(d);
-	while ((e = readdir(d))) {
-		struct spool_entry *best = NULL;
-		struct stat st;
-
-		if (!is_bundle(e->d_name) ||
-		    fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
-			continue;
-		*total += (uint64_t)st.st_size;
-		if (newest && (!newest->name[0] || !older(&st.st_mtim, &newest->mtime)))
-			best = newest;
-		if (oldest && strcmp(e->d_name, newest_name) && strcmp(e->d_name, keep) &&
-		    (!oldest->name[0] || older(&st.st_mtim, &oldest->mtime)))
-			best = oldest;
-		if (best) {
-			best->mtime = st.st_mtim;
-			best->dirfd = dirfd(d);
-			memccpy(best->name, e->d_name, '\0', sizeof(best->name));
-		}
-	}
-}
-
-int spool_vacuum(const struct spool *s, const char *keep)
-{
-	DIR *d[2] = { opendir(s->dir), s->fallback[0] ? opendir(s->fallback) : NULL };
-	int deleted = 0;
-
-	while (s->max_use_bytes) {
-		struct spool_entry newest = {}, oldest = {};
-		uint64_t total = 0, again = 0;
-
-		for (int i = 0; i < 2; i++) {
-			if (d[i])
-				survey(d[i], keep, "", &newest, NULL, &total);
-		}
-		for (int i = 0; i < 2; i++) {
-			if (d[i])
-				survey(d[i], keep, newest.name, NULL, &oldest, &again);
-		}
-		if (total <= s->max_use_bytes || !oldest.name[0] ||
-		    unlinkat(oldest.dirfd, oldest.name, 0) < 0)
-			break;
-		deleted++;
-	}
-	for (int i = 0; i < 2; i++) {
-		if (d[i])
-			closedir(d[i]);
-	}
-	return deleted;
 }

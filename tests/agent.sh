@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
 # An agent of the test's own: its socket, spool and bpffs live below $TEST_TMP, so that it
 # meets no other one. Sourced after tests/lib.sh.
@@ -6,6 +7,7 @@ SOCKET=$TEST_TMP/control.sock
 SPOOL=$TEST_TMP/captures
 PINS=$TEST_TMP/bpf
 AGENT_LOG=$TEST_TMP/agent.log
+declare -p BUDGET >/dev/null 2>&1 || BUDGET=(--cpu-budget 100%) # (): what the configuration says
 AGENT=
 
 if [ "$(id -u)" != 0 ]; then
@@ -13,16 +15,18 @@ if [ "$(id -u)" != 0 ]; then
 	exit 77
 fi
 
-# start_agent [OPTIONS]: returns when it records. On an emulated CPU everything costs twenty times as much: within
-# its budget the recorder would leave out what the tests look for. What the budget does is bpf/limit's.
+# start_agent [OPTIONS]: returns when it records. On an emulated CPU everything costs twenty times as much, and beside
+# other work several times: within its budget the recorder would leave out what the tests look for. What the budget
+# does is bpf/limit's.
 start_agent() {
-	mkdir -p "$PINS" "$SPOOL"
+	[ -d "$PINS" ] || mkdir -p "$PINS"
+	[ -d "$SPOOL" ] || mkdir -p "$SPOOL" # which, there already, would wait where its file system is frozen
 	: >"$AGENT_LOG"
 	"$STALLBOXD" --foreground --socket "$SOCKET" --spool "$SPOOL" --fallback "$TEST_TMP/fallback" \
-		--bpffs "$PINS" --memory "${MEMORY:-16M}" ${STALLBOX_IN_VM:+--cpu-budget 100%} "$@" 2>"$AGENT_LOG" &
+		--bpffs "$PINS" --memory "${MEMORY:-16M}" "${BUDGET[@]}" "$@" 2>"$AGENT_LOG" &
 	AGENT=$!
 	TEST_PIDS+=("$AGENT")
-	if ! wait_for 60 grep -q 'triggers armed' "$AGENT_LOG"; then
+	if ! wait_for 240 grep -q 'triggers armed' "$AGENT_LOG"; then
 		echo "# the agent did not start:"
 		sed 's/^/# /' "$AGENT_LOG"
 		return 1
@@ -37,11 +41,17 @@ processes_of() {
 		processes_of "$p"
 	done
 }
-# The process of the capture under way.
+# The process of the capture under way, by one look at all: it may be there for a second only.
 freezer_of() {
-	local p
-	for p in $(processes_of "$1"); do
-		[ "$(cat "/proc/$p/comm" 2>/dev/null)" != stallbox-freeze ] || echo "$p"
+	local p up key value
+	for p in $(pgrep -x stallbox-freeze); do
+		up=$p
+		while [ "${up:-0}" -gt 1 ] && [ "$up" != "$1" ]; do
+			value=
+			while read -r key value && [ "$key" != PPid: ]; do :; done <"/proc/$up/status"
+			up=$value
+		done 2>/dev/null
+		[ "$up" != "$1" ] || echo "$p"
 	done
 }
 
@@ -86,7 +96,7 @@ are_sleeps() {
 
 stop_agent() {
 	[ -n "$AGENT" ] || return 0
-	kill "$AGENT" 2>/dev/null
+	_ended "$AGENT" || kill "$AGENT" 2>/dev/null
 	if ! ends_within 60 "$AGENT"; then
 		fail "the agent ends when it is asked to" "$(cat "/proc/$AGENT/wchan" "/proc/$AGENT/stack")" "$(tail -n 5 "$AGENT_LOG")"
 		kill -KILL "$AGENT"
@@ -101,6 +111,7 @@ test_cleanup() {
 	if declare -F close_log >/dev/null; then close_log; fi
 	stop_agent
 	"$STALLBOXD" --unload --bpffs "$PINS" 2>/dev/null
+	pkill -KILL -f -- "--socket $SOCKET " # one that holds a bundle for which there was no directory
 	umount "$PINS" 2>/dev/null
 	if [ -n "${STALLBOX_ARTIFACTS:-}" ]; then cp "$SPOOL"/*.zst "$STALLBOX_ARTIFACTS"/ 2>/dev/null; fi
 }

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
 # Stalls whose holder is known, and whether the bundles name it. Shared by tests/bpf/*_holder.sh
 # and tests/campaigns/holder; sourced after tests/lib.sh and tests/agent.sh.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
 # Helpers of the shell tests: TAP on standard output, one line per check.
 #
@@ -21,17 +22,22 @@ TEST_TMP=$(mktemp -d "${TMPDIR:-/tmp}/stallbox-test.XXXXXX")
 TEST_N=0
 TEST_FAILED=0
 TEST_PIDS=()
-export LC_ALL=C
+export LC_ALL=C PATH=$PATH:$ROOT/build/tools/usr/bin # tests/install-deps unpacks there
 
-# ends_within SECONDS PID: one of our own children. It is still to be waited for.
-_ended() { ! grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$1/status"; }
+# ends_within SECONDS PID: one of our own children. It is still to be waited for. The shell takes note of its end at any
+# time, and its number goes to somebody else's process: that is none of ours to end.
+_ended() { # by the shell alone: awk is an alternative in /etc, and cli/names has an /etc of its own
+	local status
+	{ status=$(<"/proc/$1/status"); } 2>/dev/null # in one piece: line by line it is another file each time
+	[[ $status != *$'\nPPid:\t'"$$"$'\n'* || $status == *$'\nState:\t'[ZX]* ]]
+}
 ends_within() {
 	wait_for "$1" _ended "$2"
 }
 _cleanup() {
 	local p
 	for p in "${TEST_PIDS[@]}"; do
-		[ "$p" = "${AGENT:-}" ] || kill "$p" 2>/dev/null || true # the agent: stop_agent()
+		[ "$p" = "${AGENT:-}" ] || _ended "$p" || kill "$p" 2>/dev/null || true # the agent: stop_agent()
 	done
 	for p in "${TEST_PIDS[@]}"; do
 		[ "$p" != "${AGENT:-}" ] || continue

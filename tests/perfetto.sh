@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
 # The perfetto export as `protoc --decode` reads it with Perfetto's public schema. Sourced after tests/lib.sh.
 

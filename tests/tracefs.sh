@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
 # The kernel's own event log (tracefs), in an instance of the test's own: an independent witness of
 # what happened. Sourced after tests/agent.sh, whose cleanup removes it.

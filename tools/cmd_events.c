@@ -18,7 +18,7 @@ struct list {
 	const struct bundle *b;
 	const struct filter *filter;
 	struct names names;
-	bool json, stacks;
+	bool json, stacks, lines;
 };
 
 static void print_stack(struct names *names, uint32_t id, const char *suffix)
@@ -28,9 +28,13 @@ static void print_stack(struct names *names, uint32_t id, const char *suffix)
 	const uint64_t *addr = s->addr;
 
 	for (uint32_t i = 0; i < n; i++) {
-		printf("        ");
-		escape_put(stdout, ESCAPE_TERMINAL, names_get(names, names_frame(names, process, addr[i])));
-		printf("%s\n", suffix);
+		uint32_t ids[NAMES_INLINED], k = names_frames(names, process, addr[i], ids, NAMES_INLINED);
+
+		for (uint32_t j = 0; j < k; j++) {
+			printf("        ");
+			escape_put(stdout, ESCAPE_TERMINAL, names_get(names, ids[j]));
+			printf("%s\n", j + 1 < k ? " (inlined)" : suffix);
+		}
 	}
 }
 
@@ -62,9 +66,13 @@ static void json_stack(struct names *names, const char *key, uint32_t id)
 
 	printf(",\"%s\":[", key);
 	for (uint32_t i = 0; i < n; i++) {
-		printf("%s\"", i ? "," : "");
-		escape_put(stdout, ESCAPE_JSON, names_get(names, names_frame(names, process, addr[i])));
-		putchar('"');
+		uint32_t ids[NAMES_INLINED], k = names_frames(names, process, addr[i], ids, NAMES_INLINED);
+
+		for (uint32_t j = 0; j < k; j++) {
+			printf("%s\"", i || j ? "," : "");
+			escape_put(stdout, ESCAPE_JSON, names_get(names, ids[j]));
+			putchar('"');
+		}
 	}
 	putchar(']');
 }
@@ -85,6 +93,10 @@ static void print_json(struct names *names, const struct list *l, const struct b
 	if (stacks) {
 		json_stack(names, "kstack", e->kstack);
 		json_stack(names, "ustack", e->ustack);
+		if (e->ustack)
+			printf(",\"ustack_by\":\"%s\",\"ustack_end\":\"%s\"",
+			       bundle_unwind_name(bundle_stack(l->b, e->ustack)->unwind),
+			       bundle_unwind_end_name(bundle_stack(l->b, e->ustack)->unwind));
 	}
 	printf("}\n");
 }
@@ -106,6 +118,7 @@ int cmd_events(int argc, char **argv)
 	int first, r;
 	const struct opt opts[] = {
 		{ "no-stacks", NULL, OPT_FLAG, &no_stacks, "one line per event" },
+		{ "lines", NULL, OPT_FLAG, &l.lines, "source lines in the names of frames, where symbolize found them" },
 		{ "json", NULL, OPT_FLAG, &l.json, "one JSON object per line" },
 		FILTER_OPTIONS(filter),
 		{}
@@ -126,6 +139,7 @@ int cmd_events(int argc, char **argv)
 	l.b = b;
 	l.stacks = !no_stacks;
 	names_init(&l.names, b);
+	l.names.lines = l.lines;
 	r = timeline_each(b, &filter, print, &l);
 	names_done(&l.names);
 	if (r < 0)

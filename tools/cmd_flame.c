@@ -91,6 +91,7 @@ int cmd_flame(int argc, char **argv)
 	int first, r;
 	const struct opt opts[] = {
 		{ "output", "FILE", OPT_TEXT, &output, "write here instead of standard output (-o)" },
+		{ "lines", NULL, OPT_FLAG, &q.fold.lines, "source lines in the names of frames, where symbolize found them" },
 		{ "inverted", NULL, OPT_FLAG, &q.inverted, "the root on top, stacks grow downwards" },
 		{ "reverse", NULL, OPT_FLAG, &q.reverse, "merge from the leaf: who calls a function" },
 		{ "weight", "WHAT", OPT_TEXT, &weight, "duration (default where there is one) or count" },

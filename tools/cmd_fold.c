@@ -23,6 +23,7 @@ int cmd_fold(int argc, char **argv)
 	const struct opt opts[] = {
 		{ "weight", "WHAT", OPT_TEXT, &weight, "duration (us, the default where there is one), ns, or count" },
 		{ "by", "WHAT", OPT_TEXT, &by, "outermost frame: " GROUP_LIST " (default comm)" },
+		{ "lines", NULL, OPT_FLAG, &o.lines, "source lines in the names of frames, where symbolize found them" },
 		FILTER_OPTIONS(filter),
 		{}
 	};

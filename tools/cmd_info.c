@@ -334,6 +334,115 @@ static void show_hottest(struct bundle *b, enum fold_kind kind, uint64_t top)
 	fold_done(&f);
 }
 
+/* ---- how whole user stacks are ------------------------------------------------------ */
+
+#define PROGRAMS 1024u
+#define PROGRAMS_SHOWN 8u
+
+struct program {
+	const char *comm;
+	uint64_t stacks, complete;
+};
+
+struct wholeness {
+	struct bundle *b;
+	uint64_t known; /* stacks of which the recorder knows why they end */
+	struct program all, other, program[PROGRAMS]; /* other: beyond the table */
+	size_t n;
+};
+
+static void count_stack(struct wholeness *w, uint32_t process, uint32_t ustack)
+{
+	const char *comm = bundle_process(w->b, process)->comm;
+	struct program *p = &w->other;
+	uint64_t complete;
+	size_t i = 0;
+
+	if (!ustack)
+		return;
+	w->known += (bundle_stack(w->b, ustack)->unwind >> 4) != BUNDLE_END_UNKNOWN;
+	complete = (bundle_stack(w->b, ustack)->unwind >> 4) == BUNDLE_END_COMPLETE;
+	while (i < w->n && strcmp(w->program[i].comm, comm))
+		i++;
+	if (i < PROGRAMS) {
+		p = &w->program[i];
+		p->comm = comm;
+		w->n = SB_MAX(w->n, i + 1);
+	}
+	p->stacks++;
+	p->complete += complete;
+	w->all.stacks++;
+	w->all.complete += complete;
+}
+
+static int count_event(const struct bundle_event *e, void *ctx)
+{
+	struct wholeness *w = ctx;
+
+	count_stack(w, bundle_thread(w->b, e->thread)->process, e->ustack);
+	return 0;
+}
+
+static int by_stacks(const void *a, const void *b)
+{
+	const struct program *x = a, *y = b;
+
+	return x->stacks < y->stacks ? 1 : x->stacks > y->stacks ? -1 : strcmp(x->comm, y->comm);
+}
+
+/* Of the records and of the stackshot. NULL: no memory. */
+static struct wholeness *wholeness_of(struct bundle *b)
+{
+	struct wholeness *w = calloc(1, sizeof(*w));
+	const struct bundle_shot_thread *t;
+	uint64_t ignored;
+	size_t n;
+
+	if (!w)
+		return NULL;
+	w->b = b;
+	bundle_each_event(b, count_event, w);
+	n = bundle_stackshot(b, &t, &ignored, &ignored, &ignored, &ignored);
+	for (size_t i = 0; i < n; i++)
+		count_stack(w, bundle_thread(b, t[i].thread)->process, t[i].ustack);
+	qsort(w->program, w->n, sizeof(w->program[0]), by_stacks);
+	return w;
+}
+
+static void show_wholeness(struct bundle *b)
+{
+	struct wholeness *w = wholeness_of(b);
+
+	if (w && w->known) {
+		printf("%-12s%.1f %% of %llu are complete:", "user stacks",
+		       100.0 * (double)w->all.complete / (double)w->all.stacks, (unsigned long long)w->all.stacks);
+		for (size_t i = 0; i < w->n && i < PROGRAMS_SHOWN; i++) {
+			printf("%s", i ? ", " : " ");
+			escape_put(stdout, ESCAPE_TERMINAL, w->program[i].comm);
+			printf(" %.0f %% of %llu", 100.0 * (double)w->program[i].complete / (double)w->program[i].stacks,
+			       (unsigned long long)w->program[i].stacks);
+		}
+		printf("%s\n", w->n > PROGRAMS_SHOWN ? ", ..." : "");
+	}
+	free(w);
+}
+
+static void json_wholeness(struct bundle *b)
+{
+	struct wholeness *w = wholeness_of(b);
+
+	printf("\"user_stacks\":{\"stacks\":%llu,\"complete\":%llu,\"programs\":[",
+	       w ? (unsigned long long)w->all.stacks : 0, w ? (unsigned long long)w->all.complete : 0);
+	for (size_t i = 0; w && i < w->n; i++) {
+		printf("%s{\"comm\":\"", i ? "," : "");
+		escape_put(stdout, ESCAPE_JSON, w->program[i].comm);
+		printf("\",\"stacks\":%llu,\"complete\":%llu}", (unsigned long long)w->program[i].stacks,
+		       (unsigned long long)w->program[i].complete);
+	}
+	printf("],\"of_other_programs\":%llu},", w ? (unsigned long long)w->other.stacks : 0);
+	free(w);
+}
+
 static void show(struct bundle *b, uint64_t top)
 {
 	const struct bundle_header *h = bundle_header(b);
@@ -349,6 +458,7 @@ static void show(struct bundle *b, uint64_t top)
 	show_marks(b, trigger_ns);
 	show_series(b, trigger_ns);
 	show_losses(b, trigger_ns);
+	show_wholeness(b);
 	for (size_t i = 0; h && i < h->n_missing; i++) {
 		printf("%-12s", i ? "" : "missing");
 		escape_put(stdout, ESCAPE_TERMINAL, h->missing[i].key);
@@ -357,7 +467,9 @@ static void show(struct bundle *b, uint64_t top)
 		putchar('\n');
 	}
 	show_cost(b, h);
-	if (foot)
+	if (foot && !foot->raw_durable_ns)
+		put("file", "complete; no disk had taken it when this was written");
+	else if (foot)
 		printf("%-12scomplete; history durable %.0f ms after the trigger, all of it after %.1f s\n",
 		       "file", foot->pre_durable_ns ? (double)(foot->pre_durable_ns - trigger_ns) / 1e6 : 0,
 		       (double)(foot->raw_durable_ns - trigger_ns) / 1e9);
@@ -395,7 +507,7 @@ static void json_run_queues(const struct bundle *b, const struct bundle_shot_thr
 	free(q);
 }
 
-static void show_json(const struct bundle *b)
+static void show_json(struct bundle *b)
 {
 	static const struct bundle_header none = { .hostname = "", .kernel_release = "", .arch = "",
 						   .producer = "",
@@ -458,7 +570,9 @@ static void show_json(const struct bundle *b)
 		escape_put(stdout, ESCAPE_JSON, h->missing[i].key);
 		putchar('"');
 	}
-	printf("],\"complete\":%s,\"bad_frames\":%llu,\"missing_chunks\":%llu,\"bad_references\":%llu}\n",
+	printf("],");
+	json_wholeness(b);
+	printf("\"complete\":%s,\"bad_frames\":%llu,\"missing_chunks\":%llu,\"bad_references\":%llu}\n",
 	       d->complete ? "true" : "false", (unsigned long long)d->bad_frames,
 	       (unsigned long long)d->missing_chunks, (unsigned long long)d->bad_references);
 }

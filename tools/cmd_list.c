@@ -5,22 +5,19 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "tools/client.h"
 #include "tools/commands.h"
 #include "tools/escape.h"
-
-#define DEFAULT_DIR "/var/lib/stallbox/captures"
-#define SUFFIX ".stall.pb.zst"
+#include "tools/places.h"
 
 static const struct opt_command command = {
-	"list", "[DIR]", "List the bundles of a directory (default " DEFAULT_DIR "), newest first.",
+	"list", "[DIR]", "List the bundles of a directory, or of those that the agent keeps, newest first.",
 	{ "stallbox list", "stallbox list --json /srv/bundles" },
 };
 
 static int is_bundle(const struct dirent *e)
 {
-	size_t n = strlen(e->d_name), s = strlen(SUFFIX);
-
-	return e->d_name[0] != '.' && n > s && !strcmp(e->d_name + n - s, SUFFIX);
+	return bundle_looks_like_file(e->d_name);
 }
 
 static void list_one(const char *dir, const char *name, bool json)
@@ -52,6 +49,8 @@ static void list_one(const char *dir, const char *name, bool json)
 	if (json) {
 		printf("{\"file\":\"");
 		escape_put(stdout, ESCAPE_JSON, name);
+		printf("\",\"directory\":\"");
+		escape_put(stdout, ESCAPE_JSON, dir);
 		printf("\",\"time\":\"%s\",\"bytes\":%lld,\"state\":\"%s\",\"events\":%llu,\"trigger\":\"", when,
 		       (long long)st.st_size, state, (unsigned long long)events);
 		escape_put(stdout, ESCAPE_JSON, h ? h->trigger.name : "");
@@ -66,24 +65,70 @@ static void list_one(const char *dir, const char *name, bool json)
 	putchar('\n');
 }
 
+/* HOST-TIME-TRIGGER: the stamp sorts; hosts may differ, so compare from the stamp on. */
+static int compare(const char *a, const char *b)
+{
+	const char *x = strchr(a, '-'), *y = strchr(b, '-');
+	int r = strcmp(y ? y : b, x ? x : a);
+
+	return r ? r : strcmp(a, b);
+}
+
 static int newest_first(const struct dirent **a, const struct dirent **b)
 {
-	/* HOST-TIME-TRIGGER: the stamp sorts; hosts may differ, so compare from the stamp on. */
-	const char *x = strchr((*a)->d_name, '-'), *y = strchr((*b)->d_name, '-');
-	int r = strcmp(y ? y : (*b)->d_name, x ? x : (*a)->d_name);
+	return compare((*a)->d_name, (*b)->d_name);
+}
 
-	return r ? r : strcmp((*a)->d_name, (*b)->d_name);
+struct listing {
+	struct dirent **names;
+	int n, next;
+};
+
+/* What all directories have, in one order. */
+static int list_all(const struct places *p, struct listing *l, bool json)
+{
+	int count = 0;
+
+	for (;;) {
+		size_t best = p->n;
+
+		for (size_t i = 0; i < p->n; i++) {
+			if (l[i].next < l[i].n &&
+			    (best == p->n || compare(l[i].names[l[i].next]->d_name, l[best].names[l[best].next]->d_name) < 0))
+				best = i;
+		}
+		if (best == p->n)
+			return count;
+		list_one(p->dir[best], l[best].names[l[best].next]->d_name, json);
+		free(l[best].names[l[best].next++]);
+		count++;
+	}
+}
+
+/* 0, or the exit code when the directory cannot be read. A fallback that is not there has none. */
+static int scan(const struct places *p, size_t i, struct listing *ret)
+{
+	ret->n = scandir(p->dir[i], &ret->names, is_bundle, newest_first);
+	if (ret->n >= 0)
+		return 0;
+	ret->n = 0;
+	if (i && errno == ENOENT)
+		return 0;
+	fprintf(stderr, "error: cannot list '%s': %s\n", p->dir[i], strerror(errno));
+	return errno == ENOENT ? SB_EXIT_NOT_FOUND : SB_EXIT_FAILURE;
 }
 
 int cmd_list(int argc, char **argv)
 {
-	const char *dir = NULL;
-	struct dirent **names;
+	const char *dir = NULL, *socket = NULL;
+	struct listing l[PLACES_MAX] = {};
+	int first, n, r, worst = 0;
+	struct places p;
 	bool json = false;
-	int first, n, r;
 	const struct opt opts[] = {
 		{ "dir", "DIR", OPT_TEXT, &dir, "the directory" },
 		{ "json", NULL, OPT_FLAG, &json, "one JSON object per line" },
+		CLIENT_SOCKET_OPT(&socket),
 		{}
 	};
 
@@ -92,21 +137,15 @@ int cmd_list(int argc, char **argv)
 		return r;
 	if (first + 1 < argc)
 		return opt_usage(&command, "more than one directory: '%s'", argv[first + 1]);
-	if (first < argc)
-		dir = argv[first];
-	if (!dir)
-		dir = DEFAULT_DIR;
-	n = scandir(dir, &names, is_bundle, newest_first);
-	if (n < 0) {
-		fprintf(stderr, "error: cannot list '%s': %s\n", dir, strerror(errno));
-		return errno == ENOENT ? SB_EXIT_NOT_FOUND : SB_EXIT_FAILURE;
+	places_of(&p, first < argc ? argv[first] : dir, socket);
+	for (size_t i = 0; i < p.n; i++) {
+		r = scan(&p, i, &l[i]);
+		worst = SB_MAX(worst, r);
 	}
-	for (int i = 0; i < n; i++) {
-		list_one(dir, names[i]->d_name, json);
-		free(names[i]);
-	}
-	free(names);
-	if (!n)
-		fprintf(stderr, "no bundles in '%s'\n", dir);
-	return n ? SB_EXIT_OK : SB_EXIT_NOT_FOUND;
+	n = list_all(&p, l, json);
+	for (size_t i = 0; i < p.n; i++)
+		free(l[i].names);
+	if (!n && !worst)
+		fprintf(stderr, "no bundles in '%s'\n", p.dir[0]);
+	return worst ? worst : n ? SB_EXIT_OK : SB_EXIT_NOT_FOUND;
 }

@@ -35,6 +35,7 @@ struct culprit {
 struct order {
 	struct bundle *b;
 	struct filter *filter;
+	bool lines;
 	struct names names;
 	uint64_t frames;
 	bool json, mixed;
@@ -383,6 +384,7 @@ int cmd_order(int argc, char **argv)
 		{ "frames", "N", OPT_NUMBER, &o.frames, "innermost frames to print (default 8, 0 all)" },
 		{ "mixed", NULL, OPT_FLAG, &o.mixed, "all CPUs in one list, not one after the other" },
 		{ "top", "N", OPT_NUMBER, &top, "--before: how many to name in the sum (default 10)" },
+		{ "lines", NULL, OPT_FLAG, &o.lines, "source lines in the names of frames, where symbolize found them" },
 		{ "json", NULL, OPT_FLAG, &o.json, "one JSON object per line" },
 		FILTER_OPTIONS(filter),
 		{}
@@ -412,6 +414,7 @@ int cmd_order(int argc, char **argv)
 		return r;
 	o.b = b;
 	names_init(&o.names, b);
+	o.names.lines = o.lines;
 	r = run(&o);
 	if (r < 0)
 		fprintf(stderr, "error: cannot order the events: %s\n", strerror(-r));

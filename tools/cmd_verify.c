@@ -5,6 +5,7 @@
 
 #include "tools/commands.h"
 #include "tools/escape.h"
+#include "tools/files.h"
 
 static const struct opt_command verify_command = {
 	"verify", "BUNDLE...", "Check every frame, chunk and reference. Exit status 1: damaged.",
@@ -32,9 +33,10 @@ static int verify_one(const char *path, bool json)
 	struct bundle_error err = {};
 	const struct bundle_damage *d;
 	const struct bundle_footer *f;
+	char found[OPERAND_PATH_MAX];
 	uint64_t events = 0;
 	bool whole;
-	int r = bundle_open(path, &b, &err);
+	int r = bundle_open(operand_path(path, found), &b, &err);
 
 	if (r < 0) {
 		print_error(path, r, &err);
@@ -102,6 +104,8 @@ int cmd_verify(int argc, char **argv)
 int cmd_recover(int argc, char **argv)
 {
 	const char *output = NULL;
+	char found[OPERAND_PATH_MAX];
+	const char *path;
 	struct bundle_damage d = {};
 	struct bundle_error err = {};
 	FILE *out = stdout;
@@ -119,6 +123,9 @@ int cmd_recover(int argc, char **argv)
 	if (!output && isatty(STDOUT_FILENO))
 		return opt_usage(&recover_command, "a bundle is binary and standard output is a terminal; "
 				 "name a file with -o");
+	path = operand_path(argv[first], found);
+	if (output && files_same(output, path))
+		return opt_usage(&recover_command, "'%s' is the bundle itself, expected another file", output);
 	if (output && strcmp(output, "-")) {
 		out = fopen(output, "we");
 		if (!out) {
@@ -126,13 +133,13 @@ int cmd_recover(int argc, char **argv)
 			return SB_EXIT_FAILURE;
 		}
 	}
-	r = bundle_recover(argv[first], out, &d, &err);
+	r = bundle_recover(path, out, &d, &err);
 	if (out != stdout && fclose(out) && r == 0)
 		r = -errno;
 	if (r < 0) {
 		print_error(argv[first], r, &err);
 		if (output && out != stdout)
-			unlink(output);
+			files_drop(output);
 		return r == -ENOENT ? SB_EXIT_NOT_FOUND : SB_EXIT_FAILURE;
 	}
 	fprintf(stderr, "%llu whole frames recovered, %llu bad frames and %llu bytes left out\n",

@@ -21,14 +21,37 @@ int cmd_hist(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_blame(int argc, char **argv);
 int cmd_series(int argc, char **argv);
+int cmd_symbolize(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_recover(int argc, char **argv);
 int cmd_freeze(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_triggers(int argc, char **argv);
+int cmd_get(int argc, char **argv);
+int cmd_delete(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+int cmd_completion(int argc, char **argv);
 int cmd_export_pinned(int argc, char **argv);
+int cmd_check_config(int argc, char **argv);
+int cmd_show_config(int argc, char **argv);
 int cmd_unload(int argc, char **argv);
 
-/* Opens the one operand; prints what is wrong. Returns -1 to go on, or the exit code. */
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+};
+
+/* All of them; the last one has no name. */
+extern const struct command commands[];
+
+#define OPERAND_PATH_MAX 4352 /* of a directory and a name in it */
+/* The bundle that an operand names: a file, or what there is of that name, as `list` gives it, where the agent keeps
+ * bundles. operand itself, or ret. */
+const char *operand_path(const char *operand, char ret[OPERAND_PATH_MAX]);
+/* Opens it; prints what is wrong. Returns -1 to go on, or the exit code. */
+int open_bundle(const char *path, struct bundle **ret);
+/* Opens the one operand, as operand_path() finds it; prints what is wrong. Returns -1 to go on, or the exit code. */
 int open_operand(const struct opt_command *cmd, int argc, char **argv, int first,
 		 struct bundle **ret);
 /* Says on standard error that a bundle is damaged or unfinished, if it is. */

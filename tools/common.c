@@ -4,26 +4,48 @@
 #include <stdio.h>
 
 #include "tools/commands.h"
+#include "tools/places.h"
 
-int open_operand(const struct opt_command *cmd, int argc, char **argv, int first,
-		 struct bundle **ret)
+const char *operand_path(const char *operand, char ret[OPERAND_PATH_MAX])
+{
+	struct places p;
+	int i;
+
+	if (!bundle_is_file_name(operand) || access(operand, F_OK) == 0 || errno != ENOENT)
+		return operand;
+	places_of(&p, NULL, NULL);
+	i = places_find(&p, operand);
+	if (i < 0)
+		return operand;
+	snprintf(ret, OPERAND_PATH_MAX, "%s/%s", p.dir[i], operand);
+	return ret;
+}
+
+int open_bundle(const char *path, struct bundle **ret)
 {
 	struct bundle_error err = {};
-	int r;
+	int r = bundle_open(path, ret, &err);
 
-	if (first + 1 != argc)
-		return opt_usage(cmd, first < argc ? "more than one bundle: '%s'" : "no bundle named%s",
-				 first < argc ? argv[first + 1] : "");
-	r = bundle_open(argv[first], ret, &err);
 	if (r == 0)
 		return -1;
-	fprintf(stderr, "error: cannot read '%s'", argv[first]);
+	fprintf(stderr, "error: cannot read '%s'", path);
 	if (r == -EBADMSG)
 		fprintf(stderr, " at offset %llu", (unsigned long long)err.offset);
 	fprintf(stderr, ": %s\n", err.what[0] ? err.what : strerror(-r));
 	if (err.hint[0])
 		fprintf(stderr, "hint: %s\n", err.hint);
 	return r == -ENOENT ? SB_EXIT_NOT_FOUND : SB_EXIT_FAILURE;
+}
+
+int open_operand(const struct opt_command *cmd, int argc, char **argv, int first,
+		 struct bundle **ret)
+{
+	char found[OPERAND_PATH_MAX];
+
+	if (first + 1 != argc)
+		return opt_usage(cmd, first < argc ? "more than one bundle: '%s'" : "no bundle named%s",
+				 first < argc ? argv[first + 1] : "");
+	return open_bundle(operand_path(argv[first], found), ret);
 }
 
 void warn_damage(const struct bundle *b)

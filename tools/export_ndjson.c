@@ -81,6 +81,13 @@ static void put_header(const struct bundle *b)
 	printf("}\n");
 }
 
+static const char *maps_name(uint32_t state)
+{
+	static const char *const names[] = { "none", "read", "timed-out", "exited", "denied", "known" };
+
+	return state < SB_ARRAY_SIZE(names) ? names[state] : "?";
+}
+
 static void put_tables(const struct bundle *b)
 {
 	for (uint32_t id = 1; id <= bundle_n_cgroups(b); id++) {
@@ -95,8 +102,13 @@ static void put_tables(const struct bundle *b)
 		printf("{\"type\":\"process\",\"id\":%u,\"pid\":%u,\"ppid\":%u,\"cgroup\":%u", id, p->pid, p->ppid, p->cgroup);
 		text("comm", p->comm);
 		text("exe", p->exe);
+		if (p->cmdline[0]) {
+			text("cmdline", p->cmdline);
+			number("cmdline_bytes", p->cmdline_bytes);
+		}
 		number("start_ns", p->start_ns);
 		number("exit_ns", p->exit_ns);
+		text("maps", maps_name(p->map_state));
 		printf("}\n");
 	}
 	for (uint32_t id = 1; id <= bundle_n_threads(b); id++) {
@@ -108,10 +120,25 @@ static void put_tables(const struct bundle *b)
 	}
 }
 
+static void put_frame(struct export *x, uint32_t process, uint64_t addr, const char *comma)
+{
+	const struct bundle_line *line;
+	uint32_t ids[NAMES_INLINED], k = names_frames(&x->fold.names, process, addr, ids, NAMES_INLINED);
+	size_t n = bundle_lines(x->b, process, addr, &line), first = n > k ? n - k : 0;
+
+	printf("%s{\"addr\":\"0x%" PRIx64 "\",\"name\":\"%s\"", comma, addr,
+	       export_name(x, ids[k - 1]));
+	for (size_t i = first; i < n; i++) {
+		printf("%s{\"name\":\"%s\",", i > first ? "," : ",\"source\":[", export_name(x, ids[i - first]));
+		printf("\"file\":\"");
+		escape_put(stdout, ESCAPE_JSON, line[i].file);
+		printf("\",\"line\":%u}", line[i].line);
+	}
+	printf("%s}", n ? "]" : "");
+}
+
 static void put_stacks(struct export *x)
 {
-	struct names *names = &x->fold.names;
-
 	for (uint32_t id = 1; id <= bundle_n_stacks(x->b); id++) {
 		const struct bundle_stack *s = bundle_stack(x->b, id);
 		uint32_t n = s->n, process = s->process;
@@ -120,8 +147,7 @@ static void put_stacks(struct export *x)
 		printf("{\"type\":\"stack\",\"id\":%u,\"space\":\"%s\",\"process\":%u,\"frames\":[", id,
 		       process ? "user" : "kernel", process);
 		for (uint32_t i = 0; i < n; i++)
-			printf("%s{\"addr\":\"0x%" PRIx64 "\",\"name\":\"%s\"}", i ? "," : "", addr[i],
-			       export_name(x, names_frame(names, process, addr[i])));
+			put_frame(x, process, addr[i], i ? "," : "");
 		printf("]}\n");
 	}
 }

@@ -36,10 +36,15 @@ static void put_frames(struct export *x, uint32_t id)
 	while (!process && i < n && names_is_own(names_get(names, names_frame(names, 0, addr[i]))))
 		i++;
 	for (; i < n; i++) {
-		uint32_t name = names_frame(names, process, addr[i]);
+		uint32_t ids[NAMES_INLINED], k = names_frames(names, process, addr[i], ids, NAMES_INLINED), name = ids[k - 1];
 		const char *module = NULL;
 		uint64_t offset = 0;
 
+		for (uint32_t in = 0; in + 1 < k; in++) {
+			fprintf(x->out, "\t%16llx ", (unsigned long long)addr[i]);
+			escape_put(x->out, ESCAPE_FOLDED, names_get(names, ids[in]));
+			fputs(" (inlined)\n", x->out);
+		}
 		bundle_symbolize(x->b, process, addr[i], &module, &offset);
 		fprintf(x->out, "\t%16llx ", (unsigned long long)addr[i]);
 		escape_put(x->out, ESCAPE_FOLDED, names_get(names, name));

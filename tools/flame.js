@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 "use strict";
 // N names, K their colours, T the nodes in depth-first order: depth, name, weight, and events (weights
 // that are times) or microseconds (weights that are counts); the same two again of the other side

@@ -248,6 +248,7 @@ int fold_bundle_as(struct fold *f, struct bundle *b, struct filter *filter, cons
 	else if (f->weight == FOLD_DEFAULT)
 		f->weight = FOLD_US;
 	names_init(&f->names, b);
+	f->names.lines = o->lines;
 	r = groups_init(&f->comms, b, GROUP_COMM);
 	if (r == 0)
 		r = groups_init(&f->groups, b, o->by);
@@ -259,7 +260,7 @@ int fold_bundle_as(struct fold *f, struct bundle *b, struct filter *filter, cons
 int fold_bundle(struct fold *f, struct bundle *b, struct filter *filter, enum fold_kind kind,
 		bool by_count)
 {
-	struct fold_options o = { kind, by_count ? FOLD_COUNT : FOLD_DEFAULT, GROUP_COMM, FOLD_BOTH };
+	struct fold_options o = { kind, by_count ? FOLD_COUNT : FOLD_DEFAULT, GROUP_COMM, FOLD_BOTH, false };
 
 	return fold_bundle_as(f, b, filter, &o);
 }
@@ -282,8 +283,13 @@ static uint32_t put_stack(struct fold *f, uint32_t id, uint32_t *ret, uint32_t n
 
 	if (s->n && s->unwind >> 4 == BUNDLE_END_DEPTH && n < max)
 		ret[n++] = names_text(&f->names, "[truncated]", FRAME_MARK);
-	for (uint32_t i = s->n; i > 0 && n < max; i--) /* stored leaf first */
-		ret[n++] = names_frame(&f->names, s->process, s->addr[i - 1]);
+	for (uint32_t i = s->n; i > 0 && n < max; i--) { /* stored leaf first, as the frames of an address are */
+		uint32_t ids[NAMES_INLINED], room = max - n > i - 1 ? max - n - (i - 1) : 1;
+		uint32_t k = names_frames(&f->names, s->process, s->addr[i - 1], ids, room);
+
+		while (k)
+			ret[n++] = ids[--k];
+	}
 	while (!s->process && n > first && names_is_own(names_get(&f->names, ret[n - 1])))
 		n--;
 	return n;
@@ -299,7 +305,8 @@ uint32_t fold_frames(struct fold *f, const struct fold_row *r, uint32_t *ret_ids
 		ret_ids[n++] = r->comm;
 	if (r->lost & BUNDLE_EV_USTACK_LOST)
 		ret_ids[n++] = names_text(&f->names, "[user stack evicted]", FRAME_MARK);
-	n = put_stack(f, r->ustack, ret_ids, n, max);
+	/* Inlined frames do not take the room of the kernel's. */
+	n = put_stack(f, r->ustack, ret_ids, n, r->kstack && max >= FOLD_MAX_FRAMES ? max - BUNDLE_STACK_MAX_FRAMES : max);
 	if ((r->lost & BUNDLE_EV_KSTACK_LOST) && n < max)
 		ret_ids[n++] = names_text(&f->names, "[kernel stack evicted]", FRAME_MARK);
 	return put_stack(f, r->kstack, ret_ids, n, max);

@@ -42,6 +42,7 @@ struct fold_options {
 	enum fold_weight weight;
 	enum group_by by; /* the outermost frame; comm: the thread's name alone */
 	enum fold_side side;
+	bool lines; /* source lines in the names of frames, where they are known */
 };
 
 struct fold_row {
@@ -91,7 +92,7 @@ void fold_done(struct fold *f);
 /* Frames of a row, root first: group, thread name, user frames, kernel frames. Where a stack was cut or
  * has been overwritten, a frame of class FRAME_MARK says so. Returns how many. */
 uint32_t fold_frames(struct fold *f, const struct fold_row *r, uint32_t *ret_ids, uint32_t max);
-#define FOLD_MAX_FRAMES (2 * BUNDLE_STACK_MAX_FRAMES + 6)
+#define FOLD_MAX_FRAMES (4 * BUNDLE_STACK_MAX_FRAMES + 6) /* inlined ones among them */
 /* Names every frame and makes one row of rows that read alike. 0 or -ENOMEM. */
 int fold_merge(struct fold *f);
 /* Heaviest first. */

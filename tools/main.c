@@ -6,14 +6,12 @@
 
 #include "tools/commands.h"
 
-static const struct {
-	const char *name;
-	int (*run)(int argc, char **argv);
-	const char *help;
-} commands[] = {
+const struct command commands[] = {
 	{ "info", cmd_info, "what fired and why, what a bundle holds and lost" },
 	{ "report", cmd_report, "what most likely happened, with its evidence" },
-	{ "list", cmd_list, "the bundles of a directory" },
+	{ "list", cmd_list, "the bundles that there are" },
+	{ "get", cmd_get, "copy one of them" },
+	{ "delete", cmd_delete, "delete some of them" },
 	{ "flame", cmd_flame, "flame graph as one SVG file" },
 	{ "diff", cmd_diff, "flame graph of what changed: at the trigger, or between two bundles" },
 	{ "fold", cmd_fold, "collapsed stacks" },
@@ -25,19 +23,26 @@ static const struct {
 	{ "hist", cmd_hist, "histograms: reclaim, mmap_lock, off-CPU, run queue, calls, softirqs" },
 	{ "blame", cmd_blame, "who waited for which lock at the freeze, and who held it" },
 	{ "series", cmd_series, "what the host's counters did in the minutes before" },
+	{ "symbolize", cmd_symbolize, "add names that the recording host did not have" },
 	{ "verify", cmd_verify, "is a bundle whole?" },
 	{ "recover", cmd_recover, "what is whole of a damaged bundle" },
 	{ "freeze", cmd_freeze, "ask the agent for a bundle now" },
 	{ "status", cmd_status, "what the agent records, lost and costs" },
+	{ "triggers", cmd_triggers, "what the triggers see, and why they do not fire" },
+	{ "doctor", cmd_doctor, "what keeps this host from recording, and what that costs" },
 	{ "export-pinned", cmd_export_pinned, "write what the kernel froze while no agent ran" },
+	{ "check-config", cmd_check_config, "is the configuration right? every error at once" },
+	{ "show-config", cmd_show_config, "every setting of the configuration, and where it comes from" },
 	{ "unload", cmd_unload, "end the recording: nothing stays in the kernel" },
+	{ "completion", cmd_completion, "complete this command's words in bash or zsh" },
+	{}
 };
 
 static void print_help(FILE *f)
 {
 	fprintf(f, "Usage: stallbox COMMAND [OPTIONS] ...\n"
 		"Reads bundles of stallboxd, on any machine; talks to the agent of this one.\n\n");
-	for (size_t i = 0; i < SB_ARRAY_SIZE(commands); i++)
+	for (size_t i = 0; commands[i].name; i++)
 		fprintf(f, "  %-15s%s\n", commands[i].name, commands[i].help);
 	fprintf(f, "\n'stallbox COMMAND --help' says more.\n\nExamples:\n"
 		"  stallbox info X.stall.pb.zst\n  stallbox flame --kind off-cpu -o x.svg X.stall.pb.zst\n");
@@ -77,7 +82,7 @@ int main(int argc, char **argv)
 		printf("stallbox %s\n", SB_VERSION);
 		return finish(SB_EXIT_OK);
 	}
-	for (size_t i = 0; i < SB_ARRAY_SIZE(commands); i++) {
+	for (size_t i = 0; commands[i].name; i++) {
 		if (!strcmp(argv[1], commands[i].name))
 			return finish(commands[i].run(argc - 1, argv + 1));
 	}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "tools/names.h"
 
+#include "tools/demangle.h"
+
 #include <stdio.h>
 
 void names_init(struct names *n, const struct bundle *b)
@@ -61,9 +63,26 @@ static bool is_jit(uint32_t process, const char *name, const char *module)
 	       !strncmp(file, "[anon", 5) || (module && !strncmp(module, "//anon", 6));
 }
 
+/* With its source line, where that is asked for. */
+static uint32_t names_at(struct names *n, const char *name, const struct bundle_line *line, enum frame_class class)
+{
+	char *readable = demangle(name), *text = NULL;
+	uint32_t id;
+
+	if (n->lines && line && line->file[0] &&
+	    asprintf(&text, "%s %s:%u", readable ? readable : name, base_name(line->file), line->line) < 0)
+		text = NULL;
+	id = names_text(n, text ? text : readable ? readable : name, class);
+	free(text);
+	free(readable);
+	return id;
+}
+
 static uint32_t look_up(struct names *n, uint32_t process, uint64_t addr)
 {
+	const struct bundle_line *line;
 	const char *module, *name;
+	size_t n_lines = n->lines ? bundle_lines(n->b, process, addr, &line) : 0;
 	uint64_t offset;
 	char text[512];
 	bool jit;
@@ -71,7 +90,8 @@ static uint32_t look_up(struct names *n, uint32_t process, uint64_t addr)
 	name = bundle_symbolize(n->b, process, addr, &module, &offset);
 	jit = is_jit(process, name, module);
 	if (name)
-		return names_text(n, name, jit ? FRAME_JIT : process ? FRAME_USER : FRAME_KERNEL);
+		return names_at(n, name, n_lines ? &line[n_lines - 1] : NULL,
+				jit ? FRAME_JIT : process ? FRAME_USER : FRAME_KERNEL);
 	if (module && *module)
 		snprintf(text, sizeof(text), "%s+0x%llx", base_name(module),
 			 (unsigned long long)offset);
@@ -95,6 +115,23 @@ uint32_t names_frame(struct names *n, uint32_t process, uint64_t addr)
 	return id;
 }
 
+uint32_t names_frames(struct names *n, uint32_t process, uint64_t addr, uint32_t *ret, uint32_t max)
+{
+	const struct bundle_line *line;
+	size_t have = bundle_lines(n->b, process, addr, &line), first = 0;
+	uint32_t k = 0;
+
+	if (!max)
+		return 0;
+	max = SB_MIN(max, NAMES_INLINED);
+	if (have > max)
+		first = have - max;
+	for (size_t i = first; i + 1 < have; i++)
+		ret[k++] = names_at(n, line[i].name, &line[i], FRAME_USER);
+	ret[k++] = names_frame(n, process, addr);
+	return k;
+}
+
 bool names_is_own(const char *name)
 {
 	return !strncmp(name, "bpf_prog_", 9) || !strncmp(name, "bpf_trace_run", 13) ||
@@ -108,10 +145,12 @@ uint32_t names_leaf_first(struct names *n, uint32_t stack, uint32_t *ret, uint32
 	uint32_t k = 0;
 
 	for (uint32_t i = 0; i < s->n && k < max; i++) {
-		uint32_t id = names_frame(n, s->process, s->addr[i]);
+		/* Every address has its function. */
+		uint32_t left = s->n - i - 1, room = max - k > left ? max - k - left : 1;
 
-		if (k || s->process || !names_is_own(names_get(n, id)))
-			ret[k++] = id;
+		k += names_frames(n, s->process, s->addr[i], &ret[k], room);
+		if (k == 1 && !s->process && names_is_own(names_get(n, ret[0])))
+			k = 0;
 	}
 	return k;
 }

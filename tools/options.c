@@ -21,6 +21,14 @@ int opt_usage(const struct opt_command *cmd, const char *fmt, ...)
 	return SB_EXIT_USAGE;
 }
 
+static void print_help(const struct opt_command *cmd, const struct opt *opts);
+static void (*on_help)(const struct opt_command *cmd, const struct opt *opts) = print_help;
+
+void opt_on_help(void (*fn)(const struct opt_command *cmd, const struct opt *opts))
+{
+	on_help = fn ? fn : print_help;
+}
+
 static void print_help(const struct opt_command *cmd, const struct opt *opts)
 {
 	printf("Usage: stallbox %s [OPTIONS] %s\n%s\n\n", cmd->name, cmd->args, cmd->summary);
@@ -107,7 +115,7 @@ int opt_parse(const struct opt_command *cmd, const struct opt *opts, int argc, c
 			r = 0;
 		}
 		if (r == 1) {
-			print_help(cmd, opts);
+			on_help(cmd, opts);
 			return SB_EXIT_OK;
 		}
 		if (r == ':')

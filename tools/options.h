@@ -33,6 +33,8 @@ struct opt_command {
  * after --help or a usage error (printed). opts end with a NULL name. */
 int opt_parse(const struct opt_command *cmd, const struct opt *opts, int argc, char **argv,
 	      int *ret_first);
+/* Instead of printing its help, opt_parse() hands --help's table to fn; NULL: prints again. */
+void opt_on_help(void (*fn)(const struct opt_command *cmd, const struct opt *opts));
 /* "error: what" and "try ..." on standard error; returns SB_EXIT_USAGE. */
 int opt_usage(const struct opt_command *cmd, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -22,13 +22,13 @@ struct cpu_times {
 
 struct cpu_system {
 	double percent;
-	uint64_t for_ns, baseline_ns;
+	uint64_t baseline_ns;
 	char cgroup[256], comm[TRIGGER_COMM_LEN];
 	unsigned long pid;
 	int fd[PROCESSES];
 	size_t n_fd;
 	struct cpu_times last;
-	uint64_t last_ns, above_since_ns, scanned_ns;
+	uint64_t last_ns, scanned_ns;
 	double baseline;
 	uint64_t baseline_since_ns;
 };
@@ -67,12 +67,15 @@ static double percent_of(const struct cpu_times *prev, const struct cpu_times *c
 	return 100.0 * (double)(cur->system - prev->system) / (double)(cur->total - prev->total);
 }
 
-static int parse_target(struct cpu_system *s, const char *word, char *ret_error, size_t len)
+static int parse_target(struct trigger *t, const char *word, char *ret_error, size_t len)
 {
+	struct cpu_system *s = t->state;
 	const char *v;
 
 	if ((v = spec_value(word, "for"))) {
-		if (parse_duration_ns(v, &s->for_ns) < 0 || s->for_ns > 600 * NSEC_PER_SEC)
+		if (t->held_ns)
+			return spec_error(ret_error, len, "both for and held-for, expected one: they are the same");
+		if (parse_duration_ns(v, &t->held_ns) < 0 || t->held_ns > 600 * NSEC_PER_SEC)
 			return spec_error(ret_error, len, "bad time '%s', expected for example for=3s", v);
 	} else if ((v = spec_value(word, "above-baseline"))) {
 		if (parse_duration_ns(v, &s->baseline_ns) < 0 || !s->baseline_ns)
@@ -107,7 +110,7 @@ static int system_parse(struct trigger *t, const char *args, char *ret_error, si
 	strcpy(copy, args);
 	percent = spec_next(&rest);
 	while ((word = spec_next(&rest))) {
-		int r = parse_target(s, word, ret_error, len);
+		int r = parse_target(t, word, ret_error, len);
 
 		if (r < 0)
 			return r;
@@ -120,7 +123,7 @@ static int system_parse(struct trigger *t, const char *args, char *ret_error, si
 				  "%.0f%%, for example system:60%%:for=3s", percent, max);
 	t->unit = "%";
 	t->threshold = s->percent;
-	t->period_ns = s->for_ns && s->for_ns < 2 * NSEC_PER_SEC ? SHORT_PERIOD_NS : PERIOD_NS;
+	t->period_ns = t->held_ns && t->held_ns < 2 * NSEC_PER_SEC ? SHORT_PERIOD_NS : PERIOD_NS;
 	return 0;
 }
 
@@ -267,6 +270,7 @@ static int system_check(struct trigger *t, const struct trigger_env *env, uint64
 {
 	struct cpu_system *s = t->state;
 	struct cpu_times cur;
+	uint64_t since, step_ns;
 	double limit;
 	bool first;
 	int r;
@@ -278,14 +282,12 @@ static int system_check(struct trigger *t, const struct trigger_env *env, uint64
 	if (r < 0)
 		return r;
 	t->value = first ? 0 : percent_of(&s->last, &cur);
-	limit = limit_now(s, t->value, now_ns - s->last_ns, now_ns);
-	if (t->value < limit)
-		s->above_since_ns = 0;
-	else if (!s->above_since_ns)
-		s->above_since_ns = s->last_ns; /* the interval itself was above */
+	step_ns = now_ns - s->last_ns;
+	since = t->met_since_ns ? t->met_since_ns : s->last_ns; /* the interval itself was above */
+	limit = limit_now(s, t->value, step_ns, now_ns);
 	s->last = cur;
 	s->last_ns = now_ns;
-	if (!s->above_since_ns || now_ns - s->above_since_ns < s->for_ns)
+	if (!level_fires(t, t->value >= limit, t->value < calm_below(t, limit), since, now_ns, ret))
 		return 0;
 	ret->fired_ns = now_ns;
 	ret->value = t->value;
@@ -293,8 +295,7 @@ static int system_check(struct trigger *t, const struct trigger_env *env, uint64
 	ret->unit = "%";
 	snprintf(ret->detail, sizeof(ret->detail), "%.1f %% system%s%s%s%s for %.1f s%s", t->value,
 		 s->cgroup[0] ? " of cgroup " : "", s->cgroup, s->comm[0] ? " of comm " : "", s->comm,
-		 (double)(now_ns - s->above_since_ns) / 1e9, s->baseline_ns ? ", above baseline" : "");
-	s->above_since_ns = 0;
+		 (double)(now_ns - since) / 1e9, s->baseline_ns ? ", above baseline" : "");
 	return 1;
 }
 

@@ -93,6 +93,8 @@ static int parse_option(struct trigger *t, const struct condition *c, const char
 			return spec_error(ret_error, len, "bad count '%s', expected 1 to 1000", v);
 		t->kernel.count = (uint32_t)count;
 	} else if ((v = spec_value(word, "for")) && c->percent) {
+		if (t->held_ns)
+			return spec_error(ret_error, len, "both for and held-for, expected one: they are the same");
 		if (parse_duration_ns(v, &t->kernel.threshold_ns) < 0 || t->kernel.threshold_ns < 250000000)
 			return spec_error(ret_error, len, "bad for '%s', expected 250ms or more", v);
 	} else {
@@ -103,6 +105,25 @@ static int parse_option(struct trigger *t, const struct condition *c, const char
 				  c->who ? "comm=NAME or cgroup=PATH" :
 				  c->percent ? "for=TIME" : "none");
 	}
+	return 0;
+}
+
+/* Shares and numbers of threads have a level; a span or a wait is a cause of its own. */
+static int take_level(struct trigger *t, const struct condition *c, char *ret_error, size_t len)
+{
+	int r = 0;
+
+	if (c->percent && t->held_ns && t->held_ns < 250 * NSEC_PER_MSEC)
+		return spec_error(ret_error, len, "bad held-for, expected 250ms or more");
+	if (c->percent && t->held_ns) {
+		t->kernel.threshold_ns = t->held_ns;
+	} else if (c->type == TRIGGER_KERNEL_BLOCKED) {
+		t->kernel.held_ns = t->held_ns;
+	} else if (!c->percent) {
+		r = refuse_held_for(t, "a longer TIME behind the >", ret_error, len);
+		return r < 0 ? r : refuse_hysteresis(t, "none: each one is a cause of its own", ret_error, len);
+	}
+	t->kernel.hysteresis = t->hysteresis;
 	return 0;
 }
 
@@ -117,6 +138,8 @@ static int kernel_parse(struct trigger *t, const char *args, char *ret_error, si
 	r = parse_condition(t, spec_next(&rest), &c, ret_error, len);
 	while (r == 0 && (word = spec_next(&rest)))
 		r = parse_option(t, c, word, ret_error, len);
+	if (r == 0)
+		r = take_level(t, c, ret_error, len);
 	if (r < 0)
 		return r;
 	if (c->percent) {

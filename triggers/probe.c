@@ -3,7 +3,7 @@
  * Health probes. Each runs in a helper process with its own clock, so that nothing a probe
  * does can hold up the agent; every single attempt runs in a child of that helper, because
  * reading /proc/PID/cmdline or resolving a name can block without a deadline. The helper
- * tells the agent only when N attempts in a row have failed.
+ * tells the agent when an attempt fails, up to the N in a row that fire, and when one is well again.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -31,13 +31,15 @@ struct probe {
 	char comm[TRIGGER_COMM_LEN];
 	unsigned long pid, status, fails;
 	uint64_t timeout_ns, every_ns;
+	uint64_t held_ns; /* it must have failed for so long, too */
 	const char *proc;
 	pid_t helper;
 };
 
 struct probe_verdict {
 	uint64_t ns;
-	uint32_t fails, tid;
+	uint32_t fails;
+	bool fires;
 	char why[160];
 };
 
@@ -166,7 +168,8 @@ static int probe_parse(struct trigger *t, const char *args, char *ret_error, siz
 				  "probe:cmdline:comm=postgres:timeout=500ms");
 	t->unit = "failures";
 	t->threshold = (double)p->fails;
-	return 0;
+	p->held_ns = t->held_ns;
+	return refuse_hysteresis(t, "none: a probe fires again only after a success", ret_error, len);
 }
 
 /* ---- one attempt, in a child that may hang ---------------------------------------------- */
@@ -369,31 +372,55 @@ static int attempt_with_deadline(struct helper *h, const char **ret_why)
 	return -1;
 }
 
+/* What a person sees of the probe, and the hit: once per outage, the next one needs a success in between. */
+static int tell(struct helper *h, uint32_t fails, bool fires, const char *why)
+{
+	struct probe_verdict v = { .ns = sb_monotonic_ns(), .fails = fails, .fires = fires };
+
+	snprintf(v.why, sizeof(v.why), "%s", why);
+	return write(h->out_fd, &v, sizeof(v)) < 0 ? -errno : 0;
+}
+
+static void sleep_until(uint64_t *next, uint64_t every_ns)
+{
+	struct timespec ts;
+
+	*next = SB_MAX(*next + every_ns, sb_monotonic_ns());
+	ts = (struct timespec){ (time_t)(*next / NSEC_PER_SEC), (long)(*next % NSEC_PER_SEC) };
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
+		;
+}
+
 static void helper_loop(struct helper *h)
 {
-	uint64_t next = sb_monotonic_ns();
+	uint64_t next = sb_monotonic_ns(), failed_ns = 0;
+	const struct probe *p = h->p;
 	uint32_t fails = 0;
+	bool told = false;
+	int r = 0;
 
-	for (;;) {
+	/* Where the agent does not read for long its pipe is full: then it is told later. */
+	while (r == 0 || r == -EAGAIN) {
+		uint64_t begun_ns = sb_monotonic_ns();
 		const char *why = "";
-		struct timespec ts;
 
+		r = 0;
 		if (attempt_with_deadline(h, &why) == 0) {
+			if (fails)
+				r = tell(h, 0, false, why);
 			fails = 0;
-		} else if (++fails == h->p->fails) {
-			/* Once per outage: the next verdict needs a success in between. */
-			struct probe_verdict v = { .ns = sb_monotonic_ns(), .fails = fails };
-
-			snprintf(v.why, sizeof(v.why), "%s", why);
-			if (write(h->out_fd, &v, sizeof(v)) < 0)
-				return;
+			told = false;
+		} else {
+			if (!fails++)
+				failed_ns = begun_ns;
+			if (!told && fails >= p->fails && sb_monotonic_ns() - failed_ns >= p->held_ns) {
+				r = tell(h, fails, true, why);
+				told = r == 0;
+			} else if (fails <= p->fails) {
+				r = tell(h, fails, false, why);
+			}
 		}
-		next += h->p->every_ns;
-		if (next < sb_monotonic_ns())
-			next = sb_monotonic_ns();
-		ts = (struct timespec){ (time_t)(next / NSEC_PER_SEC), (long)(next % NSEC_PER_SEC) };
-		while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
-			;
+		sleep_until(&next, p->every_ns);
 	}
 }
 
@@ -403,6 +430,13 @@ static int probe_arm(struct trigger *t, const struct trigger_env *env)
 	int out[2];
 
 	p->proc = env->proc;
+	/* Where no socket is to be had a service would look dead that is not. */
+	if (p->type == PROBE_HTTP || p->type == PROBE_TCP) {
+		_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		if (fd < 0)
+			return -errno;
+	}
 	if (pipe2(out, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
 	p->helper = fork();
@@ -428,6 +462,8 @@ static int probe_arm(struct trigger *t, const struct trigger_env *env)
 		signal(SIGPIPE, SIG_IGN);
 		signal(SIGCHLD, SIG_DFL);
 		close(out[0]);
+		if (env->in_helper)
+			env->in_helper();
 		helper_loop(&h);
 		_exit(0);
 	}
@@ -451,6 +487,9 @@ static int probe_check(struct trigger *t, const struct trigger_env *env, uint64_
 	if (n != sizeof(v))
 		return -EPIPE; /* the helper is gone */
 	t->value = v.fails;
+	t->met = v.fails >= p->fails;
+	if (!v.fires)
+		return 0;
 	ret->fired_ns = v.ns;
 	ret->value = v.fails;
 	ret->threshold = t->threshold;

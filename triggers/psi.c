@@ -7,6 +7,8 @@
  * a 2 s worker and swallowed by any other reader of the file (measured), so we read `total=`
  * every 250 ms and compute the window; oftener would disturb the counter itself. While
  * nothing stalls, once a second is enough and costs no wakeup of its own beside other triggers.
+ *
+ * held-for= and hysteresis= need the level, which the kernel's events do not tell: with them it is read, too.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +35,7 @@ struct psi {
 	} reading[READINGS];
 	uint64_t n; /* readings ever taken */
 	uint64_t quiet_until_ns; /* at most one hit per window */
+	uint64_t event_ns;	 /* of the kernel's last one */
 };
 
 static int psi_parse(struct trigger *t, const char *args, char *ret_error, size_t len)
@@ -125,7 +128,10 @@ static int psi_arm(struct trigger *t, const struct trigger_env *env)
 		snprintf(path, sizeof(path), "%s/%s/%s.pressure", env->cgroup, p->cgroup, p->resource);
 	else
 		snprintf(path, sizeof(path), "%s/pressure/%s", env->proc, p->resource);
-	if (env->have_sys_resource) {
+	p->file_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (p->file_fd < 0)
+		return -errno;
+	if (env->have_sys_resource && !t->held_ns && !(t->hysteresis > 0)) {
 		t->fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 		n = snprintf(text, sizeof(text), "%s %llu %llu", p->full ? "full" : "some",
 			     (unsigned long long)(p->threshold_ns / NSEC_PER_USEC),
@@ -138,9 +144,6 @@ static int psi_arm(struct trigger *t, const struct trigger_env *env)
 			close(t->fd);
 		t->fd = -1;
 	}
-	p->file_fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (p->file_fd < 0)
-		return -errno;
 	t->period_ns = READ_PERIOD_NS;
 	return psi_read(p, env->now_ns());
 }
@@ -194,7 +197,11 @@ static int psi_check(struct trigger *t, const struct trigger_env *env, uint64_t 
 		if (poll(&gone, 1, 0) > 0 && (gone.revents & POLLERR))
 			return -ENODEV;
 		t->value = t->threshold;
+		t->met = true;
 		psi_hit(t, p, now_ns, t->threshold, ret);
+		/* One event a window as long as it goes on. */
+		ret->goes_on = p->event_ns && now_ns - p->event_ns < 2 * p->window_ns;
+		p->event_ns = now_ns;
 		return 1;
 	}
 	r = psi_read(p, now_ns);
@@ -203,11 +210,31 @@ static int psi_check(struct trigger *t, const struct trigger_env *env, uint64_t 
 	t->period_ns = psi_period(p);
 	grown = psi_grown(p);
 	t->value = (double)grown / 1e6;
-	if (grown < p->threshold_ns || now_ns < p->quiet_until_ns)
+	if (grown >= p->threshold_ns && now_ns < p->quiet_until_ns)
+		return 0;
+	if (!level_fires(t, grown >= p->threshold_ns, (double)grown < calm_below(t, (double)p->threshold_ns),
+			 p->reading[(p->n - 1) % READINGS].ns, now_ns, ret))
 		return 0;
 	p->quiet_until_ns = now_ns + p->window_ns;
 	psi_hit(t, p, now_ns, t->value, ret);
 	return 1;
+}
+
+/* What the kernel watches is not read all the time: the average of 10 s stands for the window. */
+static void psi_look(struct trigger *t, const struct trigger_env *env)
+{
+	const struct psi *p = t->state;
+	char text[256], *line, *avg;
+
+	(void)env;
+	if (t->fd < 0 || read_again(p->file_fd, text, sizeof(text)) <= 0)
+		return;
+	line = strstr(text, p->full ? "full " : "some ");
+	avg = line ? strstr(line, "avg10=") : NULL;
+	if (!avg)
+		return;
+	t->value = strtod(avg + strlen("avg10="), NULL) / 100 * (double)p->window_ns / 1e6;
+	t->met = t->value >= t->threshold;
 }
 
 static void psi_disarm(struct trigger *t)
@@ -227,5 +254,6 @@ const struct trigger_ops trigger_psi = {
 	.parse = psi_parse,
 	.arm = psi_arm,
 	.check = psi_check,
+	.look = psi_look,
 	.disarm = psi_disarm,
 };

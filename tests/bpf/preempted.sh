@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # A thread that is preempted after a short slice: its block begins when it leaves the CPU, not when it came. The
 # kernel's own event log (tracefs) says when that was.
 . "$(dirname "$0")/../lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # Reclaim spans, each with all of its counts, against the kernel's own event log (tracefs) of the
 # same thread in the same run.
 . "$(dirname "$0")/../lib.sh"

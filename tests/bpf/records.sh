@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # Known truth: counted events are caused, and exactly that number must be in the bundle.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"
@@ -17,6 +18,7 @@ WL_LINGER=1 nice -n -20 taskset -c $(($(nproc) - 1)) "$WORKLOADS/spinner" 2 >"$T
 spin_pid=$!
 TEST_PIDS+=("$spin_pid")
 wait_for 60 test -s "$TEST_TMP/spinner.out"
+life=$(cut -d' ' -f1 "/proc/$spin_pid/schedstat")
 # 17 threads blocked for ever.
 "$WORKLOADS/blocker" 17 futex >"$TEST_TMP/blocker.out" &
 block_pid=$!
@@ -35,15 +37,15 @@ is "each of them has the call chain" "$chain" "$n"
 between "and none slept longer than by its own clock (us, worst)" "$(jq -s 'map(.duration_ns) | max / 1000 | floor' "$TEST_TMP/sleeps.json")" 45000 \
 	$(($(grep -m 1 -oE 'longest_ns=[0-9]+' "$TEST_TMP/sleeper.out" | cut -d= -f2) / 1000))
 
-# Weighted: a sample that came late stands for its whole gap. What the sampler can see is the
-# time on the CPU by the wall clock: 2 s, and more where a hypervisor took the CPU away meanwhile.
+# Weighted: a sample that came late stands for its whole gap. The truth is the kernel's own time on the CPU, of the
+# whole life of the process: nice, taskset and the start of the program are slow on an emulated CPU (0.2 to 0.8 s).
 on_cpu=$(grep -m 1 -oE 'on_cpu_ns=[0-9]+' "$TEST_TMP/spinner.out" | grep -oE '[0-9]+')
-want=$((on_cpu * 99 / 1000000000))
-echo "# on the CPU for $on_cpu ns"
+echo "# on the CPU for $on_cpu ns spinning, $life ns in all"
 ns=$(events --kind on-cpu --pid "$spin_pid" --no-stacks "$BUNDLE" | jq -s 'map(.duration_ns) | add')
 if [ -n "${STALLBOX_IN_VM:-}" ]; then
-	skip "2 s of spinning are 198 +- 4 samples" "an emulated CPU has no exact clock"
+	between "its samples stand for its whole time on the CPU (ms)" $((ns / 1000000)) $((life * 9 / 10000000)) $((life * 11 / 10000000))
 else
+	want=$((on_cpu * 99 / 1000000000))
 	between "2 s of spinning are 198 +- 4 samples ($want in $((on_cpu / 1000000)) ms)" \
 		$(((ns + 5050505) / 10101010)) $((want - 4)) $((want + 4))
 fi

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # What the agent cannot work with is refused with a message that says what, where and what to do.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"

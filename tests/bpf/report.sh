@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # The verdict on stalls made for real: each is named, with who caused it; the other views of the same
 # bundles show it too.
 . "$(dirname "$0")/../lib.sh"

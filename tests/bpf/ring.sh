@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # Recorded + lost = produced: a storm of sleeps that goes beyond the budget of short blocks. What is in the ring and
 # what is counted as lost add up to no fewer blocks than the kernel's own event log (tracefs) has of the sleepers, and
 # to no more than it has of all; every record is whole and in its place while the banks turn over.

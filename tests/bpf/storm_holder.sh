@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # A reclaim storm in a small memory cgroup: a page fault reclaims with mmap_lock held while threads
 # that map and unmap wait. Blame names who held it, by an independent witness.
 . "$(dirname "$0")/../lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # The agent is killed: recording goes on, the next agent takes over, one continuous history.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # The host takes things away: memory (the kernel kills the agent), the mount of bpffs, a watched cgroup with its
 # pressure files, CPUs, the clock, and time itself (suspend). What this host cannot do runs in a VM.
 . "$(dirname "$0")/../lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # What is pinned while no agent runs: exported without an agent, by one with other settings, taken over by another
 # build, replaced where the layout differs, and removed without a trace.
 . "$(dirname "$0")/../lib.sh"
@@ -44,6 +45,16 @@ else
 	frozen
 	ok "the conditions are armed again: the next freeze is exported" export_pinned
 	is "as a bundle of its own" "$(bundle_count)" 2
+
+	frozen
+	mkdir "$TEST_TMP/tight"
+	for i in 1 2 3; do # older bundles, as it were
+		head -c 600K /dev/zero >"$TEST_TMP/tight/old-20200101T00000${i}Z-x.stall.pb.zst"
+		touch -d 2020-01-01 "$TEST_TMP/tight/old-20200101T00000${i}Z-x.stall.pb.zst"
+	done
+	ok "another one, where bundles are more than MaxUse" "$STALLBOXD" --export-pinned --bpffs "$PINS" --spool "$TEST_TMP/tight" --max-use 1M
+	is "is there, and the oldest are not" "$(find "$TEST_TMP/tight" -name '*.zst' ! -name 'old-*' | wc -l) $([ "$(cat "$TEST_TMP"/tight/*.zst | wc -c)" -le 1048576 ] ||
+		find "$TEST_TMP/tight" -name 'old-*' | wc -l)" "1 "
 
 	frozen
 	MEMORY=4M start_agent --post 1s --trigger 'kernel:reclaim>600s' || { fail "an agent with other settings starts"; finish; }

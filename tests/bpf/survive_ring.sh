@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # The agent is killed again and again during a storm of triggers. Somebody who reads the living rings beside it
 # (tests/helpers/ringcheck) finds every record whole, at its place, its stacks resolvable, each CPU's numbers without a
 # gap, and as many of each kind as the kernel counts. KILLS=200 for the long form, SEED=N repeats one. A start

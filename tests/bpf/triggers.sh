@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # Each trigger kind fires on the real condition and not below it; the bundle holds the time
 # before and the window after; two triggers make one bundle and say so.
 . "$(dirname "$0")/../lib.sh"
@@ -21,9 +22,11 @@ fi
 
 # An agent for each kind: on a slow machine one kind's workload can meet another's condition.
 
-# Threads in D state: four where five are asked for, then seven.
-start_agent --post 2s --cooldown 3s --trigger "kernel:blocked(D)>1s:count=5:comm=dstall:name=blocked" ||
-	{ fail "agent starts"; finish; }
+# Threads in D state: four where five are asked for, then seven. A condition before it that cannot be armed leaves
+# nothing behind.
+start_agent --post 2s --cooldown 3s --trigger "kernel:blocked(D)>1s:comm=postgres-writer:cgroup=/no/such/group:name=gone" \
+	--trigger "kernel:blocked(D)>1s:count=5:comm=dstall:name=blocked" || { fail "agent starts"; finish; }
+ok "a cgroup that is not there is told" log_has "trigger 'gone': there is no cgroup '/no/such/group'"
 start=$SECONDS
 "$WORKLOADS/dstall" 4 3 >/dev/null
 is "four threads in D state do not fire count=5" "$(fired blocked)" 0

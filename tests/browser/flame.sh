@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # The flame graphs in a browser: tests/browser/flame.js.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../consumers/lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # The tables and the picture of make bench, from measurements that are made up: intervals of known pairs, what is
 # missing is said and never 0, and a budget inside an interval is neither met nor not met.
 . "$(dirname "$0")/../lib.sh"
@@ -24,7 +25,12 @@ for i in 1 2 3 4 5 6 7 8 9 10; do
 	put value redis stallbox $i "$(awk -v i=$i 'BEGIN {printf "%.9f", 10 * exp((i - 5) / 100)}')"
 	put value pipe none $i 5
 	put value pipe stallbox $i "$(awk -v i=$i 'BEGIN {print 5 + 2 * (0.19 + i / 500)}')" # 0.192 to 0.21 a switch
-	put value pipe perf $i "$(awk -v i=$i 'BEGIN {print 5 + 20 * (0.19 + i / 500)}')" # ten times as much
+	put value pipe base $i 4.9 # what the other tools are compared with
+	put value pipe perf $i "$(awk -v i=$i 'BEGIN {print 4.9 + 20 * (0.19 + i / 500)}')" # ten times as much
+	put value make_cpu none $i 3
+	put value make_cpu stallbox $i "$(awk -v i=$i 'BEGIN {printf "%.9f", 3 * exp((i + 10) / 1000)}')"
+	put value make_control none $i 2
+	put value make_control stallbox $i "$(awk -v i=$i 'BEGIN {printf "%.9f", 2 * exp((i - 5.5) / 1000)}')"
 done
 for i in 1 2 3 4 5; do
 	put value messaging none $i 1
@@ -37,8 +43,10 @@ put count idle_bytes 0
 put count idle_seconds 40
 put count rss_kib 20480
 ok "tables and picture are made" report
-is "ratio of ten pairs" "$(cell '`make -j`' 7)" 1.057
-is "its interval is that of the signed rank table" "$(cell '`make -j`' 8)" "1.030 to 1.083"
+is "ratio of ten pairs" "$(cell '`make -j`' 7)" 1.0565
+is "its interval is that of the signed rank table" "$(cell '`make -j`' 8)" "1.0305 to 1.0833"
+is "that of CPU time beside it" "$(cell '`make -j`' 11), $(cell '`make -j`' 12)" "1.0156, 1.0131 to 1.0182"
+is "and the control" "$(cell '`make -j`' 13), $(cell '`make -j`' 14)" "1.0000, 0.9975 to 1.0025"
 is "above its budget" "$(cell '`make -j`' 10)" "not met"
 like "a budget inside the interval is open" "$(cell redis-benchmark 10)" '^open'
 is "five pairs give no 95 % interval" "$(cell 'sched messaging' 8)" "none: fewer than 6 pairs"
@@ -46,6 +54,8 @@ is "and no verdict" "$(cell 'sched messaging' 10)" ""
 is "added to a switch: half of an operation" "$(cell '| stallbox |' 4)" 0.201
 is "within the budget" "$(cell '| stallbox |' 9)" met
 is "ten times as much" "$(cell 'perf record -e' 6)" 10.0
+# 97.5 % of ten pairs: the sixth average from either end, of 1 1.5 2 2 2.5 2.5 ..., is 2.5 and 8.5.
+is "from the least of one to the most of the other" "$(cell 'perf record -e' 7)" "9.4 to 10.6"
 like "what is not installed is said" "$(line 'nginx and wrk')" 'not measured: wrk is not installed'
 like "also of another tool" "$(line '`offcputime` |')" 'not measured: libbpf-tools is not installed'
 like "and of instructions" "$(line '`stallbox fold`')" 'not measured: valgrind is not installed'

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # Locks, their holders and the chain behind them, on a bundle with known contents; every kind of event.
 . "$(dirname "$0")/../lib.sh"
 B=$TEST_TMP/locks.stall.pb.zst

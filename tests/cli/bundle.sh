@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # What the user sees of a bundle with known contents: counts add up, damage is told, names are
 # harmless.
 . "$(dirname "$0")/../lib.sh"
@@ -56,6 +57,16 @@ for ((n = 4096; n < size; n += 4096)); do
 done
 between "cuts tried" $cuts 5 1000
 is "each cut is recovered frame by frame" $bad 0
+cp "$TEST_TMP/cut" "$TEST_TMP/itself"
+is "recover onto itself is refused" "$("$STALLBOX" recover -o "$TEST_TMP/itself" "$TEST_TMP/itself" 2>&1 | head -n 1)" \
+	"error: '$TEST_TMP/itself' is the bundle itself, expected another file"
+ok "and it is as it was" cmp "$TEST_TMP/itself" "$TEST_TMP/cut"
+: >"$TEST_TMP/nothing"
+is "nothing to recover" "$("$STALLBOX" recover -o "$TEST_TMP/rec2" "$TEST_TMP/nothing" 2>/dev/null; echo $?)" 1
+is "leaves no file" "$(ls "$TEST_TMP/rec2" 2>&1)" "ls: cannot access '$TEST_TMP/rec2': No such file or directory"
+ln -s /dev/null "$TEST_TMP/device"
+"$STALLBOX" recover -o "$TEST_TMP/device" "$TEST_TMP/nothing" 2>/dev/null
+ok "and takes no device away" test -L "$TEST_TMP/device"
 
 cp "$B" "$TEST_TMP/flip"
 printf '\xff' | dd of="$TEST_TMP/flip" bs=1 seek=$((size * 3 / 4)) conv=notrunc status=none

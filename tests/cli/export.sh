@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # Every export has fold's totals, holds under filters, and stays valid with hostile names.
 # Those who really read these formats are in tests/consumers.
 . "$(dirname "$0")/../lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # The verdict: each rule speaks on the scene that was made for it and on no other; its numbers and commands
 # hold; what is missing is said.
 . "$(dirname "$0")/../lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # Usage errors, bad input and exit codes.
 . "$(dirname "$0")/../lib.sh"
 
@@ -11,7 +12,7 @@ code() { # WHAT EXPECTED COMMAND...: output in $OUT
 code "no command" 2 "$STALLBOX"
 code "an unknown command" 2 "$STALLBOX" frobnicate
 like "is named" "$OUT" "unknown command 'frobnicate'"
-for c in info report list flame diff fold export html events order top hist blame series verify recover freeze status export-pinned unload; do
+for c in info report list flame diff fold export html events order top hist blame series verify recover get delete freeze status triggers doctor export-pinned unload completion check-config show-config; do
 	code "$c --help" 0 "$STALLBOX" $c --help
 	is "$c --help fits 80 columns" "$(awk 'length > 100' <<<"$OUT" | wc -l)" 0
 	code "$c with an unknown option" 2 "$STALLBOX" $c --nope
@@ -43,6 +44,26 @@ code "a short form of an option that takes no value" 2 "$STALLBOX" flame -r x "$
 like "is none" "$OUT" "unknown option '-r'"
 code "no agent" 3 "$STALLBOX" status --socket "$TEST_TMP/no.sock"
 like "with a hint" "$OUT" 'no agent answers.*hint: start it'
+code "triggers without an agent" 3 "$STALLBOX" triggers --socket "$TEST_TMP/no.sock"
+code "a socket with a long path" 2 "$STALLBOX" status --socket "$(printf '%0120d' 0)"
+like "says what is expected" "$OUT" 'expected at most 107 bytes'
+mkdir "$TEST_TMP/bundles"
+"$BUILD/tests/helpers/make_bundle" "$TEST_TMP/bundles/h-20261120T233350.042Z-x.stall.pb.zst"
+code "get without an agent" 0 "$STALLBOX" get --dir "$TEST_TMP/bundles" -o "$TEST_TMP/copy" h-20261120T233350.042Z-x.stall.pb.zst
+ok "is the same" cmp "$TEST_TMP/copy" "$TEST_TMP/bundles/h-20261120T233350.042Z-x.stall.pb.zst"
+code "get of what is not there" 3 "$STALLBOX" get --dir "$TEST_TMP/bundles" none.stall.pb.zst
+code "get of a path" 2 "$STALLBOX" get --dir "$TEST_TMP/bundles" ../bundles/h-20261120T233350.042Z-x.stall.pb.zst
+like "says what is expected" "$OUT" 'expected one that .stallbox list. gives, without a path'
+"$STALLBOX" get --dir "$TEST_TMP/bundles" -o - h-20261120T233350.042Z-x.stall.pb.zst 2>"$TEST_TMP/err" >/dev/full
+is "is a failure" "$? $(cat "$TEST_TMP/err")" "1 error: cannot copy 'h-20261120T233350.042Z-x.stall.pb.zst': No space left on device"
+code "delete nothing" 2 "$STALLBOX" delete --dir "$TEST_TMP/bundles"
+code "delete a path and a bundle" 2 "$STALLBOX" delete --dir "$TEST_TMP/bundles" h-20261120T233350.042Z-x.stall.pb.zst /etc/passwd
+is "deletes neither" "$(find "$TEST_TMP/bundles" -type f | wc -l)" 1
+code "delete a bundle and one that is not there" 3 "$STALLBOX" delete --dir "$TEST_TMP/bundles" h-20261120T233350.042Z-x.stall.pb.zst none.stall.pb.zst
+is "names what is not there" "$OUT" "error: cannot delete 'none.stall.pb.zst': there is no such bundle"
+is "and deletes neither" "$(find "$TEST_TMP/bundles" -type f | wc -l)" 1
+code "delete a bundle" 0 "$STALLBOX" delete --dir "$TEST_TMP/bundles" h-20261120T233350.042Z-x.stall.pb.zst
+is "deletes it" "$(find "$TEST_TMP/bundles" -type f | wc -l)" 0
 "$BUILD/tests/helpers/make_bundle" "$TEST_TMP/b"
 code "nothing matches" 0 "$STALLBOX" fold --kind off-cpu --pid 4000000000 "$TEST_TMP/b"
 is "and fold says so" "$OUT" "warning: no off-cpu event matches"
@@ -70,21 +91,23 @@ code "stallboxd: a CPU budget" 0 agent --cpu-budget 0.5% --help
 cat >"$TEST_TMP/conf" <<'CONF'
 [Recorder]
 Frequency=99
-PostWindow=15
+Post=15
 Cooldwon=3s
 [Trigger web]
-Spec=probe:tcp://127.0.0.1
+Condition=probe:tcp://127.0.0.1
 [Nonsense]
 x=y
 CONF
 code "stallboxd: a bad configuration" 78 agent --config "$TEST_TMP/conf"
-like "every error with its line" "$OUT" 'conf:3: \[Recorder\] PostWindow.*conf:4: \[Recorder\] Cooldwon: unknown key.*conf:6: \[Trigger web\] Spec.*conf:7: '
+like "every error with its line" "$OUT" 'conf:3: \[Recorder\] Post: .*conf:4: \[Recorder\] Cooldwon: unknown key, did you mean Cooldown.*conf:6: \[Trigger web\] Condition.*conf:7: '
 code "stallboxd: --help beside a bad configuration" 0 agent --config "$TEST_TMP/conf" --help
 code "stallboxd: --config twice" 2 agent --config "$TEST_TMP/conf" --config "$TEST_TMP/conf"
 agent --help | tr -s "\n " " " >"$TEST_TMP/help"
 for text in "those of the file and the default set are not" "from a trigger to the next bundle at the earliest (default 60s)" \
-	"record holds of mmap_lock, system calls and softirqs exactly, from a trigger to the end of the post window"; do
+	"when to record holds of mmap_lock, system calls and softirqs exactly"; do
 	is "help wraps between words: $text" "$(grep -c "$text" "$TEST_TMP/help")" 1
 done
+code "stallboxd: the doctor goes on with a bad configuration" 1 agent --config "$TEST_TMP/conf" --doctor
+like "and tells of it" "$OUT" 'conf:3: .*missing +configuration +wrong.*stallboxd cannot record here'
 code "stallboxd: a configuration that is not there" 78 agent --config "$TEST_TMP/none"
 finish

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # order, top and hist on bundles whose contents are known; the totals of every view agree.
 . "$(dirname "$0")/../lib.sh"
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # Exports opened in headless Chromium: speedscope itself, and Perfetto's trace processor.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # Exports opened by those who read them: speedscope's schema, our own for NDJSON, the Firefox
 # Profiler's command line. (go tool pprof and perf script text: tests/cli/export.sh)
 . "$(dirname "$0")/../lib.sh"

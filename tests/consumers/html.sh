@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # The HTML page in headless Chromium: fold's totals, a range of the heat map, hostile names, 1 M events.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/lib.sh"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
 # The programs of other people that read our files. Sourced after tests/lib.sh.
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # The perfetto export through protoc with Perfetto's public schema: no field that it does not know, and every
 # event of the bundle.
 . "$(dirname "$0")/../lib.sh"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The control socket: whole lines in pieces, clients that do not keep to the rules, paths that
  * are somebody else's. */
+#include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -8,6 +9,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -15,6 +17,8 @@
 #include <cmocka.h>
 
 #include "recorder/control.h"
+
+#define NO_GROUP ((gid_t)-1)
 
 static char top[] = "/tmp/stallbox-test-control.XXXXXX";
 static char path[64];
@@ -29,6 +33,8 @@ static void test_parse(void **state)
 	} cases[] = {
 		{ "status", "", CONTROL_STATUS },
 		{ "status-json", "", CONTROL_STATUS_JSON },
+		{ "counters-json", "", CONTROL_COUNTERS_JSON },
+		{ "counters-json x", "", CONTROL_UNKNOWN },
 		{ "freeze", "", CONTROL_FREEZE },
 		{ "freeze ", "", CONTROL_FREEZE },
 		{ "freeze checkout was slow", "checkout was slow", CONTROL_FREEZE },
@@ -44,6 +50,13 @@ static void test_parse(void **state)
 		{ "freeze-waiting", "", CONTROL_UNKNOWN },
 		{ "freeze\tx", "", CONTROL_UNKNOWN },
 		{ "GET / HTTP/1.1\r", "", CONTROL_UNKNOWN },
+		{ "triggers", "", CONTROL_TRIGGERS },
+		{ "triggers-json", "", CONTROL_TRIGGERS_JSON },
+		{ "triggers x", "", CONTROL_UNKNOWN },
+		{ "directories", "", CONTROL_DIRECTORIES },
+		{ "delete x.stall.pb.zst", "x.stall.pb.zst", CONTROL_DELETE },
+		{ "delete", "", CONTROL_DELETE },
+		{ "deleted x", "", CONTROL_UNKNOWN },
 	};
 
 	(void)state;
@@ -205,17 +218,17 @@ static void test_open(void **state)
 	struct stat st;
 
 	(void)state;
-	assert_int_equal(control_open(&c, path), 0);
+	assert_int_equal(control_open(&c, path, NO_GROUP), 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0660);
-	assert_int_equal(control_open(&d, path), -EADDRINUSE);
+	assert_int_equal(control_open(&d, path, NO_GROUP), -EADDRINUSE);
 	assert_int_equal(d.fd, -1);
 	control_close(&c);
 	assert_int_equal(stat(path, &st), -1);
 	control_close(&c);
 	memset(too_long, 'x', sizeof(too_long) - 1);
-	assert_int_equal(control_open(&c, too_long), -ENAMETOOLONG);
-	assert_int_equal(control_open(&c, "/nonexistent/control.sock"), -ENOENT);
+	assert_int_equal(control_open(&c, too_long, NO_GROUP), -ENAMETOOLONG);
+	assert_int_equal(control_open(&c, "/nonexistent/control.sock", NO_GROUP), -ENOENT);
 	control_close(&c);
 }
 
@@ -225,9 +238,9 @@ static void test_stale_socket(void **state)
 	struct control c, d;
 
 	(void)state;
-	assert_int_equal(control_open(&c, path), 0);
+	assert_int_equal(control_open(&c, path, NO_GROUP), 0);
 	close(c.fd); /* and the name stays */
-	assert_int_equal(control_open(&d, path), 0);
+	assert_int_equal(control_open(&d, path, NO_GROUP), 0);
 	control_close(&d);
 }
 
@@ -241,12 +254,12 @@ static void test_foreign_path(void **state)
 	(void)state;
 	assert_int_equal(write(fd, "precious", 8), 8);
 	close(fd);
-	assert_int_equal(control_open(&c, path), -EEXIST);
+	assert_int_equal(control_open(&c, path, NO_GROUP), -EEXIST);
 	control_close(&c);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_size, 8);
 	assert_int_equal(unlink(path), 0);
-	assert_int_equal(control_open(&c, top), -EEXIST); /* a directory */
+	assert_int_equal(control_open(&c, top, NO_GROUP), -EEXIST); /* a directory */
 	control_close(&c);
 }
 
@@ -254,15 +267,15 @@ static void test_foreign_path(void **state)
 static void test_busy_agent(void **state)
 {
 	struct control c, d;
-	int fd[64], n = 0;
+	int fd[4 * CONTROL_QUEUE], n = 0;
 
 	(void)state;
-	assert_int_equal(control_open(&c, path), 0);
-	while (n < 64 && (fd[n] = dial()) >= 0)
+	assert_int_equal(control_open(&c, path, NO_GROUP), 0);
+	while (n < 4 * CONTROL_QUEUE && (fd[n] = dial()) >= 0)
 		n++;
-	assert_true(n > 0 && n < 64);
+	assert_true(n > 0 && n < 4 * CONTROL_QUEUE);
 	assert_int_equal(fd[n], -EAGAIN);
-	assert_int_equal(control_open(&d, path), -EADDRINUSE);
+	assert_int_equal(control_open(&d, path, NO_GROUP), -EADDRINUSE);
 	while (n > 0)
 		close(fd[--n]);
 	control_close(&c);
@@ -275,7 +288,7 @@ static void test_slots(void **state)
 	int fd[CONTROL_CLIENTS + 2];
 
 	(void)state;
-	assert_int_equal(control_open(&c, path), 0);
+	assert_int_equal(control_open(&c, path, NO_GROUP), 0);
 	assert_null(control_accept(&c, 1));
 	for (int i = 0; i < CONTROL_CLIENTS; i++) {
 		fd[i] = dial();
@@ -299,6 +312,169 @@ static void test_slots(void **state)
 	control_close(&c);
 	for (int i = 0; i < CONTROL_CLIENTS; i++)
 		assert_int_equal(c.client[i].fd, -1);
+}
+
+/* Bundles are evidence: the group asks, and does not delete. */
+static void test_rights(void **state)
+{
+	(void)state;
+	assert_int_equal(control_needs(CONTROL_DELETE), CONTROL_ROOT);
+	for (int v = CONTROL_UNKNOWN; v < CONTROL_DELETE; v++)
+		assert_int_equal(control_needs((enum control_verb)v), CONTROL_GROUP);
+}
+
+/* Who asks is what the kernel says. */
+static void test_identity(void **state)
+{
+	struct control_client *cl;
+	struct control c;
+	int fd;
+
+	(void)state;
+	assert_int_equal(control_open(&c, path, control_gid("no-such-group")), 0);
+	fd = dial();
+	cl = control_accept(&c, 1);
+	assert_non_null(cl);
+	assert_int_equal(cl->uid, geteuid());
+	assert_int_equal(cl->pid, getpid());
+	assert_int_equal(cl->right, CONTROL_ROOT);
+	assert_int_equal(c.gid, (gid_t)-1);
+	close(fd);
+	control_close(&c);
+}
+
+/* One that this process may not give it to: then the socket is for root alone, which it says. */
+static void test_foreign_group(void **state)
+{
+	gid_t foreign = 1;
+	struct control c;
+	struct stat st;
+
+	(void)state;
+	while (foreign == getegid() || group_member(foreign))
+		foreign++;
+	assert_int_equal(capng_get_caps_process(), 0);
+	capng_update(CAPNG_DROP, CAPNG_EFFECTIVE, CAP_CHOWN);
+	assert_int_equal(capng_apply(CAPNG_SELECT_CAPS), 0);
+	assert_int_equal(control_open(&c, path, foreign), 1);
+	assert_int_equal(c.gid, NO_GROUP);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_gid, getegid());
+	control_close(&c);
+	assert_int_equal(control_open(&c, path, getegid()), 0);
+	assert_int_equal(c.gid, getegid());
+	control_close(&c);
+	if (capng_have_capability(CAPNG_PERMITTED, CAP_CHOWN))
+		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE, CAP_CHOWN);
+	assert_int_equal(capng_apply(CAPNG_SELECT_CAPS), 0);
+}
+
+/* Attempts are as rare as connections: the loop must not turn on one that it cannot take. */
+static void test_no_descriptor_left(void **state)
+{
+	struct rlimit before, none;
+	struct control c;
+	int fd;
+
+	(void)state;
+	assert_int_equal(control_open(&c, path, NO_GROUP), 0);
+	fd = dial();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(control_throttle(&c, NSEC_PER_SEC), 0);
+	for (int i = 0; i < CONTROL_BURST; i++)
+		assert_null(control_accept(&c, NSEC_PER_SEC));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_true(control_throttle(&c, NSEC_PER_SEC) > 0);
+	/* It is still there, and taken as soon as that is possible. */
+	assert_int_equal(control_throttle(&c, 2 * NSEC_PER_SEC), 0);
+	assert_non_null(control_accept(&c, 2 * NSEC_PER_SEC));
+	close(fd);
+	control_close(&c);
+}
+
+/* An event that was there before its client was dropped is of nobody any more. */
+static void test_dropped_client(void **state)
+{
+	int peer;
+	struct control_client c = client_of(&peer);
+
+	(void)state;
+	control_answer(&c, "ok\n");
+	assert_int_equal(control_read(&c), 0);
+	close(peer);
+}
+
+static void test_throttle(void **state)
+{
+	const uint64_t each = NSEC_PER_SEC / CONTROL_PER_S;
+	uint64_t now = 1000 * NSEC_PER_SEC;
+	struct control c;
+	int fd;
+
+	(void)state;
+	assert_int_equal(control_open(&c, path, NO_GROUP), 0);
+	for (int i = 0; i < CONTROL_BURST; i++) {
+		assert_int_equal(control_throttle(&c, now), 0);
+		fd = dial();
+		assert_non_null(control_accept(&c, now));
+		close(fd);
+	}
+	/* One more every 20 ms, and no more than a burst after any time. */
+	assert_int_equal(control_throttle(&c, now), each);
+	assert_int_equal(control_throttle(&c, now + each - 1), 1);
+	assert_int_equal(control_throttle(&c, now + each), 0);
+	assert_int_equal(c.tokens, 1);
+	assert_int_equal(control_throttle(&c, now + 3600 * NSEC_PER_SEC), 0);
+	assert_int_equal(c.tokens, CONTROL_BURST);
+	control_close(&c);
+}
+
+static void test_expire(void **state)
+{
+	struct control_client *idle, *waits, *fresh;
+	struct control c;
+	int fd[3];
+
+	(void)state;
+	assert_int_equal(control_open(&c, path, NO_GROUP), 0);
+	for (int i = 0; i < 3; i++)
+		fd[i] = dial();
+	idle = control_accept(&c, NSEC_PER_SEC);
+	waits = control_accept(&c, NSEC_PER_SEC);
+	waits->waiting = true;
+	fresh = control_accept(&c, NSEC_PER_SEC + 1);
+	control_expire(&c, CONTROL_IDLE_NS + NSEC_PER_SEC);
+	assert_int_equal(idle->fd, -1);
+	assert_int_equal(recv(fd[0], &(char){ 0 }, 1, 0), 0);
+	assert_true(waits->fd >= 0);
+	assert_true(fresh->fd >= 0);
+	assert_int_equal(c.dropped, 1);
+	for (int i = 0; i < 3; i++)
+		close(fd[i]);
+	control_close(&c);
+}
+
+/* Some slots are left for questions, however many wait for bundles. */
+static void test_may_wait(void **state)
+{
+	struct control c;
+	int fd[CONTROL_WAITING];
+
+	(void)state;
+	assert_int_equal(control_open(&c, path, NO_GROUP), 0);
+	for (int i = 0; i < CONTROL_WAITING; i++) {
+		assert_true(control_may_wait(&c));
+		fd[i] = dial();
+		control_accept(&c, 1)->waiting = true;
+	}
+	assert_false(control_may_wait(&c));
+	assert_true(CONTROL_WAITING < CONTROL_CLIENTS);
+	for (int i = 0; i < CONTROL_WAITING; i++)
+		close(fd[i]);
+	control_close(&c);
 }
 
 static int set_up(void **state)
@@ -330,6 +506,14 @@ int main(void)
 		cmocka_unit_test(test_foreign_path),
 		cmocka_unit_test(test_busy_agent),
 		cmocka_unit_test(test_slots),
+		cmocka_unit_test(test_rights),
+		cmocka_unit_test(test_identity),
+		cmocka_unit_test(test_foreign_group),
+		cmocka_unit_test(test_no_descriptor_left),
+		cmocka_unit_test(test_dropped_client),
+		cmocka_unit_test(test_throttle),
+		cmocka_unit_test(test_expire),
+		cmocka_unit_test(test_may_wait),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

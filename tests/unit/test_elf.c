@@ -15,8 +15,8 @@
 #include <cmocka.h>
 
 #include "symbols/symbols.h"
+#include "tests/unit/scratch.h"
 
-static char top[] = "/tmp/stallbox-test-elf.XXXXXX";
 
 static const char source[] =
 	"#include <stdio.h>\n"
@@ -35,31 +35,6 @@ static const char source[] =
 	"extern void no_size(void);\n"
 	"int main(int argc, char **argv) { no_size();\n"
 	"  return printf(\"%d\", weak_one(argc) + alias(1) + _other_alias(2) + far_away(argc) + indirect(3)); }\n";
-
-static int sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static int sh(const char *fmt, ...)
-{
-	char command[2048];
-	int n = snprintf(command, sizeof(command), "cd %s && { ", top);
-	va_list ap;
-
-	va_start(ap, fmt);
-	n += vsnprintf(command + n, sizeof(command) - (size_t)n, fmt, ap);
-	va_end(ap);
-	snprintf(command + n, sizeof(command) - (size_t)n, "; } 2>>log");
-	return system(command);
-}
-
-static int open_at(const char *name)
-{
-	char path[512];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", top, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	assert_true(fd >= 0);
-	return fd;
-}
 
 static struct symbols *load(const char *name, const char *debug_root, const char *want_source)
 {
@@ -366,6 +341,41 @@ static void test_detached(void **state)
 	symbols_free(load("stripped", root, "dynsym"));
 }
 
+/* Detached symbols, found by the name that the file tells: in each place, and only if they are its own. */
+static void test_linked(void **state)
+{
+	static const char *const ids[] = { "0xabcdef0123456789", "none" };
+	static const char *const places[] = { ".", ".debug", "root$(pwd -P)" };
+	const struct truth *t;
+	struct symbols *s;
+	char root[512];
+
+	(void)state;
+	snprintf(root, sizeof(root), "%s/root", top);
+	for (size_t i = 0; i < SB_ARRAY_SIZE(ids); i++) {
+		assert_int_equal(sh("rm -rf root .debug odd; cc -O2 -g -rdynamic -pie -fPIE -Wl,--build-id=%s -o prog prog.c && "
+				    "objcopy --only-keep-debug prog odd.dbg && strip -o bare prog && "
+				    "objcopy --add-gnu-debuglink=odd.dbg bare linked && mv odd.dbg away", ids[i]), 0);
+		t = truth_of("prog", "");
+		symbols_free(load("linked", root, "dynsym"));
+		for (size_t p = 0; p < SB_ARRAY_SIZE(places); p++) {
+			assert_int_equal(sh("mkdir -p %s && cp away %s/odd.dbg", places[p], places[p]), 0);
+			s = load("linked", root, "symtab");
+			assert_true(check_functions(s, t) > 100);
+			expect_at(s, offset_of(t, by_name(t, "hidden")->addr), "hidden");
+			symbols_free(s);
+			symbols_free(load("linked", NULL, "dynsym"));
+			/* Another build's. */
+			assert_int_equal(sh("cc -O1 -g -pie -fPIE -Wl,--build-id=%s -o other prog.c && objcopy --only-keep-debug other %s/odd.dbg",
+					    i ? "none" : "0xabcdef0123456788", places[p]), 0);
+			symbols_free(load("linked", root, "dynsym"));
+			assert_int_equal(sh("rm %s/odd.dbg && mkfifo %s/odd.dbg", places[p], places[p]), 0);
+			symbols_free(load("linked", root, "dynsym"));
+			assert_int_equal(sh("rm %s/odd.dbg", places[p]), 0);
+		}
+	}
+}
+
 static void test_32_bit(void **state)
 {
 	const struct truth *t;
@@ -649,26 +659,12 @@ static void test_compressed_names(void **state)
 	assert_true(most_memory(fd) < 32);
 }
 
-static int set_up(void **state)
+static int begin(void **state)
 {
-	char path[512];
-	FILE *f;
-
-	(void)state;
-	if (!mkdtemp(top))
+	if (set_up(state))
 		return -1;
-	snprintf(path, sizeof(path), "%s/prog.c", top);
-	f = fopen(path, "w");
-	if (!f)
-		return -1;
-	fputs(source, f);
-	return fclose(f);
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	return sh("rm -rf %s", top);
+	write_text("prog.c", source);
+	return 0;
 }
 
 int main(void)
@@ -679,6 +675,7 @@ int main(void)
 		cmocka_unit_test(test_without_size),
 		cmocka_unit_test(test_stripped),
 		cmocka_unit_test(test_detached),
+		cmocka_unit_test(test_linked),
 		cmocka_unit_test(test_32_bit),
 		cmocka_unit_test(test_this_process),
 		cmocka_unit_test(test_build_id),
@@ -689,5 +686,5 @@ int main(void)
 		cmocka_unit_test(test_compressed_names),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, begin, tear_down);
 }

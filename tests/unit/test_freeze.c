@@ -159,7 +159,7 @@ static void test_torn_stack(void **state)
 	put(&h, 0, SB_OFF_CPU, 0, &off, 2, torn, 2)->kstack = hash_of(torn, 2) + 8;
 	put(&h, 0, SB_OFF_CPU, 0, &off, 2, NULL, 0)->kstack = hash_of(whole, 2);
 	assert_int_equal(freeze_write_bank(&h.f, 0), 0);
-	assert_int_equal(freeze_write_losses(&h.f, recorded, 0), 0);
+	assert_int_equal(freeze_write_losses(&h.f, recorded, 0, NULL), 0);
 	b = end(&h);
 	assert_int_equal(bundle_each_event(b, take, &g), 0);
 	assert_int_equal(g.n, 3);
@@ -209,7 +209,7 @@ static void test_losses(void **state)
 	}
 	assert_int_equal(freeze_write_bank(&h.f, 0), 0);
 	h.f.shot_truncated = 3;
-	assert_int_equal(freeze_write_losses(&h.f, recorded, 77), 0);
+	assert_int_equal(freeze_write_losses(&h.f, recorded, 77, NULL), 0);
 	b = end(&h);
 	assert_int_equal(count_of(b, BUNDLE_LOSS_DROPPED, BUNDLE_OFF_CPU, "beyond the budget"), 0x10001);
 	assert_int_equal(count_of(b, BUNDLE_LOSS_DROPPED, BUNDLE_KIND_NONE, "beyond the budget"), 0x10001ULL << SB_LOST_BUDGET);

@@ -94,6 +94,88 @@ static void test_ended(void **state)
 	assert_int_equal(hits_seen, 0);
 }
 
+/* One at a time: met, ended, met, ... Each beginning is counted once, however often it is looked at. */
+static void test_unsealed(void **state)
+{
+	(void)state;
+	arm(WAITS);
+	control.trigger[0].quiet_until_ns = UINT64_MAX;
+	for (int i = 0; i < 5; i++) {
+		scan_on_all_cpus();
+		assert_int_equal(sb_inflight_del(101, SB_INFLIGHT_BLOCKED), 1);
+		scan_on_all_cpus();
+		assert_int_equal(sb_inflight_add(101, SB_INFLIGHT_BLOCKED, 1), 1);
+	}
+	assert_int_equal(hits_seen, 0);
+	assert_int_equal(control.armed, 1);
+	assert_int_equal(control.trigger[0].unsealed, 5);
+	assert_int_equal(control.trigger[0].value, WAITS - 1);
+	/* It may again: what goes on seals, though it has been counted. */
+	scan_on_all_cpus();
+	assert_int_equal(control.trigger[0].unsealed, 6);
+	control.trigger[0].quiet_until_ns = 0;
+	scan_on_all_cpus();
+	assert_int_equal(hits_seen, 1);
+	assert_int_equal(control.trigger[0].unsealed, 6);
+}
+
+/* While another bundle is being made it is counted, too; with hysteresis it does not come twice before it was calm. */
+static void test_calm(void **state)
+{
+	(void)state;
+	arm(WAITS);
+	control.trigger[0].calm = WAITS - 1;
+	scan_on_all_cpus();
+	assert_int_equal(hits_seen, 1);
+	control.armed = 1;
+	sb_inflight_del(101, SB_INFLIGHT_BLOCKED);
+	scan_on_all_cpus();
+	sb_inflight_add(101, SB_INFLIGHT_BLOCKED, 1);
+	scan_on_all_cpus();
+	assert_int_equal(hits_seen, 1);
+	sb_inflight_del(101, SB_INFLIGHT_BLOCKED);
+	sb_inflight_del(102, SB_INFLIGHT_BLOCKED);
+	scan_on_all_cpus();
+	sb_inflight_add(101, SB_INFLIGHT_BLOCKED, 1);
+	sb_inflight_add(102, SB_INFLIGHT_BLOCKED, 1);
+	control.armed = 0;
+	scan_on_all_cpus();
+	assert_int_equal(control.trigger[0].unsealed, 1);
+	control.armed = 1;
+	scan_on_all_cpus();
+	assert_int_equal(hits_seen, 1);
+}
+
+static void test_held_for(void **state)
+{
+	(void)state;
+	arm(WAITS);
+	control.trigger[0].held_ns = 3600000000000ULL;
+	scan_on_all_cpus();
+	assert_int_equal(hits_seen, 0);
+	assert_true(control.trigger[0].met_ns > 0);
+	control.trigger[0].held_ns = 1;
+	scan_on_all_cpus();
+	assert_int_equal(hits_seen, 1);
+	arm(WAITS);
+	control.trigger[0].held_ns = 3600000000000ULL;
+	scan_on_all_cpus();
+	sb_inflight_del(101, SB_INFLIGHT_BLOCKED);
+	scan_on_all_cpus();
+	assert_int_equal(control.trigger[0].met_ns, 0);
+}
+
+/* Another CPU scans at the same time: its clock is a little later, or it has just seen the condition end. */
+static void test_held_for_by_another(void **state)
+{
+	(void)state;
+	arm(WAITS);
+	control.trigger[0].held_ns = 3600000000000ULL;
+	control.trigger[0].met_ns = model_now() + 1000000000;
+	sb_scan_inflight(0, SB_SCAN_SAMPLER);
+	assert_int_equal(hits_seen, 0);
+}
+
 /* What is left of an earlier agent: a bit of a trigger that is no more, or is of another type now. */
 static void test_another_agents(void **state)
 {
@@ -111,7 +193,9 @@ static void test_another_agents(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_another_agents),
+		cmocka_unit_test(test_another_agents), cmocka_unit_test(test_unsealed),
+		cmocka_unit_test(test_calm), cmocka_unit_test(test_held_for),
+		cmocka_unit_test(test_held_for_by_another),
 		cmocka_unit_test(test_below),
 		cmocka_unit_test(test_reached),
 		cmocka_unit_test(test_ended),

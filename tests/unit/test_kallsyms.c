@@ -108,7 +108,6 @@ static void test_sample(void **state)
 	symbols_free(s);
 }
 
-/* There are no sizes: nothing may be named after a function that ended long before. */
 /* The same answers, and processes forked later have no copy of their own. */
 static void test_shared(void **state)
 {
@@ -123,6 +122,7 @@ static void test_shared(void **state)
 	symbols_free(s);
 }
 
+/* There are no sizes: nothing may be named after a function that ended long before. */
 static void test_holes(void **state)
 {
 	struct symbols *s = load(sample, NULL);

@@ -48,6 +48,7 @@ static int empty(void **state)
 	c->cpus = 1;
 	c->offcpu_threshold_ns = MS;
 	c->short_budget = 100;
+	c->ust_period_ns = MS / 2;
 	control.offcpu_threshold_ns = MS;
 	return 0;
 }
@@ -74,16 +75,22 @@ static uint64_t comes(uint64_t arrived, uint64_t queued, struct sb_off_cpu *ret)
 	return st.records;
 }
 
-/* The thread leaves that CPU, onto which it came at that time. */
-static void leaves(uint64_t now, uint64_t arrived)
+/* A kernel thread of that state leaves that CPU, onto which it came at that time. */
+static void leaves_as(uint32_t task_state_bits, uint64_t now, uint64_t arrived)
 {
 	struct rq rq = { .clock = now };
 	struct cfs_rq cfs_rq = { .rq = &rq };
 	struct task_struct idle = { .se = { .cfs_rq = &cfs_rq } }, prev = {
-		.pid = TID, .tgid = TID, .flags = PF_KTHREAD, .sched_info = { .last_arrival = arrived },
+		.pid = TID, .tgid = TID, .flags = PF_KTHREAD, .__state = task_state_bits,
+		.sched_info = { .last_arrival = arrived },
 	};
 
 	sched_switch(NULL, false, &prev, &idle);
+}
+
+static void leaves(uint64_t now, uint64_t arrived)
+{
+	leaves_as(0, now, arrived);
 }
 
 static void left_at(uint64_t ns)
@@ -151,6 +158,81 @@ static void test_end_unseen(void **state)
 	assert_int_equal(model_cpus.lost[SB_LOST_END_UNSEEN], 1);
 }
 
+/* No thread has been away since another one of its tid ended. */
+static void test_tid_again(void **state)
+{
+	struct sb_off_cpu off;
+
+	(void)state;
+	leaves_as(TASK_INTERRUPTIBLE, NOW - 30 * MS, NOW - 31 * MS);
+	leaves_as(TASK_DEAD, NOW - 20 * MS, NOW - 21 * MS);
+	assert_int_equal(model_cpus.lost[SB_LOST_END_UNSEEN], 1); /* of the one that ended */
+	assert_int_equal(comes(0, NOW, &off), 0);
+	leaves(NOW + MS, NOW);
+	assert_int_equal(model_cpus.lost[SB_LOST_END_UNSEEN], 1);
+	/* What ends needs no place, least of all another one's. */
+	model_state = (struct sb_task_state){ .tid = TID + SB_TASKS, .off_ns = NOW };
+	leaves_as(TASK_DEAD, NOW + 2 * MS, NOW + MS);
+	assert_int_equal(model_state.tid, TID + SB_TASKS);
+	assert_true(model_state.off_ns == NOW);
+}
+
+/* A thread of this state and past leaves the CPU at `now`. Was its user stack saved? */
+static bool saved(uint64_t now, uint32_t state, uint64_t left_before, uint8_t long_blocks)
+{
+	struct rq rq = { .clock = now };
+	struct cfs_rq cfs_rq = { .rq = &rq };
+	struct task_struct idle = { .se = { .cfs_rq = &cfs_rq } }, prev = {
+		.pid = TID, .tgid = TID, .__state = state, .sched_info = { .last_arrival = now - 1000 },
+	};
+	uint64_t before = model_cpus.ust_captured;
+
+	model_state = (struct sb_task_state){ .tid = TID, .off_ns = left_before, .long_blocks = long_blocks };
+	sched_switch(NULL, false, &prev, &idle);
+	return model_cpus.ust_captured > before;
+}
+
+static uint32_t saved_of(uint32_t n, uint64_t from, uint64_t step, uint32_t state, uint64_t ago, uint8_t long_blocks)
+{
+	uint32_t got = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		got += saved(from + i * step, state, ago ? from + i * step - ago : 0, long_blocks);
+	return got;
+}
+
+/* After a quiet time a CPU has saved up for each kind. */
+static void test_user_stacks_at_once(void **state)
+{
+	(void)state;
+	assert_int_equal(saved_of(3000, 1000 * MS, 1, TASK_INTERRUPTIBLE, 0, 0), 512);
+	assert_int_equal(saved_of(3000, 1000 * MS, 1, TASK_INTERRUPTIBLE, 50000, 0), 32);
+	assert_int_equal(saved_of(3000, 1000 * MS, 1, TASK_INTERRUPTIBLE, 50000, 4), 1024);
+	assert_int_equal(saved_of(3000, 1000 * MS, 1, TASK_UNINTERRUPTIBLE, 0, 0), 1024);
+	assert_int_equal(saved_of(20, 1001 * MS, 1, TASK_UNINTERRUPTIBLE, 0, 4), 8);
+	assert_int_equal(saved_of(20, 1001 * MS, 1, TASK_INTERRUPTIBLE, 0, 0), 4);
+	/* The same again seconds later; a credit does not grow beyond that. */
+	assert_int_equal(saved_of(3000, 9000 * MS, 1, TASK_UNINTERRUPTIBLE, 0, 0), 1024);
+	/* What ends has none. */
+	assert_int_equal(saved_of(3000, 17000 * MS, 1, TASK_DEAD, 0, 0), 0);
+}
+
+/* How many in the second after its credit of that kind is used up. The first one may be short of a nanosecond. */
+static uint32_t in_a_second(uint64_t from, uint32_t state, uint64_t ago, uint8_t long_blocks)
+{
+	saved_of(3000, from, 1, state, ago, long_blocks);
+	return saved_of(100000, from + 3000, 10000, state, ago, long_blocks);
+}
+
+static void test_user_stacks_in_the_long_run(void **state)
+{
+	(void)state;
+	assert_in_range(in_a_second(1000 * MS, TASK_UNINTERRUPTIBLE, 0, 0), 7999, 8000);
+	assert_in_range(in_a_second(3000 * MS, TASK_INTERRUPTIBLE, 50000, 4), 7999, 8000);
+	assert_in_range(in_a_second(5000 * MS, TASK_INTERRUPTIBLE, 2 * MS, 0), 3999, 4000);
+	assert_in_range(in_a_second(7000 * MS, TASK_INTERRUPTIBLE, 50000, 0), 249, 250);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -159,6 +241,9 @@ int main(void)
 		cmocka_unit_test_setup(test_arrived_in_the_future, empty),
 		cmocka_unit_test_setup(test_queued_in_the_future, empty),
 		cmocka_unit_test_setup(test_end_unseen, empty),
+		cmocka_unit_test_setup(test_tid_again, empty),
+		cmocka_unit_test_setup(test_user_stacks_at_once, empty),
+		cmocka_unit_test_setup(test_user_stacks_in_the_long_run, empty),
 	};
 
 	return cmocka_run_group_tests_name("offcpu", tests, NULL, NULL);

@@ -2,20 +2,23 @@
 /* Lines of /proc/PID/maps, from texts and from real mappings of files with odd names. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
 
 #include "symbols/symbols.h"
+#include "tests/unit/scratch.h"
 
-static char top[] = "/tmp/stallbox-test-maps.XXXXXX";
 
 /* ---- texts ------------------------------------------------------------------------- */
 
@@ -186,6 +189,47 @@ static void test_odd_files(void **state)
 		munmap(at[i], 4096);
 }
 
+/* A library that an upgrade has deleted: no path leads to it. */
+static void test_deleted(void **state)
+{
+	static struct process_map m[1024];
+	uint32_t self = (uint32_t)getpid();
+	struct process_map other;
+	struct stat st, opened;
+	char path[300];
+	void *at;
+	int fd, n;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/library", top);
+	fd = open(path, O_CREAT | O_RDWR, 0755);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	at = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+	close(fd);
+	assert_true(at != MAP_FAILED);
+	assert_int_equal(unlink(path), 0);
+	n = process_maps_read(self, 5000, m, SB_ARRAY_SIZE(m));
+	other = *find_map(m, n, at);
+	assert_true(process_open_mapped(self, &other) < 0);
+	fd = process_open_map_file(self, &other, 5000);
+	if (fd == -ENOENT && geteuid()) {
+		print_message("no right to open what others have mapped\n");
+		munmap(at, 4096);
+		skip();
+	}
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &opened), 0);
+	assert_true(opened.st_ino == st.st_ino && opened.st_dev == st.st_dev);
+	close(fd);
+	/* Another file, or nothing, by now. */
+	other.ino++;
+	assert_int_equal(process_open_map_file(self, &other, 5000), -ESTALE);
+	munmap(at, 4096);
+	other.ino--;
+	assert_int_equal(process_open_map_file(self, &other, 5000), -ENOENT);
+}
+
 static void test_read(void **state)
 {
 	static struct process_map m[1024];
@@ -202,15 +246,62 @@ static void test_read(void **state)
 		vdso |= !strcmp(m[i].path, "[vdso]");
 	}
 	assert_true(own && vdso);
-	/* No more than there is room for; none. */
-	assert_int_equal(process_maps_read((uint32_t)getpid(), 5000, m, 2), 2);
-	assert_int_equal(process_maps_read((uint32_t)getpid(), 5000, m, 0), 0);
+	/* No more than there is room for, but how many there are. */
+	m[2].len = 0;
+	assert_int_equal(process_maps_read((uint32_t)getpid(), 5000, m, 2), n);
+	assert_true(m[1].len && !m[2].len);
+	assert_int_equal(process_maps_read((uint32_t)getpid(), 5000, m, (size_t)n), n);
+	assert_int_equal(process_maps_read((uint32_t)getpid(), 5000, m, 0), n);
 	/* One that is gone. */
 	child = fork();
 	if (child == 0)
 		_exit(0);
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(process_maps_read((uint32_t)child, 5000, m, SB_ARRAY_SIZE(m)), -ESRCH);
+}
+
+static bool hold_pipes;
+static pid_t holder;
+
+/* As another thread would at that moment: a child that has everything open, and stands. */
+static void fork_another(void)
+{
+	if (!hold_pipes)
+		return;
+	hold_pipes = false;
+	holder = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (holder == 0) {
+		syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		for (;;)
+			syscall(SYS_pause);
+	}
+}
+
+static void end_another(void)
+{
+	assert_true(holder > 0);
+	kill(holder, SIGKILL);
+	waitpid(holder, NULL, 0);
+	holder = 0;
+}
+
+static void test_forked_meanwhile(void **state)
+{
+	static struct process_map m[1024];
+	struct process_map nothing = { .start = 4096, .len = 4096 };
+	uint32_t self = (uint32_t)getpid();
+
+	(void)state;
+	assert_int_equal(pthread_atfork(NULL, fork_another, NULL), 0);
+	hold_pipes = true;
+	assert_true(process_maps_read(self, 5000, m, SB_ARRAY_SIZE(m)) >= 3);
+	end_another();
+	hold_pipes = true;
+	assert_true(process_maps_read(self, 5000, m, 1) >= 3);
+	end_another();
+	hold_pipes = true;
+	assert_int_equal(process_open_map_file(self, &nothing, 5000), -ENOENT);
+	end_another();
 }
 
 static void test_open_file(void **state)
@@ -242,21 +333,6 @@ static void test_open_file(void **state)
 	assert_int_equal(process_open_file(self, "/proc/self/exe"), -ELOOP);
 }
 
-static int set_up(void **state)
-{
-	(void)state;
-	return mkdtemp(top) ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-	char command[64];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -rf %s", top);
-	return system(command);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -264,7 +340,9 @@ int main(void)
 		cmocka_unit_test(test_no_lines),
 		cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_odd_files),
+		cmocka_unit_test(test_deleted),
 		cmocka_unit_test(test_read),
+		cmocka_unit_test(test_forked_meanwhile),
 		cmocka_unit_test(test_open_file),
 	};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What the sampler makes of one system call that keeps the CPU, and of samples that are left out above
- * the CPU budget. The code is the kernel's own. */
+/* What the sampler makes of one system call that keeps the CPU, of another CPU that samples at the same time, and of
+ * samples that are left out above the CPU budget. The code is the kernel's own. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,6 +41,7 @@ static int begin(void **state)
 	c->syscall_threshold_ns = UINT64_MAX; /* no record of it */
 	memset(&model_cpus, 0, sizeof(model_cpus));
 	memset(&model_detail, 0, sizeof(model_detail));
+	memset(control.trigger, 0, sizeof(control.trigger));
 	control.trigger[0] = (struct sb_ktrigger){ .type = SB_KTRIG_SYSCALL, .count = 1, .threshold_ns = THRESHOLD };
 	control.watch = 1u << SB_KTRIG_SYSCALL;
 	control.armed = 1;
@@ -87,6 +88,50 @@ static void test_another_call(void **state)
 	assert_int_equal(fired_value, 0);
 }
 
+/* One that has to keep quiet does not keep the others quiet; what comes after the one that seals is counted. */
+static void test_several_cross(void **state)
+{
+	(void)state;
+	control.trigger[0].quiet_until_ns = UINT64_MAX;
+	control.trigger[2] = control.trigger[5] = control.trigger[7] = control.trigger[0];
+	control.trigger[2].threshold_ns = 8 * THRESHOLD;
+	control.trigger[5].quiet_until_ns = control.trigger[7].quiet_until_ns = 0;
+	sampled(0);
+	sampled(7 * THRESHOLD);
+	assert_int_equal(fired_value, 7 * THRESHOLD);
+	assert_int_equal(control.fired_trigger, 5);
+	assert_int_equal(control.trigger[0].unsealed, 1);
+	assert_int_equal(control.trigger[2].unsealed, 0);
+	assert_int_equal(control.trigger[5].unsealed, 0);
+	assert_int_equal(control.trigger[7].unsealed, 1);
+}
+
+/* Another CPU does the same at the same time, and its clock is a little later. */
+static void test_another_cpu(void **state)
+{
+	struct bpf_perf_event_data idle = {};
+	uint64_t later = model_now() + 3600 * 1000 * MS;
+
+	(void)state;
+	/* The same event, counted there. */
+	control.armed = 0;
+	control.trigger[0].told = 1;
+	control.trigger[0].met_ns = later;
+	sampled(0);
+	sampled(THRESHOLD);
+	assert_int_equal(control.trigger[0].unsealed, 0);
+	/* The look at what is in flight, and the window that has just been judged. */
+	control.last_scan_ns = later;
+	sample(&idle);
+	assert_true(control.last_scan_ns == later);
+	control.trigger[1] = (struct sb_ktrigger){ .type = SB_KTRIG_SYSTEM, .percent = 50, .threshold_ns = 1000 * MS, .held = 1 };
+	control.watch |= 1u << SB_KTRIG_SYSTEM;
+	control.window_ns = later;
+	scan_all(model_now());
+	assert_true(control.window_ns == later);
+	assert_int_equal(control.trigger[1].held, 1);
+}
+
 /* One in four is taken, and stands for the time of four, late ones included. */
 static void test_thin(void **state)
 {
@@ -112,6 +157,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_call_fires, begin),	  cmocka_unit_test_setup(test_late_sample, begin),
 		cmocka_unit_test_setup(test_another_call, begin), cmocka_unit_test_setup(test_thin, begin),
+		cmocka_unit_test_setup(test_several_cross, begin), cmocka_unit_test_setup(test_another_cpu, begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

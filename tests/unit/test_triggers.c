@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/scratch.h"
 #include "triggers/trigger.h"
 
-static char dir[] = "/tmp/stallbox-test-triggers.XXXXXX";
 static uint64_t clock_ns = 1000 * NSEC_PER_SEC;
 
 static uint64_t now(void)
@@ -38,6 +38,8 @@ static void test_good(void **state)
 		"probe:tcp://127.0.0.1:5432:every=5s", "probe:unix:/run/x.sock", "probe:exec:true:post=5s",
 		"probe:cmdline:comm=postgres:timeout=500ms", "kernel:reclaim>500ms",
 		"kernel:blocked(D)>2s:count=10", "kernel:reclaim>1s:comm=clickhouse",
+		"kernel:blocked(D)>2s:hysteresis=50%:held-for=1s", "probe:exec:true:held-for=10s:max-per-day=1000",
+		"psi:io:full:10ms/10s:dry-run", "kernel:reclaim-yield<5%:hysteresis=99%",
 	};
 
 	(void)state;
@@ -79,7 +81,15 @@ static void test_bad(void **state)
 		{ "kernel:reclaim", "threshold" }, { "kernel:reclaim>500", "500" },
 		{ "kernel:reclaim>0s", "0s" }, { "kernel:sleep>1s", "sleep" },
 		{ "kernel:reclaim>1s:count=3", "count" }, { "kernel:blocked(D)>1s:count=x", "x" },
-		{ "kernel:reclaim>1s:post=5", "post" },
+		{ "kernel:reclaim>1s:post=5", "post" }, { "kernel:reclaim>1s:post=0s", "post" },
+		{ "system:60%:name=", "name" }, { "system:60%:cooldown=1", "cooldown" }, { "system:60%:cooldown=25h", "cooldown" },
+		{ "system:60%:max-per-hour=0", "max-per-hour" }, { "system:60%:max-per-hour=1001", "1001" },
+		{ "system:60%:max-per-day=x", "max-per-day" }, { "system:60%:hysteresis=100%", "hysteresis" },
+		{ "system:60%:hysteresis=20", "hysteresis" }, { "system:60%:held-for=0s", "held-for" },
+		{ "system:60%:for=1s:held-for=1s", "both" }, { "system:60%:dry-run=yes", "dry-run" },
+		{ "system:60%:dry-runs", "dry-runs" }, { "system:60%:cooldown=1s:cooldown=2s", "cooldown" },
+		{ "kernel:reclaim>1s:held-for=1s", "held-for" }, { "kernel:runq>1s:hysteresis=10%", "hysteresis" },
+		{ "probe:exec:true:hysteresis=10%", "hysteresis" }, { "kernel:system>50%:held-for=1ms", "held-for" },
 	};
 
 	(void)state;
@@ -95,6 +105,28 @@ static void test_bad(void **state)
 	}
 }
 
+static void test_limits_of_a_spec(void **state)
+{
+	struct trigger *t = parse("system:60%:cooldown=10m:max-per-hour=3:dry-run:max-per-day=20:held-for=4s:hysteresis=25%:name=x");
+
+	(void)state;
+	assert_string_equal(t->name, "x");
+	assert_int_equal(t->limits.cooldown_ns, 600 * NSEC_PER_SEC);
+	assert_int_equal(t->limits.max_per_hour, 3);
+	assert_int_equal(t->limits.max_per_day, 20);
+	assert_true(t->limits.dry_run);
+	assert_int_equal(t->held_ns, 4 * NSEC_PER_SEC);
+	assert_true(t->hysteresis == 0.25);
+	trigger_free(t);
+	t = parse("kernel:system>50%:held-for=2s:hysteresis=10%");
+	assert_int_equal(t->kernel.threshold_ns, 2 * NSEC_PER_SEC);
+	trigger_free(t);
+	t = parse("kernel:blocked(D)>1s:count=5:held-for=2s");
+	assert_int_equal(t->kernel.held_ns, 2 * NSEC_PER_SEC);
+	assert_false(t->limits.dry_run);
+	trigger_free(t);
+}
+
 static void put(const char *file, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void put(const char *file, const char *fmt, ...)
 {
@@ -102,7 +134,7 @@ static void put(const char *file, const char *fmt, ...)
 	va_list ap;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	snprintf(path, sizeof(path), "%s/%s", top, file);
 	f = fopen(path, "r+"); /* in place: the triggers keep it open */
 	if (!f)
 		f = fopen(path, "w");
@@ -115,7 +147,12 @@ static void put(const char *file, const char *fmt, ...)
 
 static struct trigger_env env(void)
 {
-	return (struct trigger_env){ .proc = dir, .now_ns = now };
+	return (struct trigger_env){ .proc = top, .now_ns = now };
+}
+
+static void put_memory(uint64_t total_us)
+{
+	put("pressure/memory", "some avg10=0.00 total=5\nfull avg10=0.00 total=%012llu\n", (unsigned long long)total_us);
 }
 
 static void test_psi(void **state)
@@ -127,24 +164,21 @@ static void test_psi(void **state)
 	int hits = 0;
 
 	(void)state;
-	put("pressure/memory", "some avg10=0.00 total=5\nfull avg10=0.00 total=%012llu\n",
-	    (unsigned long long)total);
+	put_memory(total);
 	assert_int_equal(t->ops->arm(t, &e), 0);
 	assert_int_equal(t->period_ns, 250 * NSEC_PER_MSEC);
 	/* 18 ms in every 250 ms are 144 to 149 ms in any 2 s: just below. */
 	for (int i = 0; i < 40; i++) {
 		total += 18000;
 		clock_ns += t->period_ns;
-		put("pressure/memory", "some avg10=0.00 total=5\nfull avg10=0.00 total=%012llu\n",
-		    (unsigned long long)total);
+		put_memory(total);
 		assert_int_equal(t->ops->check(t, &e, clock_ns, &hit), 0);
 	}
 	/* 19 ms are 152 ms: fires, and once per window. */
 	for (int i = 0; i < 16; i++) {
 		total += 19000;
 		clock_ns += t->period_ns;
-		put("pressure/memory", "some avg10=0.00 total=5\nfull avg10=0.00 total=%012llu\n",
-		    (unsigned long long)total);
+		put_memory(total);
 		hits += t->ops->check(t, &e, clock_ns, &hit);
 	}
 	assert_int_equal(hits, 2);
@@ -155,8 +189,7 @@ static void test_psi(void **state)
 	assert_int_equal(t->period_ns, NSEC_PER_SEC);
 	total += 19000;
 	clock_ns += t->period_ns;
-	put("pressure/memory", "some avg10=0.00 total=5\nfull avg10=0.00 total=%012llu\n",
-	    (unsigned long long)total);
+	put_memory(total);
 	t->ops->check(t, &e, clock_ns, &hit);
 	assert_int_equal(t->period_ns, 250 * NSEC_PER_MSEC);
 	t->ops->disarm(t);
@@ -220,6 +253,80 @@ static void test_baseline(void **state)
 	trigger_free(t);
 }
 
+/* Once per time above, and again only after it was 20 % below. */
+static void test_hysteresis(void **state)
+{
+	static const struct {
+		unsigned int percent;
+		int fires;
+	} steps[] = { { 60, 1 }, { 90, 0 }, { 59, 0 }, { 60, 0 }, { 48, 0 }, { 60, 0 }, { 47, 0 }, { 60, 1 }, { 60, 0 } };
+	struct trigger *t = parse("system:60%:hysteresis=20%");
+	struct trigger_env e = env();
+	struct trigger_hit hit;
+
+	(void)state;
+	put_stat();
+	assert_int_equal(t->ops->arm(t, &e), 0);
+	for (size_t i = 0; i < SB_ARRAY_SIZE(steps); i++) {
+		if (step(t, &e, steps[i].percent, &hit) != steps[i].fires)
+			fail_msg("step %zu", i);
+	}
+	t->ops->disarm(t);
+	trigger_free(t);
+}
+
+/* The same incident is said to be: it was not calm in between. */
+static void test_goes_on(void **state)
+{
+	struct trigger *t = parse("system:60%:for=2s");
+	struct trigger_env e = env();
+	struct trigger_hit hit = {};
+	int hits = 0, going_on = 0;
+
+	(void)state;
+	put_stat();
+	assert_int_equal(t->ops->arm(t, &e), 0);
+	for (int i = 0; i < 14; i++) {
+		if (step(t, &e, i == 8 ? 10 : 90, &hit)) {
+			hits++;
+			going_on += hit.goes_on;
+		}
+	}
+	/* 8 s of it, then 5 s of another one. */
+	assert_int_equal(hits, 4 + 2);
+	assert_int_equal(going_on, 3 + 1);
+	t->ops->disarm(t);
+	trigger_free(t);
+}
+
+/* Pressure that has to last is read, whatever the kernel could do. */
+static void test_psi_held_for(void **state)
+{
+	struct trigger_env e = env();
+	struct trigger *t = parse("psi:memory:full:150ms/2s:held-for=5s");
+	struct trigger_hit hit;
+	uint64_t total = 1000000, met_ns = 0;
+	int fired = 0;
+
+	(void)state;
+	e.have_sys_resource = true;
+	put_memory(total);
+	assert_int_equal(t->ops->arm(t, &e), 0);
+	assert_int_equal(t->fd, -1);
+	while (!fired) {
+		total += 100000;
+		clock_ns += t->period_ns;
+		put_memory(total);
+		fired = t->ops->check(t, &e, clock_ns, &hit);
+		if (!met_ns && t->value >= 150)
+			met_ns = clock_ns;
+		assert_true(clock_ns < met_ns + 10 * NSEC_PER_SEC || !met_ns);
+	}
+	assert_true(clock_ns - met_ns >= 5 * NSEC_PER_SEC && clock_ns - met_ns < 6 * NSEC_PER_SEC);
+	t->ops->disarm(t);
+	trigger_free(t);
+}
+
 static void test_units(void **state)
 {
 	uint64_t v;
@@ -238,24 +345,9 @@ static void test_units(void **state)
 	assert_int_equal(parse_size_bytes("99999999999999T", &v), -ERANGE);
 }
 
-static int set_up(void **state)
+static int begin(void **state)
 {
-	char path[256];
-
-	(void)state;
-	if (!mkdtemp(dir))
-		return -1;
-	snprintf(path, sizeof(path), "%s/pressure", dir);
-	return mkdir(path, 0755);
-}
-
-static int tear_down(void **state)
-{
-	char command[300];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	return system(command);
+	return set_up(state) ? -1 : mkdir(at("pressure"), 0755);
 }
 
 int main(void)
@@ -264,8 +356,10 @@ int main(void)
 		cmocka_unit_test(test_good),	 cmocka_unit_test(test_values),
 		cmocka_unit_test(test_bad),	 cmocka_unit_test(test_units),
 		cmocka_unit_test(test_psi),	 cmocka_unit_test(test_system),
-		cmocka_unit_test(test_baseline),
+		cmocka_unit_test(test_baseline), cmocka_unit_test(test_limits_of_a_spec),
+		cmocka_unit_test(test_hysteresis), cmocka_unit_test(test_goes_on),
+		cmocka_unit_test(test_psi_held_for),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, begin, tear_down);
 }

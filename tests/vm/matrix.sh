@@ -13,7 +13,8 @@ fi
 short=()
 for t in tests/bpf/*.sh; do
 	case ${t##*/} in
-	bench.sh | bounded.sh | limit.sh | requests.sh | ring.sh | survive_ring.sh) ;;
+	bench.sh | switched.sh | bounded.sh | control.sh | disk.sh | gateway.sh | hygiene.sh | limit.sh | reload.sh) ;;
+	requests.sh | ring.sh | survive_ring.sh | trigger_storm.sh) ;;
 	*) short+=("bpf/$(basename "$t" .sh)") ;;
 	esac
 done

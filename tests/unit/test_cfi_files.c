@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Rows of files that lie, are huge, or change while they are read. */
+#include <elf.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "tests/unit/cfi_by_hand.h"
+
+static void test_no_elf(void **state)
+{
+	static const char *const made_by[] = {
+		"rm -f x; : >x", "printf '\\177ELF' >x", "head -c 64 /dev/zero >x", "cp prog.c x", "head -c 63 /bin/true >x",
+		"gcc -c -o x prog.c", /* an object file is not what runs */
+	};
+
+	(void)state;
+	write_text("prog.c", "int main(void) { return 0; }\n");
+	for (size_t i = 0; i < SB_ARRAY_SIZE(made_by); i++) {
+		struct unwind_image image;
+		_cleanup_close_ int fd = -1;
+
+		assert_int_equal(sh("%s", made_by[i]), 0);
+		fd = open_at("x");
+		assert_int_equal(unwind_image_read(fd, &image), -ENOEXEC);
+	}
+	{
+		_cleanup_close_ int zero = open("/dev/zero", O_RDONLY), dir = open("/tmp", O_RDONLY), fifo = -1;
+		char path[512];
+		struct unwind_image image;
+
+		snprintf(path, sizeof(path), "%s/fifo", top);
+		assert_int_equal(sh("mkfifo fifo"), 0);
+		fifo = open(path, O_RDWR | O_NONBLOCK);
+		assert_int_equal(unwind_image_read(zero, &image), -ENOEXEC);
+		assert_int_equal(unwind_image_read(dir, &image), -ENOEXEC);
+		assert_int_equal(unwind_image_read(fifo, &image), -ENOEXEC);
+	}
+}
+
+/* The address sanitizer needs memory of its own for what is allocated. */
+#ifdef __SANITIZE_ADDRESS__
+#define MIB_OF_SANITIZER 100
+#else
+#define MIB_OF_SANITIZER 0
+#endif
+
+/* What a call takes at most, in MiB; its result through ret. */
+static long most_memory(int fd, int *ret)
+{
+	struct rusage before, after;
+	int out[2], status;
+	pid_t child;
+
+	assert_int_equal(pipe(out), 0);
+	child = fork(); /* the most so far is its own */
+	assert_true(child >= 0);
+	if (child == 0) {
+		struct cfi_counts counts = {};
+		struct unwind_rows rows;
+		struct unwind_key key;
+		int r;
+
+		getrusage(RUSAGE_SELF, &before);
+		r = unwind_file_load(fd, NULL, &limits, &counts, &key, &rows);
+		getrusage(RUSAGE_SELF, &after);
+		if (write(out[1], &r, sizeof(r)) != sizeof(r))
+			_exit(255);
+		_exit((int)SB_MIN(SB_MAX(((after.ru_maxrss - before.ru_maxrss) >> 10) - MIB_OF_SANITIZER, 0L), 254L));
+	}
+	close(out[1]);
+	assert_int_equal(read(out[0], ret, sizeof(*ret)), sizeof(*ret));
+	close(out[0]);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) != 255);
+	return WEXITSTATUS(status);
+}
+
+/* An executable and a readable segment, .eh_frame_hdr and .eh_frame in the second one. */
+struct forged {
+	Elf64_Ehdr eh;
+	Elf64_Phdr ph[4];
+	uint8_t hdr[16];
+	uint8_t frame[256];
+};
+
+static struct forged forge(uint64_t frame_len)
+{
+	const uint64_t at_hdr = offsetof(struct forged, hdr), at_frame = offsetof(struct forged, frame);
+	struct forged f = {
+		.eh = { .e_type = ET_DYN, .e_machine = EM_X86_64, .e_version = EV_CURRENT, .e_ehsize = sizeof(Elf64_Ehdr),
+			.e_phoff = offsetof(struct forged, ph), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 3 },
+		.ph = { { .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_vaddr = CODE, .p_filesz = 4096, .p_memsz = 4096 },
+			{ .p_type = PT_LOAD, .p_flags = PF_R, .p_vaddr = FRAME - at_frame, .p_filesz = at_frame + frame_len,
+			  .p_memsz = at_frame + frame_len },
+			{ .p_type = PT_GNU_EH_FRAME, .p_offset = at_hdr, .p_vaddr = FRAME - at_frame + at_hdr, .p_filesz = 16 } },
+		.hdr = { 1, 0x1b, 0xff, 0xff },
+	};
+	int32_t to_frame = (int32_t)(at_frame - at_hdr - 4);
+	struct bytes s = {};
+
+	memcpy(f.eh.e_ident, ELFMAG, SELFMAG);
+	f.eh.e_ident[EI_CLASS] = ELFCLASS64;
+	f.eh.e_ident[EI_DATA] = ELFDATA2LSB;
+	f.eh.e_ident[EI_VERSION] = EV_CURRENT;
+	memcpy(f.hdr + 4, &to_frame, 4);
+	put_fde(&s, put_cie(&s), CODE + 16, 16, OPS(0x41, 0x0e, 16));
+	assert_true(s.n <= sizeof(f.frame));
+	memcpy(f.frame, s.b, s.n);
+	return f;
+}
+
+static int forged_file(const struct forged *f, off_t size)
+{
+	char path[512];
+	int fd;
+
+	write_file("forged", f, sizeof(*f));
+	snprintf(path, sizeof(path), "%s/forged", top);
+	if (size)
+		assert_int_equal(truncate(path, size), 0);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void test_forged_is_good(void **state)
+{
+	struct forged f = forge(sizeof(f.frame));
+	_cleanup_close_ int fd = forged_file(&f, 0);
+	struct loaded l;
+
+	(void)state;
+	load_fd(fd, &l);
+	expect_none(&l, CODE);
+	expect_rule(&l, CODE + 17, .cfa = SB_CFA_SP, .cfa_off = 16);
+	assert_int_equal(bad_of(&l.counts), 0);
+	unload(&l);
+}
+
+/* Sizes that are true of a file full of holes, and sizes that no file has. */
+static void test_huge(void **state)
+{
+	const uint64_t huge = 4ULL << 30;
+	int r = 1;
+
+	(void)state;
+	for (int what = 0; what < 6; what++) {
+		struct forged f = forge(sizeof(f.frame));
+		_cleanup_close_ int fd = -1;
+		double began = cpu_seconds();
+		long mib;
+
+		if (what == 0) /* a segment of 4 GiB: read up to the limit, and the terminator ends it at once */
+			f.ph[1].p_filesz = huge - 4096;
+		else if (what == 1)
+			f.ph[0].p_filesz = huge - 4096;
+		else if (what == 2)
+			f.ph[0].p_filesz = UINT64_MAX;
+		else if (what == 3)
+			f.eh.e_phnum = 65535;
+		else if (what == 4)
+			f.ph[1].p_offset = UINT64_MAX - 4096;
+		else
+			f.ph[2].p_offset = UINT64_MAX - 3;
+		fd = forged_file(&f, (off_t)huge);
+		mib = most_memory(fd, &r);
+		assert_true(mib <= 66);
+		assert_true(cpu_seconds() - began < 1);
+		if (what < 2)
+			assert_int_equal(r, 0);
+		else
+			assert_int_equal(r, -EBADMSG);
+	}
+}
+
+/* A section of the largest size that is taken, of nothing but the smallest FDEs, in an order that has
+ * to be sorted, each with a rule of its own: what a hostile file can cost at most. */
+static void test_worst_case(void **state)
+{
+	const uint64_t len = 64u << 20;
+	const uint32_t n = (uint32_t)(len / 24) - 2;
+	struct forged f = forge(len);
+	_cleanup_close_ int fd = -1;
+	_cleanup_free_ uint8_t *frame = malloc(len);
+	struct bytes s = {};
+	struct rusage before, after;
+	char path[512];
+	int r = 1, out;
+	long mib;
+
+	(void)state;
+	f.ph[0].p_filesz = 0xf0000000; /* code for all of them */
+	f.ph[0].p_vaddr = 1u << 28;
+	put_cie(&s);
+	memset(frame, 0, len);
+	memcpy(frame, s.b, s.n);
+	for (uint32_t i = 0, at = (uint32_t)s.n; i < n && at + 24 <= len; i++, at += 24) {
+		uint32_t words[4] = { 20, at + 4, 0, 16 };
+
+		words[2] = (1u << 28) + 16 * (uint32_t)(i * 7919ULL % n) - (FRAME + at + 8);
+		memcpy(frame + at, words, sizeof(words));
+		/* def_cfa_offset, def_cfa_register: three bytes and a random number */
+		frame[at + 17] = 0x0e;
+		frame[at + 18] = (uint8_t)(i | 0x80);
+		frame[at + 19] = (uint8_t)(i >> 7 | 0x80);
+		frame[at + 20] = (uint8_t)(i >> 14 & 0x7f);
+	}
+	snprintf(path, sizeof(path), "%s/worst", top);
+	out = open(path, O_RDWR | O_CREAT, 0600);
+	assert_int_equal(write(out, &f, offsetof(struct forged, frame)), offsetof(struct forged, frame));
+	assert_int_equal(write(out, frame, len), len);
+	close(out);
+	assert_int_equal(truncate(path, 0xf0001000), 0);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_int_equal(getrusage(RUSAGE_CHILDREN, &before), 0);
+	mib = most_memory(fd, &r);
+	assert_int_equal(getrusage(RUSAGE_CHILDREN, &after), 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(r, 0);
+	print_message("%u functions in 64 MiB: %ld MiB, %.2f s\n", n, mib,
+		      (double)(after.ru_utime.tv_sec - before.ru_utime.tv_sec) +
+			      (double)(after.ru_utime.tv_usec - before.ru_utime.tv_usec) / 1e6);
+	assert_true(mib < 200);
+	assert_true(after.ru_utime.tv_sec - before.ru_utime.tv_sec < 3);
+}
+
+/* Section headers that say .eh_frame is larger than anything we take. */
+static void test_large_section(void **state)
+{
+	struct {
+		struct forged f;
+		Elf64_Shdr sh;
+	} x = { .f = forge(128u << 20) };
+	_cleanup_close_ int fd = -1;
+	char path[512];
+	int r = 1;
+
+	(void)state;
+	x.f.eh.e_shoff = offsetof(__typeof__(x), sh);
+	x.f.eh.e_shentsize = sizeof(Elf64_Shdr);
+	x.f.eh.e_shnum = 1;
+	x.sh = (Elf64_Shdr){ .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_addr = FRAME, .sh_size = 100u << 20 };
+	write_file("large", &x, sizeof(x));
+	snprintf(path, sizeof(path), "%s/large", top);
+	assert_int_equal(truncate(path, 200 << 20), 0);
+	fd = open_at("large");
+	assert_true(most_memory(fd, &r) < 4);
+	assert_int_equal(r, -EFBIG);
+}
+
+struct writer {
+	char path[512];
+	volatile bool stop;
+};
+
+/* Overwrites a file in place, as nobody should, over and over. */
+static void *overwrite(void *arg)
+{
+	struct writer *w = arg;
+	uint8_t block[4096];
+
+	for (unsigned int i = 0; !w->stop; i++) {
+		int fd = open(w->path, O_WRONLY);
+
+		memset(block, (int)i, sizeof(block));
+		if (pwrite(fd, block, sizeof(block), 4096 * (1 + i % 64)) < 0)
+			w->stop = true;
+		close(fd);
+	}
+	return NULL;
+}
+
+/* A file that changes while it is read is no file of which to keep a table. */
+static void test_changes_meanwhile(void **state)
+{
+	struct writer w = {};
+	uint64_t until = sb_monotonic_ns() + 20 * NSEC_PER_SEC;
+	_cleanup_close_ int fd = -1;
+	unsigned int stale = 0;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(sh("cp %s changing", access("/usr/bin/node", R_OK) ? "/bin/bash" : "/usr/bin/node"), 0);
+	snprintf(w.path, sizeof(w.path), "%s/changing", top);
+	fd = open_at("changing");
+	assert_int_equal(pthread_create(&thread, NULL, overwrite, &w), 0);
+	while (stale < 3 && sb_monotonic_ns() < until) {
+		struct unwind_image image;
+		int r = unwind_image_read(fd, &image);
+
+		stale += r == -ESTALE;
+		if (r == 0)
+			unwind_image_done(&image);
+	}
+	w.stop = true;
+	pthread_join(thread, NULL);
+	assert_int_equal(stale, 3);
+}
+
+/* Cut while it is read, or cut before: an error, never a signal. */
+static void test_cut(void **state)
+{
+	struct stat st;
+	int fd, r = 0;
+
+	(void)state;
+	assert_int_equal(stat("/bin/bash", &st), 0);
+	for (off_t len = st.st_size; len > 0; len -= 8191) {
+		struct unwind_image image;
+		char path[512];
+
+		if (len == st.st_size)
+			assert_int_equal(sh("cp /bin/bash cut"), 0);
+		snprintf(path, sizeof(path), "%s/cut", top);
+		assert_int_equal(truncate(path, len), 0);
+		fd = open_at("cut");
+		r = unwind_image_read(fd, &image);
+		close(fd);
+		if (r == 0)
+			unwind_image_done(&image);
+		else if (r != -EBADMSG && r != -ENOEXEC)
+			fail_msg("cut to %lld: %d", (long long)len, r);
+	}
+	assert_int_equal(r, -EBADMSG);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_no_elf),
+		cmocka_unit_test(test_forged_is_good),
+		cmocka_unit_test(test_huge),
+		cmocka_unit_test(test_worst_case),
+		cmocka_unit_test(test_large_section),
+		cmocka_unit_test(test_changes_meanwhile),
+		cmocka_unit_test(test_cut),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What unwinding needs of an ELF file: its segments, .eh_frame and build-id. Found through the
+ * program headers, which a running file must have; section headers only say where .eh_frame ends,
+ * and where it is in the few files that do not announce it.
+ *
+ * Files are hostile. They are read by descriptor and never mapped, so that one which shrinks
+ * meanwhile is an error and no SIGBUS; whatever a header claims is checked against limits before
+ * memory is taken for it. Functions return 0 or a negative errno.
+ */
+#ifndef SB_UNWIND_IMAGE_H
+#define SB_UNWIND_IMAGE_H
+
+#include "format/base.h"
+#include "unwind/cfi.h"
+
+/* Linkers make one or two. */
+#define UNWIND_SEGMENTS 16u
+#define UNWIND_ID_BYTES 32u
+/* .eh_frame of the largest programs is about 30 MiB. */
+#define UNWIND_EH_FRAME_BYTES (64u << 20)
+
+struct unwind_segment {
+	uint64_t addr, offset, size; /* size: as much of it as the file holds */
+};
+
+/* Code that the kernel has a signal handler return to and that nothing describes. */
+struct unwind_trampoline {
+	uint64_t offset; /* in the file */
+	uint32_t len;
+};
+
+struct unwind_image {
+	enum cfi_machine machine;
+	struct unwind_segment code[UNWIND_SEGMENTS]; /* executable ones, by file offset */
+	size_t n_code;
+	uint8_t *eh_frame; /* NULL: none */
+	size_t eh_frame_len;
+	uint64_t eh_frame_addr;
+	bool eh_frame_to_its_end; /* the length is the section's, else the segment's */
+	uint8_t build_id[UNWIND_ID_BYTES];
+	size_t build_id_len;		     /* 0: none */
+	struct unwind_trampoline trampoline; /* len 0: none */
+};
+
+/*
+ * An ELF file open at fd, not closed. -ENOEXEC: no regular file, or no ELF for x86-64 or AArch64,
+ * little-endian, 64 bits; -EFBIG: .eh_frame is larger than the limit; -EBADMSG: headers contradict
+ * each other; -ESTALE: the file changed while it was read. A file without .eh_frame is fine.
+ */
+int unwind_image_read(int fd, struct unwind_image *ret);
+
+/* The same of bytes in memory, which are copied: the vdso. */
+int unwind_image_read_memory(const void *data, size_t len, struct unwind_image *ret);
+
+void unwind_image_done(struct unwind_image *image);
+
+/* File offset of an address in an executable segment: 0, or -ENOENT. */
+int unwind_image_offset(const struct unwind_image *image, uint64_t addr, uint64_t *ret);
+
+#endif
