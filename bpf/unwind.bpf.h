@@ -207,6 +207,9 @@ SB_GLOBAL int sb_unwind_user(__u32 id)
 		sb_unwind_want(tgid, w->flags & SB_WALK_EXACT ? w->ip : w->ip - 1);
 	}
 	c->unwind_end[w->end & 15]++;
+	/* Not all of its mappings are known yet, as of one that has just begun: no better than one that is not known at all. */
+	if (w->n == 1 && (w->end == SB_UNWIND_NO_MAPPING || w->end == SB_UNWIND_STALE))
+		return 0;
 	s->nu = w->n;
 	s->uinfo = SB_UINFO(w->n_fp && w->n_fp + 1 >= w->n ? SB_BY_FP : SB_BY_EH_FRAME, w->end);
 	return 1;

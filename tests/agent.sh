@@ -133,4 +133,6 @@ newest_bundle() { find "$SPOOL" -name '*.stall.pb.zst' -printf '%T@ %p\n' | sort
 complete() { "$STALLBOX" verify "$1" >/dev/null 2>&1; }
 log_has() { grep -qE -- "$1" "$AGENT_LOG"; }
 status_of() { "$STALLBOX" status --json --socket "$SOCKET" | jq -r "$1"; }
+# The mapping process has looked at all processes and read all their files: user stacks are walked by tables.
+known() { status_of '.unwind | .mappings > 0 and (.scanning | not) and .loading == 0' | grep -q true; }
 events() { "$STALLBOX" events --json "$@" 2>/dev/null; }
