@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 12u
+#define SB_LAYOUT_VERSION 13u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -36,6 +36,7 @@
 #define SB_DETAILS 8192u  /* struct sb_task_detail, by tid */
 #define SB_USTACKS 8192u  /* saved user stacks of blocked threads, by tid */
 #define SB_UST_BURST 256u /* periods for which a CPU saves up the time for user stacks at switch-out */
+#define SB_UST_AGAIN 16u  /* of such stacks that were found again as they had been saved cost as much as one walk */
 #define SB_INFLIGHT 1024u /* waits and spans that have begun and not ended */
 #define SB_KTRIGGERS 8u
 #define SB_COMM 16u
@@ -98,7 +99,7 @@ struct sb_cpu {
 	__u64 ticks;	     /* sampler interrupts, idle ones included */
 	__u64 idle_ticks;
 	__s64 clock_offset_ns; /* CLOCK_MONOTONIC minus the run-queue clock, last seen */
-	__u64 ust_refilled_ns[4], ust_credit_ns[4]; /* user stacks at switch-out: see may_save_ustack() */
+	__u64 ust_refilled_ns[4], ust_credit_ns[4]; /* user stacks at switch-out: see pay_ustack() */
 	__u64 short_window, short_tokens; /* token bucket: blocks under 10 ms */
 	__u64 ust_captured;
 	__u64 was_idle; /* since the last tick: the gap before the next one says nothing */
@@ -116,7 +117,8 @@ struct sb_cpu {
 	__u64 thin_count;
 	struct sb_bank bank[SB_BANKS];
 	__u64 unwind_end[16]; /* walks over user stacks by enum sb_unwind_end */
-	__u64 pad2[416];
+	__u64 ust_again; /* of ust_captured: as they had been saved, no walk */
+	__u64 pad2[415];
 };
 _Static_assert(sizeof(struct sb_bank) == 64 + SB_SEG_MAX * 8, "bank layout");
 _Static_assert(sizeof(struct sb_cpu) == 12288, "cpu layout: whole pages, mapped by user space");
@@ -214,7 +216,7 @@ struct sb_config {
 	__u64 sample_period_ns;
 	__u32 cpus;	      /* possible CPUs */
 	__u32 keep_segments;  /* a stack is written again after so many segments */
-	__u32 ust_period_ns;  /* of user stacks at switch-out: see may_save_ustack() */
+	__u32 ust_period_ns;  /* of user stacks at switch-out: see pay_ustack() */
 	__u32 short_budget;   /* blocks under 10 ms per CPU and 8.4 ms */
 	__u32 other_budget;   /* wakeups, short lock waits, block I/O per CPU and 8.4 ms */
 	__u32 reclaim_budget; /* reclaim spans under offcpu_threshold_ns per CPU and 1.07 s */
@@ -246,8 +248,10 @@ struct sb_unwind_process {
 	__u32 first, n;
 	__u32 sequence;
 	__u64 since_ns; /* of its image: the time of fork or exec */
+	__u32 tables;	/* grows with each table that comes for its mappings */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct sb_unwind_process) == 24, "shared layout");
+_Static_assert(sizeof(struct sb_unwind_process) == 32, "shared layout");
 
 /* Where one of its probes finds a process. */
 static inline __attribute__((always_inline)) __u32 sb_unwind_process_slot(__u32 tgid, __u32 probe)
@@ -332,6 +336,10 @@ struct sb_ustack {
 	__u32 tid;
 	__u16 n, info; /* frames; unwind method and end as in the bundle */
 	__u64 since;   /* sched_info.last_arrival of the slice: identifies the block */
+	__u64 ip, sp, fp; /* with which it had entered the kernel */
+	__u32 again;	/* 1: the rest says how to find out whether the stack is still this one */
+	__u32 version;	/* of what was known of its process, sequence and tables: neither ever shrinks */
+	__u16 slot[SB_UFRAMES]; /* where frame i was read, from the second one on: words above sp */
 	__u64 addr[SB_UFRAMES];
 };
 

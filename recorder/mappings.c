@@ -332,11 +332,17 @@ void mappings_file_ready(struct mappings *m, uint32_t file, const struct unwind_
 	for (uint32_t p = 0; p < m->n_shown; p++) {
 		const struct process *of = &m->process[m->shown[p].process];
 		const struct set *s = of->set;
+		bool mapped = false;
 
 		for (uint32_t i = 0; s && s->first != NONE && !of->dirty && i < s->n; i++) {
-			if (s->vma[i].file == file)
-				put_ref(&m->memory.maps[s->first + i], *ref);
+			if (s->vma[i].file != file)
+				continue;
+			put_ref(&m->memory.maps[s->first + i], *ref);
+			mapped = true;
 		}
+		/* Stacks that were walked without it are not looked at again. */
+		if (mapped)
+			__atomic_fetch_add(&m->memory.procs[m->shown[p].entry].tables, 1, __ATOMIC_RELEASE);
 	}
 }
 

@@ -118,6 +118,8 @@ for o in $levels; do
 		spawn "$TEST_TMP/${mode}_O$o" $mode 600
 	done
 done
+cp "$PROGRAMS/chain_O2" "$TEST_TMP/turns"
+spawn "$TEST_TMP/turns" turns 600
 cp "$PROGRAMS/chain_O2" "$TEST_TMP/plugged"
 cp "$PROGRAMS/chain_O2" "$TEST_TMP/forked"
 cp "$PROGRAMS/chain_O2" "$TEST_TMP/gone"
@@ -173,6 +175,12 @@ for o in $levels; do
 	done
 	nearly_all "on the CPU, -O$o" "$(share on-cpu "spin_O$o" "$CHAIN")"
 done
+# Stacks are found again as they were, most of them, but only where they are.
+turns() { share off-cpu turns "$1" nanosleep | sed 's|/.*||'; }
+left=$(turns 'block_turns;chain_inner') right=$(turns 'chain_right;block_turns;chain_inner') of_left=$(turns 'chain_left;block_turns;chain_inner')
+between "waits in turn, by two callers ($left in all)" "$((of_left - right))" -2 2
+is "are each told to be one's or the other's" "$((of_left + right))" "$left"
+between "and many stacks were found again without a walk" "$(status_of .unwind.again)" "$left" 1000000000
 nearly_all "through a library that was loaded later" "$(share off-cpu plugged 'chain_plugin;chain_middle;chain_outer;main')"
 nearly_all "in a child that did not exec" "$(share off-cpu forked "$CHAIN")"
 nearly_all "python3's are complete" "$(complete_of off-cpu some_python3)"
