@@ -340,10 +340,11 @@ check: tests-bin
 # The recorder on this kernel.
 check-root: tests-bin
 	$(Q)tests/run bpf
-# The same inside Debian kernels under QEMU: make check-vm KERNEL=6.1 (or all)
+# The same inside Debian kernels under QEMU: make check-vm KERNEL=6.1 (or all: with the variants, hours). Writes
+# tests/vm/kernels.tsv and README's tables of it.
 KERNEL ?= all
 check-vm: tests-bin
-	$(Q)tests/vm/check $(KERNEL)
+	$(Q)tests/vm/check $(KERNEL); rc=$$?; tests/vm/table --write; exit $$rc
 # How often the holder of a lock is named: RUNS=50 of each kind of stall, half an hour.
 check-holder: tests-bin
 	$(Q)tests/campaigns/holder
@@ -438,7 +439,7 @@ lint: check-layers check-headers check-spdx
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers config unwind recorder tools gateway upload
 	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/perfetto.sh tests/holders.sh tests/campaigns/holder tests/campaigns/progress tests/campaigns/sanitize tests/mutations/run tests/bench/run tests/bench/freeze tests/bench/fold tests/bench/programs tests/bench/user_stacks tests/bench/lib.sh tests/bench/loads tests/bench/parts \
-		tests/service/inside tests/check-spdx service/stallboxd-stopped service/stallbox-gateway-token debian/make $(wildcard tests/service/*.sh tests/upload/*.sh tests/gateway/*.sh tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*)
+		tests/service/inside tests/check-spdx service/stallboxd-stopped service/stallbox-gateway-token debian/make $(filter-out %.tsv,$(wildcard tests/service/*.sh tests/upload/*.sh tests/gateway/*.sh tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*))
 	$(Q)tests/mutations/run --lint
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(CONFIG_SRC) $(UNWIND_SRC) $(RECORDER_SRC) $(TOOLS_SRC) $(GATEWAY_SRC) $(UPLOAD_SRC) \

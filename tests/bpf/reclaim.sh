@@ -20,6 +20,11 @@ of() { # COMM: its events
 }
 mapfile -t logged < <(of reclaim_count)
 log_events "${logged[@]}"
+# Ends of spans at which the kernel left our program out: from 7.0 on it may be preempted, and does not run again on its
+# CPU before it has ended. Told as runs, by program.
+missed_ends() {
+	"$STALLBOX" export --format ndjson "$BUNDLE" | jq -s '[.[] | select(.type == "program" and (.name | test("^(memcg|direct)_end$"))) | .recursion_misses] | add'
+}
 start_agent --post 1s --trigger 'kernel:reclaim>60s' || { fail "agent starts"; finish; }
 "$WORKLOADS/reclaim_count" 96 32 "$DISK" >"$TEST_TMP/count.out" 2>&1
 rc=$?
@@ -49,11 +54,17 @@ events --kind reclaim --comm reclaim_count --no-stacks "$BUNDLE" >"$TEST_TMP/spa
 jq -r '"\(.nr_reclaimed) \(.nr_scanned) \(.nr_taken) \(.nr_activate) \(.nr_ref_keep) \(.nr_dirty) \(.nr_writeback) \(.slab_freed) \(.throttled_ns / 1000 | round) \(.priority)"' \
 	"$TEST_TMP/spans.json" >"$TEST_TMP/ours"
 between "tracefs saw reclaim" "$(wc -l <"$TEST_TMP/log")" 10 100000000
-between "and pages scanned" "$(awk '{n += $2} END {print n + 0}' "$TEST_TMP/log")" 1000 1000000000
+lru=$(cat /sys/kernel/mm/lru_gen/enabled 2>/dev/null)
+if [ $((${lru:-0} & 1)) = 1 ] && ! grep -q 'lru_shrink_inactive:' "$LOG/trace"; then
+	skip "and pages scanned" "the multi-generational LRU of this kernel does not trace what it scans: such spans have reclaimed pages, none scanned"
+else
+	between "and pages scanned" "$(awk '{n += $2} END {print n + 0}' "$TEST_TMP/log")" 1000 1000000000
+fi
 is "as many spans as tracefs logged" "$(wc -l <"$TEST_TMP/ours")" "$(wc -l <"$TEST_TMP/log")"
 is "each with exactly its counts" "$(diff "$TEST_TMP/ours" "$TEST_TMP/log" | head -n 5)" ""
 is "all of them memcg reclaim" "$(jq -r .reclaim "$TEST_TMP/spans.json" | sort -u)" memcg
 ok "the collapsed reclaim stacks name the charge" bash -c "'$STALLBOX' fold --kind reclaim --comm reclaim_count '$BUNDLE' | grep -qE 'try_(to_free_mem_cgroup_pages|charge)'"
+missed=$(missed_ends)
 stop_agent
 
 # A storm: short spans are sampled, and what is left out is counted.
@@ -71,9 +82,15 @@ produced=$(grep -c '_reclaim_end:' "$LOG/trace")
 events --kind reclaim --comm reclaim_storm --no-stacks "$BUNDLE" | jq -s '[length, (map(.weight) | add // 0)] | .[]' >"$TEST_TMP/storm.n"
 { read -r recorded; read -r stands_for; } <"$TEST_TMP/storm.n"
 lost=$("$STALLBOX" info --json "$BUNDLE" | jq '[.losses[] | select(.kind == "reclaim") | .count] | add // 0')
-echo "# $produced spans, $recorded recorded, which stand for $stands_for, $lost not recorded"
+missed=$(($(missed_ends) - missed))
+echo "# $produced spans, $recorded recorded, which stand for $stands_for, $lost not recorded, $missed ends left out by the kernel"
 between "there was reclaim in it" "$produced" 10 100000000
-is "recorded and lost are what happened" $((recorded + lost)) "$produced"
+if [ "$missed" = 0 ]; then
+	is "recorded and lost are what happened" $((recorded + lost)) "$produced"
+else
+	# Of other threads as well, and until the freeze.
+	between "recorded, lost and left out are what happened" $((recorded + lost)) $((produced - missed)) "$produced"
+fi
 between "the weights of those recorded stand for the others" "$stands_for" "$recorded" "$produced"
 stop_agent
 

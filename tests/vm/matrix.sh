@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Part of `make test`: the root tests on another kernel than this machine's. Every check inside
-# is a check here. STALLBOX_VM_KERNELS="5.10 6.1" runs others.
+# Part of `make test`: some root tests on another kernel than this machine's (tests/vm/check: short). Every
+# check inside is a check here. STALLBOX_VM_KERNELS="5.10 6.1" runs others.
 . "$(dirname "$0")/../lib.sh"
 cd "$ROOT" || exit 1
 
@@ -9,15 +9,6 @@ if ! command -v qemu-system-x86_64 >/dev/null; then
 	skip "root tests on other kernels" "qemu-system-x86 is not installed"
 	finish
 fi
-# Left to make check-vm, which runs all: what takes minutes on an emulated CPU and has just been shown on this kernel.
-short=()
-for t in tests/bpf/*.sh; do
-	case ${t##*/} in
-	bench.sh | switched.sh | bounded.sh | control.sh | disk.sh | gateway.sh | hygiene.sh | limit.sh | reload.sh) ;;
-	requests.sh | ring.sh | survive_ring.sh | trigger_storm.sh) ;;
-	*) short+=("bpf/$(basename "$t" .sh)") ;;
-	esac
-done
 # DIR of a machine that did not end: the test that ran, and a line for each thread that its kernel
 # called blocked or running (console: sysrq w and l), innermost function first.
 why_no_end() {
@@ -39,7 +30,7 @@ for k in ${STALLBOX_VM_KERNELS:-6.1}; do
 		continue
 	fi
 	# An emulated machine uses one CPU: two of them share the tests.
-	VM_PARTS=2 VM_TIMEOUT=1800 tests/vm/check "$k" "${short[@]}" >"$TEST_TMP/out" 2>&1
+	RECORD=no VM_PARTS=2 VM_TIMEOUT=1800 tests/vm/check "$k" short >"$TEST_TMP/out" 2>&1
 	for part in 0 1; do
 		case $(cat "build/vm/$k/$part/rc") in
 		0 | 1) pass "kernel $k boots and runs the tests (part $part)" ;;
