@@ -14,6 +14,7 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
+#include "format/uploaded.h"
 #include "recorder/control.h"
 #include "recorder/text.h"
 
@@ -310,6 +311,32 @@ static void check_directory(struct report *r, const char *name, const char *dir,
 		say(r, name, IS_OK, "", "", "%s: can be written", dir);
 }
 
+/* It says that it is there once a minute. */
+#define UPLOADER_GONE_S 300
+
+static void check_upload(struct report *r, const struct options *o)
+{
+	const struct config_upload *u = &o->config.upload;
+	struct stat st = {};
+	long long age = -1;
+
+	if (!u->endpoint[0] && !u->pyroscope_url[0]) {
+		say(r, "upload", IS_OK, "", "", "neither Endpoint= nor PyroscopeUrl= is set");
+		return;
+	}
+	if (stat(UPLOAD_STATUS, &st) == 0)
+		age = (long long)(sb_realtime_ms() / 1000) - (long long)st.st_mtim.tv_sec;
+	if (age >= 0 && age <= UPLOADER_GONE_S) {
+		say(r, "upload", IS_OK, "", "", "stallbox-upload was here %lld s ago", age);
+		return;
+	}
+	say(r, "upload", DEGRADED,
+	    u->endpoint[0] ? "nothing is delivered; bundles wait for it, and once they are MaxUse= no new one is stored" :
+			     "no profile is pushed",
+	    "systemctl enable --now stallbox-upload, or unset what is set in [Upload]", "%s is set, and stallbox-upload does not run: %s %s",
+	    u->endpoint[0] ? "Endpoint=" : "PyroscopeUrl=", UPLOAD_STATUS, age < 0 ? "is not there" : "is old");
+}
+
 static void check_group(struct report *r, const struct options *o)
 {
 	const char *name = control_group(o->config.storage.group);
@@ -359,6 +386,7 @@ int doctor(struct options *o, bool json)
 	if (o->spool.fallback[0])
 		check_directory(&r, "fallback", o->spool.fallback, DEGRADED);
 	check_group(&r, o);
+	check_upload(&r, o);
 	check_programs(&r, o);
 	if (json)
 		printf("{\"version\":\"%s\",\"can_record\":%s,%s]}\n", SB_VERSION, r.worst < MISSING ? "true" : "false", buf);

@@ -13,6 +13,7 @@
 
 #include "format/uploaded.h"
 #include "recorder/keeper.h"
+#include "recorder/options.h"
 #include "recorder/quarantine.h"
 #include "recorder/retention.h"
 #include "tests/unit/scratch.h"
@@ -424,7 +425,7 @@ static void test_quarantine_is_bounded(void **state)
 static void test_keeper(void **state)
 {
 	struct spool s = two_dirs("kept");
-	struct storage st = { .limits = { .max_use_bytes = 1000, .wait_upload = true }, .last_bytes = 100 };
+	struct storage st = { .limits = { .max_use_bytes = 1000, .mark_uploads = true, .wait_upload = true }, .last_bytes = 100 };
 	char name[64];
 
 	(void)state;
@@ -457,6 +458,39 @@ static void test_keeper(void **state)
 	assert_true(exists(at("kept/" UPLOADED_DIR "/.tmp-2")));
 	assert_int_equal(st.swept, 1);
 	assert_true(st.kept_ns > 0);
+}
+
+/* What a configuration with these keys makes of the directory of marks: who uploads may not make it. */
+static void keep_with(const char *name, const char *endpoint, const char *pyroscope, bool marks, bool waits)
+{
+	static struct options o;
+	struct storage st = {};
+	char marked[64];
+
+	o.config = (struct config){};
+	config_defaults(&o.config);
+	snprintf(o.config.storage.directory, sizeof(o.config.storage.directory), "%s", new_dir(name));
+	o.config.storage.fallback[0] = '\0';
+	snprintf(o.config.upload.endpoint, sizeof(o.config.upload.endpoint), "%s", endpoint);
+	snprintf(o.config.upload.pyroscope_url, sizeof(o.config.upload.pyroscope_url), "%s", pyroscope);
+	snprintf(marked, sizeof(marked), "%s/" UPLOADED_DIR, name);
+	options_adopt(&o, &o.config);
+	st.limits = o.spool.limits;
+	keeper_run(&o.spool, (gid_t)-1, &st);
+	if (marks)
+		assert_int_equal(mode_of(at(marked)), 0770);
+	else
+		assert_false(exists(at(marked)));
+	assert_int_equal(st.limits.wait_upload, waits);
+}
+
+static void test_marks_of_a_configuration(void **state)
+{
+	(void)state;
+	keep_with("none", "", "", false, false);
+	keep_with("store", "https://s3.example.com", "", true, true);
+	keep_with("profiles", "", "http://127.0.0.1:4040", true, false);
+	keep_with("both", "https://s3.example.com", "http://127.0.0.1:4040", true, true);
 }
 
 static void test_halves(void **state)
@@ -549,6 +583,7 @@ int main(void)
 		cmocka_unit_test(test_suspect),
 		cmocka_unit_test(test_quarantine_is_bounded),
 		cmocka_unit_test(test_keeper),
+		cmocka_unit_test(test_marks_of_a_configuration),
 		cmocka_unit_test(test_halves),
 		cmocka_unit_test(test_halves_of_two_disks),
 		cmocka_unit_test(test_prepare),
