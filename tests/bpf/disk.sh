@@ -11,9 +11,11 @@ A=$TEST_TMP/first B=$TEST_TMP/second
 mkdir -p "$A" "$B"
 disk() { truncate -s 256M "$1.img" && mkfs.ext4 -q -m 0 "$1.img" && mount -o loop "$1.img" "$1"; }
 thaw() { fsfreeze -u "$1" 2>/dev/null; }
-extra_cleanup() {
+test_release() {
 	thaw "$A"
 	thaw "$B"
+}
+extra_cleanup() {
 	stop_agent
 	umount "$A" "$B" 2>/dev/null
 }

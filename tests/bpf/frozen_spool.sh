@@ -18,8 +18,8 @@ else
 	exit 77
 fi
 thaw() { fsfreeze -u "$mnt" 2>/dev/null; }
+test_release() { thaw; }
 extra_cleanup() {
-	thaw
 	stop_agent
 	[ -z "${mounted:-}" ] || umount "$mnt"
 }

@@ -16,13 +16,7 @@ done
 
 start_agent --post 1s --cooldown 1s --trigger 'kernel:blocked(D)>50s:count=1000' || exit 1
 (umask 077 && openssl rand -hex 32 >"$TEST_TMP/token")
-# $(): python has ended, and lets go of the ports, before they are used.
-PORTS=$(python3 -c '
-import socket
-s = [socket.socket() for _ in range(3)]
-for x in s: x.bind(("127.0.0.1", 0))
-print(*[x.getsockname()[1] for x in s])')
-read -r PORT PROMETHEUS ALERTMANAGER <<<"$PORTS"
+read -r PORT PROMETHEUS ALERTMANAGER <<<"$(free_ports 3)"
 URL=http://127.0.0.1:$PORT
 AUTH=(-H "Authorization: Bearer $(cat "$TEST_TMP/token")")
 spawn "$BUILD/stallbox-gateway" --config /dev/null --listen "127.0.0.1:$PORT" --spool "$SPOOL" --fallback "$TEST_TMP/fallback" --socket "$SOCKET" \
