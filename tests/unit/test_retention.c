@@ -92,6 +92,24 @@ static void test_max_use(void **state)
 	assert_int_equal(st.dir[SPOOL_FALLBACK].bundles, 1);
 }
 
+/* The fallback is the first directory under another name: each bundle is one. */
+static void test_one_directory(void **state)
+{
+	struct spool s = { .fallback = "" };
+	struct storage st = {};
+
+	(void)state;
+	snprintf(s.dir, sizeof(s.dir), "%s", new_dir("one"));
+	snprintf(s.fallback, sizeof(s.fallback), "%s", at("other-name"));
+	assert_int_equal(symlink(s.dir, s.fallback), 0);
+	make_bundle(at("one/a.stall.pb.zst"), 100, 0);
+	make_bundle(at("one/b.stall.pb.zst"), 200, 0);
+	assert_int_equal(enforce(&s, &st, 200), 0);
+	assert_int_equal(st.dir[SPOOL_FIRST].used_bytes + st.dir[SPOOL_FALLBACK].used_bytes, 200);
+	assert_int_equal(enforce(&s, &st, 199), 1);
+	assert_true(exists(at("one/b.stall.pb.zst")));
+}
+
 /* More than one look at the directories, and the reserve for the next one. */
 static void test_max_use_of_many(void **state)
 {
@@ -570,6 +588,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_max_use),
+		cmocka_unit_test(test_one_directory),
 		cmocka_unit_test(test_max_use_of_many),
 		cmocka_unit_test(test_odd_things),
 		cmocka_unit_test(test_max_age),
