@@ -271,28 +271,44 @@ static void check_fifo(struct report *r)
 
 /* ---- where bundles go ---------------------------------------------------------------- */
 
-static bool exists(const char *dir)
+static bool exists(const char *path)
 {
 	struct stat st;
 
-	return stat(dir, &st) == 0;
+	return lstat(path, &st) == 0; /* a link to nothing is in the way */
 }
 
-static void check_directory(struct report *r, const char *name, const char *dir, enum state without)
+/* 0, or why `dir`, which is not there, cannot be made: by the directory that is to be written for it. */
+static int cannot_make(const char *dir)
 {
-	char path[300], parent[300], *slash;
+	char parent[300], *slash;
+	struct stat st;
+
+	snprintf(parent, sizeof(parent), "%s", dir);
+	while (!exists(parent) && (slash = strrchr(parent, '/')) && slash != parent)
+		*slash = '\0';
+	if (!exists(parent))
+		strcpy(parent, "/");
+	if (stat(parent, &st) < 0)
+		return errno;
+	if (!S_ISDIR(st.st_mode))
+		return ENOTDIR;
+	return access(parent, W_OK) < 0 ? errno : 0;
+}
+
+/* false: no bundle can be stored there. */
+static bool check_directory(struct report *r, const char *name, const char *dir, enum state without)
+{
+	char path[300];
 	struct statvfs fs;
-	int e = 0, fd;
+	int e, fd;
 
 	if (!exists(dir)) {
-		snprintf(parent, sizeof(parent), "%s", dir);
-		while (!exists(parent) && (slash = strrchr(parent, '/')) && slash != parent)
-			*slash = '\0';
-		e = access(exists(parent) ? parent : "/", W_OK) < 0 ? errno : 0;
+		e = cannot_make(dir);
 		say(r, name, e ? without : IS_OK, "bundles cannot be stored there",
-		    "create the directory, or choose another (Directory=, Fallback=)", "%s: not there%s", dir,
-		    e ? ", and cannot be made" : " yet; stallboxd makes it");
-		return;
+		    "create the directory, or choose another (Directory=, Fallback=)", "%s: not there%s%s", dir,
+		    e ? ", and cannot be made: " : " yet; stallboxd makes it", e ? strerror(e) : "");
+		return !e;
 	}
 	snprintf(path, sizeof(path), "%s/.tmp-doctor-%d", dir, getpid());
 	fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
@@ -300,7 +316,7 @@ static void check_directory(struct report *r, const char *name, const char *dir,
 		say(r, name, without, "bundles cannot be stored there",
 		    "let the agent's user write to it, mount it read-write, or choose another (Directory=, Fallback=)",
 		    "%s: %s", dir, strerror(errno));
-		return;
+		return false;
 	}
 	close(fd);
 	unlink(path);
@@ -309,6 +325,17 @@ static void check_directory(struct report *r, const char *name, const char *dir,
 		    (unsigned long long)((uint64_t)fs.f_bavail * fs.f_frsize >> 20));
 	else
 		say(r, name, IS_OK, "", "", "%s: can be written", dir);
+	return true;
+}
+
+/* One of the two is enough. */
+static void check_directories(struct report *r, const struct options *o)
+{
+	const struct spool *s = &o->spool;
+	bool first = check_directory(r, "spool", s->dir, s->fallback[0] ? DEGRADED : MISSING);
+
+	if (s->fallback[0])
+		check_directory(r, "fallback", s->fallback, first ? DEGRADED : MISSING);
 }
 
 /* It says that it is there once a minute. */
@@ -382,9 +409,7 @@ int doctor(struct options *o, bool json)
 	check_mounts(&r, o, caps);
 	check_memlock(&r, caps);
 	check_fifo(&r);
-	check_directory(&r, "spool", o->spool.dir, o->spool.fallback[0] ? DEGRADED : MISSING);
-	if (o->spool.fallback[0])
-		check_directory(&r, "fallback", o->spool.fallback, DEGRADED);
+	check_directories(&r, o);
 	check_group(&r, o);
 	check_upload(&r, o);
 	check_programs(&r, o);
