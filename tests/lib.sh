@@ -101,6 +101,11 @@ wait_for() {
 		sleep 0.05
 	done
 }
+# capabilities SET PID: Prm, Eff, Bnd ... of a process, in hexadecimal without zeros in front; in words when it is not there.
+capabilities() {
+	local line
+	line=$(grep "^Cap$1:" "/proc/${2:-none}/status" 2>/dev/null) && printf '%x' "$((16#${line##*[[:space:]]}))" || echo "no process"
+}
 # free_ports N: TCP ports of this machine that nobody uses, and that no connection is given. Asked for at once they differ.
 free_ports() {
 	python3 -c '

@@ -4,11 +4,6 @@
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"
 
-# capabilities SET PID: in hexadecimal, without zeros in front
-capabilities() {
-	local line
-	line=$(grep "^Cap$1:" "/proc/${2:-none}/status" 2>/dev/null) && printf '%x' "$((16#${line##*[[:space:]]}))" || echo "no process"
-}
 # of SET: those that root has here at all, in hexadecimal
 had() { printf '%x' $((0x$1 & 0x$(capabilities Prm $$))); }
 # It gives up CAP_SYS_ADMIN then.
