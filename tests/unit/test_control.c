@@ -277,8 +277,9 @@ static void test_removed(void **state)
 	assert_int_equal(control_renew(&c, &old), -EADDRINUSE);
 	assert_int_equal(c.fd, kept);
 	control_close(&c);
-	close(dial());
-	assert_non_null(control_accept(&d, 3));
+	fd = dial();
+	assert_true(fd >= 0);
+	close(fd);
 	control_close(&d);
 	assert_int_equal(stat(path, &st), -1);
 }
