@@ -70,12 +70,17 @@ receivers:
         http_config: { authorization: { credentials_file: $TEST_TMP/token } }
 YML
 is "nothing was frozen before" "$(bundle_count)" 0
-spawn prometheus-alertmanager --config.file="$TEST_TMP/alertmanager.yml" --storage.path="$TEST_TMP/am" \
+# Debian's reads its templates in /usr/share: where it is unpacked and not installed, by a mount that it alone has.
+alertmanager=(prometheus-alertmanager)
+[ -e /usr/share/prometheus/alertmanager ] || alertmanager=(unshare --mount sh -c \
+	'mount -t overlay overlay -o lowerdir="$0:/usr/share" /usr/share && exec prometheus-alertmanager "$@"' "$ROOT/build/tools/usr/share")
+spawn "${alertmanager[@]}" --config.file="$TEST_TMP/alertmanager.yml" --storage.path="$TEST_TMP/am" \
 	--web.listen-address="127.0.0.1:$ALERTMANAGER" --cluster.listen-address= >"$TEST_TMP/am.log" 2>&1
 spawn prometheus --config.file="$TEST_TMP/prometheus.yml" --storage.tsdb.path="$TEST_TMP/tsdb" \
 	--web.listen-address="127.0.0.1:$PROMETHEUS" >"$TEST_TMP/prometheus.log" 2>&1
 frozen() { [ "$(bundle_count)" = 1 ] && complete "$(newest_bundle)"; }
-ok "the alert becomes a bundle" wait_for 90 frozen || tail -n 5 "$TEST_TMP"/*.log | sed 's/^/# /'
+ok "the alert becomes a bundle" wait_for 90 frozen
+frozen || for log in am prometheus gateway; do tail -n 5 "$TEST_TMP/$log.log"; done | sed 's/^/# /'
 BUNDLE=$(newest_bundle)
 is "which says why" "$("$STALLBOX" info --json "$BUNDLE" | jq -r .trigger.detail)" "alert CheckoutSlow of 127.0.0.1:$PORT: p99 above 1 s"
 # Alertmanager sends a firing alert again after each repeat_interval.
