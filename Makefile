@@ -74,7 +74,7 @@ BPF_SRC      := $(wildcard bpf/*.bpf.c)
 TEST_BPF_SRC := $(wildcard tests/bpf/*.bpf.c)
 ifeq ($(EH_FRAME),no)
 UNWIND_SRC   :=
-RECORDER_SRC := $(filter-out recorder/mappings.c recorder/images.c recorder/readers.c recorder/sideband.c,$(RECORDER_SRC))
+RECORDER_SRC := $(filter-out recorder/mappings%.c recorder/unwinder_%.c recorder/images.c recorder/readers.c recorder/sideband.c,$(RECORDER_SRC))
 UNIT_SRC     := $(filter-out tests/unit/test_cfi%.c tests/unit/test_unwind_%.c tests/unit/test_mappings.c tests/unit/test_known.c tests/unit/test_readers.c tests/unit/test_sideband.c,$(UNIT_SRC))
 HELPER_SRC   := $(filter-out tests/helpers/unwind_%.c,$(HELPER_SRC))
 FUZZ_SRC     := $(filter-out tests/fuzz/fuzz_elf_cfi.c,$(FUZZ_SRC))

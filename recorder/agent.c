@@ -113,6 +113,7 @@ static void take_signal(struct agent *a)
 			snprintf(hit.detail, sizeof(hit.detail), "SIGUSR1 from pid %u", si.ssi_pid);
 			agent_ask(a, &hit);
 		} else if (si.ssi_signo == SIGHUP) {
+			agent_renew_control(a);
 			agent_reload(a);
 		} else {
 			a->stop = true;

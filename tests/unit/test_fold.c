@@ -9,14 +9,13 @@
 #include <cmocka.h>
 
 #include "format/writer.h"
+#include "tests/unit/one_file.h"
 #include "tools/escape.h"
 #include "tools/fold.h"
 
 #define KERNEL 0xffffffff81000000ULL
 #define TEXT 0x400000ULL
 #define TRIGGER_NS (100 * NSEC_PER_SEC)
-
-static char path[] = "/tmp/stallbox-test-fold.XXXXXX";
 
 /* ---- a bundle ---------------------------------------------------------------------- */
 
@@ -531,23 +530,6 @@ static void test_kind_names(void **state)
 	}
 }
 
-static int set_up(void **state)
-{
-	int fd = mkstemp(path);
-
-	(void)state;
-	if (fd < 0)
-		return -1;
-	close(fd);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	return unlink(path);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -565,5 +547,5 @@ int main(void)
 		cmocka_unit_test(test_kind_names),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, make_path, remove_path);
 }

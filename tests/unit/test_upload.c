@@ -118,6 +118,12 @@ static void test_urls(void **state)
 	assert_false(http_url_ok("https://ho st"));
 	assert_true(http_url_is_exposed("http://s3.example.com"));
 	assert_false(http_url_is_exposed("http://127.0.0.1:7480"));
+	assert_false(http_url_is_exposed("http://127.1.2.3/base"));
+	assert_false(http_url_is_exposed("http://localhost/base"));
+	assert_false(http_url_is_exposed("http://[::1]:7480"));
+	assert_true(http_url_is_exposed("http://localhost.example.com"));
+	assert_true(http_url_is_exposed("http://127.example.com:7480"));
+	assert_true(http_url_is_exposed("http://[::1:2]:7480"));
 	assert_false(http_url_is_exposed("https://s3.example.com"));
 	assert_true(s3_bucket_ok("my-bucket.1"));
 	assert_false(s3_bucket_ok("My"));
