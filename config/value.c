@@ -133,13 +133,15 @@ static int set_choice(uint32_t *field, const struct config_key *k, const char *t
 	const char *word = k->choices;
 	size_t n = strlen(text);
 
-	for (uint32_t i = 0; word; i++) {
+	for (uint32_t i = 0;; i++) {
 		if (!strncmp(word, text, n) && n && (word[n] == '|' || !word[n])) {
 			*field = i;
 			return 0;
 		}
 		word = strchr(word, '|');
-		word += word != NULL;
+		if (!word)
+			break;
+		word++;
 	}
 	return wrong(text, ret_error, len, "one of %s", k->choices);
 }
