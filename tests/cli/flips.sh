@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
 # A golden bundle with one bit wrong, or cut, everywhere: the reader reads what is whole, and every subcommand ends by
 # itself in bounded memory. Some places in make test; LONG=1 (make check-flips): every bit and every cut, twenty minutes.
 . "$(dirname "$0")/../lib.sh"
