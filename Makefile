@@ -446,6 +446,11 @@ lint: check-layers check-headers check-spdx
 	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/perfetto.sh tests/holders.sh tests/campaigns/holder tests/campaigns/progress tests/campaigns/sanitize tests/mutations/run tests/bench/run tests/bench/freeze tests/bench/fold tests/bench/programs tests/bench/user_stacks tests/bench/lib.sh tests/bench/loads tests/bench/parts \
 		tests/service/inside tests/check-spdx service/stallboxd-stopped service/stallbox-gateway-token debian/make $(wildcard tests/service/*.sh tests/upload/*.sh tests/gateway/*.sh tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*)
 	$(Q)tests/mutations/run --lint
+# And what takes five minutes: clang-tidy, gcc -fanalyzer, every script, spelling. Suppressions, each with its reason: tests/lint.
+.PHONY: lint-all
+lint-all: lint $(B)/format/capture.pb-c.h $(addprefix $(B)/,bpf/stallbox_v3.skel.h bpf/stallbox_v2.skel.h tools/rules.inc \
+	tools/flame.css.inc tools/flame.js.inc)
+	$(Q)tests/lint/run $(B)
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(CONFIG_SRC) $(UNWIND_SRC) $(RECORDER_SRC) $(TOOLS_SRC) $(GATEWAY_SRC) $(UPLOAD_SRC) \
 		$(wildcard */*.h) $(BPF_SRC) $(UNIT_SRC) $(WORK_SRC)
