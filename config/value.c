@@ -139,7 +139,9 @@ static int set_choice(uint32_t *field, const struct config_key *k, const char *t
 			return 0;
 		}
 		word = strchr(word, '|');
-		word += word != NULL;
+		if (!word)
+			break;
+		word++;
 	}
 	return wrong(text, ret_error, len, "one of %s", k->choices);
 }

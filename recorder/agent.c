@@ -425,6 +425,7 @@ static void stop(struct agent *a)
 	series_stop(a->series);
 	unwinder_stop(&a->unwinder);
 	control_close(&a->control);
+	limits_done(&a->asked_history);
 	watchdog_done(&a->watchdog);
 	if (a->hits)
 		ring_buffer__free(a->hits);

@@ -82,7 +82,7 @@ void mappings_set_put(struct mappings *m, struct set *s)
 /* One of the process's own, with room for `n` mappings. */
 static struct set *set_own(struct mappings *m, struct process *p, uint32_t n)
 {
-	struct set *s = p->set, *own = s;
+	struct set *s = p->set, *own;
 	uint32_t cap = UNIT;
 
 	if (s && s->refs == 1 && s->cap >= n) {

@@ -39,6 +39,9 @@ static void test_key(void **state)
 	/* 32 February is no date */
 	assert_int_equal(key_make("", "web-20260232T000000Z-x.stall.pb.zst", NULL, key), 0);
 	assert_string_equal(key, "unnamed/web-20260232T000000Z-x.stall.pb.zst");
+	/* Nor is a day of which no time since 1970 can be told. */
+	assert_int_equal(key_make("", "web-00261120T233350Z-x.stall.pb.zst", NULL, key), 0);
+	assert_string_equal(key, "unnamed/web-00261120T233350Z-x.stall.pb.zst");
 	memset(deep, 'p', sizeof(deep) - 1);
 	deep[sizeof(deep) - 1] = '\0';
 	assert_int_equal(key_make(deep, "x.stall.pb.zst", NULL, key), -ENAMETOOLONG);
