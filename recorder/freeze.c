@@ -648,6 +648,8 @@ static void shot_thread(struct freeze *f, const struct sb_shot *s, struct bundle
 		.lock_owner = peer_id(f, s->lock_owner, f->shot_end_ns),
 		.lock_owner_flags = s->lock_owner_flags,
 		.syscall = s->syscall,
+		.arg0 = s->arg[0],
+		.arg1 = s->arg[1],
 		.reclaim_since_ns = s->reclaim_since_ns,
 		.nr_scanned = s->nr_scanned,
 		.nr_reclaimed = s->nr_reclaimed,

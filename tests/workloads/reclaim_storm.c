@@ -230,7 +230,7 @@ static void parse(int argc, char **argv)
 }
 
 /* The parent stays outside the cgroup, so that it can always clean up. */
-int main(int argc, char **argv)
+WORKLOAD_MAIN(reclaim_storm)
 {
 	struct wl_cgroup cg;
 	int status = 0, r;
