@@ -195,6 +195,21 @@ static void doing(const struct blame *r, const struct blame_hop *hop, char *ret,
 	}
 }
 
+static bool in_page_fault(const struct blame *r, const struct blame_hop *hop)
+{
+	static const char *const faults[] = { "handle_mm_fault", "do_user_addr_fault", "exc_page_fault", "do_page_fault" };
+	uint32_t ids[BUNDLE_STACK_MAX_FRAMES], kstack, ustack, n;
+	uint64_t sampled;
+
+	blame_stacks(r, hop->thread, &kstack, &ustack, &sampled);
+	n = names_leaf_first(r->names, kstack, ids, SB_ARRAY_SIZE(ids));
+	for (uint32_t i = 0; i < n; i++) {
+		if (STARTS(names_get(r->names, ids[i]), faults))
+			return true;
+	}
+	return false;
+}
+
 static const char *state_words(const struct blame *r, const struct blame_hop *hop)
 {
 	const struct bundle_shot_thread *t = hop->thread == UINT32_MAX ? NULL : &r->shot[hop->thread];
@@ -335,8 +350,15 @@ static void mmap_lock_facts(struct facts *f, const struct blame *r, const struct
 		facts_text(f, "mmap.chain_end_doing", text);
 	}
 	end = last->thread == UINT32_MAX ? NULL : &r->shot[last->thread];
-	if (end && end->reclaim_since_ns && end->reclaim_since_ns < r->begin_ns)
-		facts_set(f, "mmap.chain_end_reclaim", FACT_SECONDS, (double)(r->begin_ns - end->reclaim_since_ns) / 1e9);
+	if (!end || !end->reclaim_since_ns || end->reclaim_since_ns >= r->begin_ns)
+		return;
+	facts_set(f, "mmap.chain_end_reclaim", FACT_SECONDS, (double)(r->begin_ns - end->reclaim_since_ns) / 1e9);
+	facts_set(f, "mmap.reclaim_scanned", FACT_COUNT, end->nr_scanned);
+	facts_set(f, "mmap.reclaim_reclaimed", FACT_COUNT, end->nr_reclaimed);
+	hop_name(r, last, text, sizeof(text));
+	facts_text(f, "mmap.reclaimer", text);
+	facts_text(f, "mmap.reclaim_cgroup", bundle_cgroup_path(r->b, bundle_thread(r->b, end->thread)->cgroup));
+	facts_set(f, "mmap.reclaim_in_fault", FACT_COUNT, in_page_fault(r, last));
 }
 
 static int blame_facts(struct facts *f, const struct facts_input *in)

@@ -8,8 +8,14 @@
 	COMMAND(reclaim_storm, "threads in a small memory cgroup take pages from each other")                  \
 	COMMAND(mmap_hold, "one big mapping operation holds mmap_lock, many threads want it")                  \
 	COMMAND(fuse_fault, "a page fault, or an mmap(), that does not return holds mmap_lock")         \
+	COMMAND(slow_proc, "a read() in /proc keeps softirqs off on its CPU for long")                         \
 	COMMAND(bh_stall, "system calls that keep softirqs off on their CPU")                                  \
-	COMMAND(dstall, "threads in D state")                                                                  \
+	COMMAND(dstall, "threads in D state")                                                           \
+	COMMAND(frozen_fs, "threads in D state on a frozen file system")                                \
+	COMMAND(cpu_quota, "threads of a cgroup that is throttled by its CPU quota")                    \
+	COMMAND(lock_convoy, "threads queue again and again for one lock of the kernel")                \
+	COMMAND(exec_storm, "processes are started and ended at a high rate")                           \
+	COMMAND(runq, "more threads want to run than there are CPUs")                                   \
 	COMMAND(syshog, "CPU time in the kernel: %system")
 
 #define COMMAND(name, what) int name##_main(int argc, char **argv);
