@@ -27,7 +27,8 @@ is "none at all, too" $? 2
 traces() {
 	ls -d /sys/fs/cgroup/stallbox-* /sys/fs/cgroup/*/stallbox-* /tmp/frozen_fs* /tmp/fuse_fault* 2>/dev/null
 	losetup -a 2>/dev/null | grep frozen_fs
-	pgrep -x stallbox-worklo; pgrep -x fuse-server
+	pgrep -r R,S,D -x stallbox-worklo # a zombie is for init to wait for
+	pgrep -r R,S,D -x fuse-server
 }
 if [ "$(id -u)" != 0 ]; then
 	skip "what an interrupted command leaves behind" "root is needed to make anything"
@@ -38,8 +39,9 @@ gone() { [ -z "$(traces)" ]; }
 # each: until it has begun, as its own output or a trace says
 for how in INT TERM; do
 	for c in "cpu_quota 60 20" "frozen_fs 2 60" "fuse_fault read 1 60" "reclaim_storm --limit 64 --file-threads 4 --anon-threads 2 --seconds 60 --dir $TEST_TMP" "dstall 2 60"; do
+		: >"$TEST_TMP/out"
 		# shellcheck disable=SC2086 # words
-		"$W" $c >"$TEST_TMP/out" 2>"$TEST_TMP/err" &
+		env --default-signal=INT "$W" $c >"$TEST_TMP/out" 2>"$TEST_TMP/err" &
 		pid=$!
 		begun() { [ -s "$TEST_TMP/out" ] || [ -n "$(ls -d /sys/fs/cgroup/stallbox-* /sys/fs/cgroup/*/stallbox-* 2>/dev/null; pgrep -x fuse-server)" ] || _ended $pid; }
 		wait_for 20 begun
@@ -55,6 +57,7 @@ for how in INT TERM; do
 	done
 done
 # Not even of those that are killed while their threads stand.
+: >"$TEST_TMP/out"
 "$W" frozen_fs 2 60 >"$TEST_TMP/out" 2>"$TEST_TMP/err" &
 pid=$!
 begun() { [ -s "$TEST_TMP/out" ] || _ended $pid; }

@@ -7,6 +7,10 @@
 #   incident NAME COMMAND...     runs it; returns when the trigger NAME has fired and its bundle, $BUNDLE, is whole. What
 #                                the command says is in $TEST_TMP/truth. 77: it cannot run here
 #   fired_in LOW HIGH            the value that fired, in the trigger's unit
+#   with CONDITION set, in the long form (tests/incidents/conditions.sh), the same
+#     ps      while somebody looks at the processes again and again, as people do
+#     crowd   with 300 runnable threads a CPU
+#     frozen  with the file system of the captures frozen
 #   lost_nothing WHAT            every loss is one that cannot concern what the test looks for, and is counted
 . "$(dirname "$0")/../lib.sh"
 BUDGET=() # the default
@@ -16,17 +20,57 @@ BUDGET=() # the default
 INCIDENT=$BUILD/stallbox-workload
 HISTORY_S=${HISTORY_S:-5} # recorded before the incident begins
 
+FALLBACK=$TEST_TMP/fallback
 start_default() {
+	[ "${CONDITION:-}" != frozen ] || SPOOL=$FROZEN/captures
 	MEMORY=${MEMORY:-64M} start_agent "$@" || return 1
+	make_condition || return 1
 	AGENT_SINCE=$(date +%s%N)
 }
 recorded_for() { [ $((($(date +%s%N) - AGENT_SINCE) / 1000000000)) -ge "$1" ]; }
 
-# whole_of NAME: the bundle of that trigger, complete, in $BUNDLE
+if [ "${CONDITION:-}" = frozen ]; then
+	FROZEN=$TEST_TMP/mnt
+	mkdir -p "$FROZEN"
+	if ! { truncate -s 64M "$TEST_TMP/img" && mkfs.ext4 -q "$TEST_TMP/img" && mount -o loop "$TEST_TMP/img" "$FROZEN"; } >"$TEST_TMP/can" 2>&1; then
+		skip "with the disk of the captures frozen" "no loop mount here: $(tail -n 1 "$TEST_TMP/can")"
+		finish
+	fi
+	extra_cleanup() {
+		fsfreeze -u "$FROZEN" 2>/dev/null
+		stop_agent
+		umount "$FROZEN"
+	}
+	bundles() { find "$FALLBACK" -name '*.stall.pb.zst' 2>/dev/null | sort; }
+fi
+# look: the longest that a look at all processes took, in ms, in $TEST_TMP/ps
+look() {
+	local begin longest=0 ms
+	while :; do
+		begin=$(date +%s%N)
+		ps auxww >/dev/null
+		ms=$((($(date +%s%N) - begin) / 1000000))
+		[ $ms -le $longest ] || echo "$((longest = ms))" >"$TEST_TMP/ps"
+		sleep 0.1
+	done
+}
+make_condition() {
+	case ${CONDITION:-} in
+	ps) spawn look ;;
+	crowd)
+		spawn "$INCIDENT" runq 600 300 >/dev/null
+		many() { [ "$(awk '{split($4, r, "/"); print r[1]}' /proc/loadavg)" -ge $(($(nproc) * 250)) ]; }
+		wait_for 60 many
+		;;
+	frozen) fsfreeze -f "$FROZEN" ;;
+	esac
+}
+
+# whole_of NAMES: the bundle of one of these triggers (a regular expression), complete, in $BUNDLE
 whole_of() {
 	local b
 	for b in $(bundles); do
-		[ "$("$STALLBOX" info --json "$b" 2>/dev/null | jq -r .trigger.name)" = "$1" ] && complete "$b" && BUNDLE=$b && return 0
+		[[ $("$STALLBOX" info --json "$b" 2>/dev/null | jq -r .trigger.name) =~ ^($1)$ ]] && complete "$b" && BUNDLE=$b && return 0
 	done
 	return 1
 }
@@ -54,6 +98,8 @@ incident() {
 	INFO=$("$STALLBOX" info --json "$BUNDLE")
 	REPORT=$("$STALLBOX" report --json "$BUNDLE" 2>/dev/null)
 	SAID=$("$STALLBOX" report "$BUNDLE" 2>/dev/null | tr -s ' \n' ' ')
+	# ps reads the command line of each process, which waits for its mmap_lock.
+	[ "${CONDITION:-}" != ps ] || between "ps took, ms" "$(cat "$TEST_TMP/ps")" "${PS_HANGS_MS:-0}" 600000
 	[ -z "${STALLBOX_ARTIFACTS:-}" ] || cp "$BUNDLE" "$STALLBOX_ARTIFACTS/${0##*/}-$name.stall.pb.zst"
 }
 

@@ -3,7 +3,7 @@
 # The story of ps that hangs: in a memory cgroup at its limit a thread reclaims in a page fault with mmap_lock held, gets
 # hardly any CPU to end it, and everybody who needs that lock waits.
 #
-# It proves: the default trigger reclaim-age fires within 10 ms of its 500 ms; the report says that thread T holds
+# It proves: the default trigger reclaim-age fires within 10 ms of its 500 ms, or mmap-lock-wait of its second; the report says that thread T holds
 # mmap_lock in a page fault, reclaiming in memcg M, N pages scanned and R reclaimed so far, for D seconds; T was by its own
 # clock in one page access all that time, and N and R are what the kernel's own event log (tracefs) counts for T; blame
 # names T with its stack; the bundle holds the seconds before; no reclaim span is lost uncounted.
@@ -18,7 +18,7 @@ if ! open_log 32768; then
 fi
 log_events vmscan/mm_vmscan_memcg_reclaim_begin vmscan/mm_vmscan_memcg_reclaim_end vmscan/mm_vmscan_lru_shrink_inactive
 start_default || { fail "agent starts"; finish; }
-incident reclaim-age "$INCIDENT" reclaim_storm --limit 128 --file-threads 6 --anon-threads 2 --writers 16 --starved --seconds 30 --dir "${SCRATCH:-/var/tmp}"
+incident 'reclaim-age|mmap-lock-wait' "$INCIDENT" reclaim_storm --limit 128 --file-threads 6 --anon-threads 2 --writers 16 --starved 250 --seconds 30 --dir "${SCRATCH:-/var/tmp}"
 rc=$?
 stop_log
 case $rc in
@@ -27,7 +27,11 @@ case $rc in
 *) fail "the default trigger fires"; finish ;;
 esac
 fired=$(info .trigger.fired_ns)
-fired_in "reclaim-age" 500 $((500 + late_ms))
+# Whichever is met first: the thread that reclaims may have taken the lock half a second before it began to.
+case $(info .trigger.name) in
+reclaim-age) fired_in "reclaim-age" 500 $((500 + late_ms)) ;;
+*) fired_in "mmap-lock-wait" 1000 $((1000 + late_ms)) ;;
+esac
 holds_before "reclaim with mmap_lock held"
 
 chain=$(chain_of "$BUNDLE" stallbox-worklo)

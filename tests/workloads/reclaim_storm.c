@@ -29,6 +29,23 @@
 #define MIB (1ULL << 20)
 #define PAGE 4096u
 
+static const char usage[] =
+	"usage: " WORKLOAD_PREFIX "reclaim_storm [--limit MIB] [--file-threads N] [--anon-threads N]\n"
+	"       [--file-percent P] [--anon-percent P] [--seconds S] [--ramp S] [--writers N]\n"
+	"       [--starved N] [--dir DIR on a real disk]\n"
+	"\n"
+	"Threads in a memory cgroup of MIB (256) MiB cycle over a mapped file of P (80) percent of it\n"
+	"while others take P (55) percent as anonymous memory, growing for S (5) seconds.\n"
+	"  --writers N   N threads also map and unmap, and wait for whoever holds mmap_lock; long page\n"
+	"                accesses and waits are told: fault|wait tid=T begin_ns=NS end_ns=NS\n"
+	"  --starved N   one thread faults below memory that grows down, which holds mmap_lock on every\n"
+	"                kernel, on a CPU that N spinning threads want, too\n"
+	"SIGTERM and SIGINT end it early. Needs root and the memory controller. At the end:\n"
+	"  pid=P seconds=S touches=N\n"
+	"\n"
+	"examples:\n"
+	"  reclaim_storm --seconds 20 --dir /var/tmp\n";
+
 static struct {
 	unsigned long limit_mib, file_threads, anon_threads, file_percent, anon_percent, seconds, ramp, writers, starved;
 	const char *dir;
@@ -117,8 +134,7 @@ static void *anon_thread(void *arg)
 	return NULL;
 }
 
-/* The last CPU belongs to a thread that never sleeps; beside it, of the idle class, another one gets a few ms at a time,
- * and faults. Below memory that grows down: such a fault holds mmap_lock itself, on every kernel. Most of its time is
+/* On the last CPU many threads spin; beside them another one gets a few ms at a time, and faults. Below memory that grows down: such a fault holds mmap_lock itself, on every kernel. Most of its time is
  * reclaim, so that is where it stands, runnable, when its few ms are over. */
 static void pin_to_last(void)
 {
@@ -148,14 +164,12 @@ static void *starved_thread(void *arg)
 	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
 		if (mmap(GROWS_FROM, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED, -1, 0) == MAP_FAILED)
 			return arg;
-		sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){});
 		for (size_t i = 0; i < bytes && !atomic_load_explicit(&stop, memory_order_relaxed); i += PAGE) {
 			uint64_t begin = now_ns();
 
 			((volatile char *)GROWS_FROM)[-(ssize_t)i] = 1;
 			tell("fault", begin);
 		}
-		sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){}); /* only its faults are to last */
 		munmap(GROWS_FROM - bytes, bytes + PAGE);
 	}
 	return arg;
@@ -198,13 +212,13 @@ static int start_thread(pthread_t *t, const pthread_attr_t *attr, unsigned long 
 	void *(*run)(void *) = i < o.file_threads ? file_thread : i < workers ? anon_thread : writer_thread;
 
 	if (i >= others)
-		run = i % 2 == others % 2 ? spinning_thread : starved_thread;
+		run = i == others ? starved_thread : spinning_thread;
 	return pthread_create(t, attr, run, (void *)(uintptr_t)i);
 }
 
 static int storm(void)
 {
-	unsigned long n = o.file_threads + o.anon_threads + o.writers + (o.starved ? 2 : 0);
+	unsigned long n = o.file_threads + o.anon_threads + o.writers + (o.starved ? 1 + o.starved : 0);
 	pthread_t *t = calloc(n, sizeof(*t));
 	pthread_attr_t attr;
 
@@ -251,7 +265,8 @@ static void parse(int argc, char **argv)
 		{ "limit", 1, NULL, 'l' }, { "file-threads", 1, NULL, 'F' },
 		{ "anon-threads", 1, NULL, 'A' }, { "file-percent", 1, NULL, 'f' },
 		{ "anon-percent", 1, NULL, 'a' }, { "seconds", 1, NULL, 's' },
-		{ "ramp", 1, NULL, 'r' }, { "writers", 1, NULL, 'w' }, { "starved", 0, NULL, 'S' }, { "dir", 1, NULL, 'd' }, {}
+		{ "ramp", 1, NULL, 'r' }, { "writers", 1, NULL, 'w' }, { "starved", 1, NULL, 'S' }, { "dir", 1, NULL, 'd' },
+		{ "help", 0, NULL, 'h' }, {}
 	};
 	int c;
 
@@ -265,12 +280,11 @@ static void parse(int argc, char **argv)
 		case 's': o.seconds = number(optarg); break;
 		case 'r': o.ramp = number(optarg); break;
 		case 'w': o.writers = number(optarg); break;
-		case 'S': o.starved = 1; break;
+		case 'S': o.starved = number(optarg); break;
 		case 'd': o.dir = optarg; break;
+		case 'h': fputs(usage, stdout); exit(0);
 		default:
-			fprintf(stderr, "usage: reclaim_storm [--limit MIB] [--file-threads N] "
-				"[--anon-threads N] [--file-percent P] [--anon-percent P]\n"
-				"       [--seconds S] [--ramp S] [--writers N] [--starved] [--dir DIR on a real disk]\n");
+			fputs(usage, stderr);
 			exit(2);
 		}
 	}
