@@ -67,6 +67,7 @@ GATEWAY_SRC  := $(wildcard gateway/*.c)
 UPLOAD_SRC   := $(wildcard upload/*.c)
 UNIT_SRC     := $(wildcard tests/unit/test_*.c)
 WORK_SRC     := $(wildcard tests/workloads/*.c)
+COMMAND_SRC  := $(shell sed -n 's/^\tCOMMAND.\([a-z_]*\),.*/tests\/workloads\/\1.c/p' tests/workloads/command/main.c)
 HELPER_SRC   := $(wildcard tests/helpers/*.c)
 FUZZ_SRC     := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC    := $(filter-out tests/bench/count.c,$(wildcard tests/bench/*.c))
@@ -93,7 +94,7 @@ TOOLS_OBJ    := $(call obj,$(filter-out tools/main.c,$(TOOLS_SRC)))
 UPLOAD_OBJ   := $(call obj,$(filter-out upload/main.c,$(UPLOAD_SRC)))
 GATEWAY_OBJ  := $(call obj,$(filter-out gateway/main.c,$(GATEWAY_SRC)))
 
-PROGRAMS := $(B)/stallboxd $(B)/stallbox $(B)/stallbox-gateway $(B)/stallbox-upload
+PROGRAMS := $(B)/stallboxd $(B)/stallbox $(B)/stallbox-gateway $(B)/stallbox-upload $(B)/stallbox-workload
 GENERATED := $(B)/config/stallbox.conf $(B)/config/stallbox.conf.5
 UNIT     := $(patsubst %.c,$(B)/%,$(UNIT_SRC))
 WORK     := $(patsubst %.c,$(B)/%,$(WORK_SRC))
@@ -284,6 +285,16 @@ $(B)/tests/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h)
 	$(Q)$(CC) -D_GNU_SOURCE -I. -std=gnu11 $(WARN) -O1 -g -fno-omit-frame-pointer \
 		-fno-optimize-sibling-calls -fno-inline -pthread -o $@ $< -lm
 
+# Some of them are commands of a program that is installed.
+$(B)/workload/%.o: tests/workloads/%.c $(wildcard tests/workloads/*.h)
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -DSTALLBOX_WORKLOAD -I. -std=gnu11 $(WARN) $(WERROR) -O1 -g -fno-omit-frame-pointer \
+		-fno-optimize-sibling-calls -fno-inline -pthread -c -o $@ $<
+$(B)/stallbox-workload: $(patsubst tests/workloads/%.c,$(B)/workload/%.o,$(COMMAND_SRC)) $(B)/workload/command/main.o
+	$(say) LINK $@
+	$(Q)$(CC) -pthread $(LDFLAGS) -o $@ $^ -lm
+
 # A known call chain the way most programs are built: no frame pointers, every optimization.
 PROG     := $(foreach o,0 1 2 3,$(B)/tests/programs/chain_O$(o)) $(B)/tests/programs/plugin.so $(B)/tests/programs/jit
 $(B)/tests/programs/chain_O%: tests/programs/chain.c
@@ -322,7 +333,7 @@ vendor:
 	$(Q)cp tools/html/node_modules/uplot/LICENSE tools/html/vendor/uPlot.LICENSE
 
 # ---- demo and tests: they call make again once the packages are there ------
-.PHONY: demo test check check-root check-vm check-holder check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-flips check-san check-mutations bench bench-more fuzz tests-bin
+.PHONY: demo test check check-root check-vm check-holder check-incidents check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-flips check-san check-mutations bench bench-more fuzz tests-bin
 demo:
 	$(Q)tests/install-deps build
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all $(B)/tests/workloads/reclaim_storm
@@ -331,7 +342,7 @@ demo:
 test:
 	$(Q)tests/install-deps test
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all tests-bin
-	$(Q)tests/run unit cli gateway golden fuzz browser consumers upload service/units bpf vm
+	$(Q)tests/run unit cli gateway golden fuzz browser consumers upload service/units bpf incidents vm
 
 tests-bin: all $(UNIT) $(WORK) $(PROG) $(HELPERS) $(REPLAY) $(BENCHES) $(TEST_BPF) $(B)/tests/bench/count.so
 
@@ -349,6 +360,10 @@ check-vm: tests-bin
 # How often the holder of a lock is named: RUNS=50 of each kind of stall, half an hour.
 check-holder: tests-bin
 	$(Q)tests/campaigns/holder
+# Stalls made on purpose under an agent with the default configuration, and what the bundle says of each. LONG=1: also
+# while ps hangs, beside 300 runnable threads a CPU, and with the disk of the captures frozen.
+check-incidents: tests-bin
+	$(Q)LONG=$(LONG) tests/run incidents
 # Do triggers, seals and bundles keep their times on a host that makes hardly any progress? RUNS=30 stalls under each load, ten minutes.
 check-progress: tests-bin
 	$(Q)tests/campaigns/progress
@@ -445,7 +460,7 @@ lint: check-layers check-headers check-spdx
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers config unwind recorder tools gateway upload
 	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/perfetto.sh tests/holders.sh tests/campaigns/holder tests/campaigns/progress tests/campaigns/sanitize tests/mutations/run tests/bench/run tests/bench/freeze tests/bench/fold tests/bench/programs tests/bench/user_stacks tests/bench/lib.sh tests/bench/loads tests/bench/parts \
-		tests/service/inside tests/check-spdx service/stallboxd-stopped service/stallbox-gateway-token debian/make $(filter-out %.tsv,$(wildcard tests/service/*.sh tests/upload/*.sh tests/gateway/*.sh tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*))
+		tests/service/inside tests/check-spdx service/stallboxd-stopped service/stallbox-gateway-token debian/make $(filter-out %.tsv,$(wildcard tests/incidents/*.sh tests/service/*.sh tests/upload/*.sh tests/gateway/*.sh tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*))
 	$(Q)tests/mutations/run --lint
 # And what takes five minutes: clang-tidy, gcc -fanalyzer, every script, spelling. Suppressions, each with its reason: tests/lint.
 .PHONY: lint-all
@@ -457,8 +472,9 @@ format:
 		$(wildcard */*.h) $(BPF_SRC) $(UNIT_SRC) $(WORK_SRC)
 
 # FILE:DIRECTORY[:NAME]. Scripts and units learn the directories of this installation.
-INSTALL_PROGRAMS := $(B)/stallboxd:$(sbindir) $(B)/stallbox-gateway:$(sbindir) $(B)/stallbox-upload:$(sbindir) $(B)/stallbox:$(bindir)
+INSTALL_PROGRAMS := $(B)/stallboxd:$(sbindir) $(B)/stallbox-gateway:$(sbindir) $(B)/stallbox-upload:$(sbindir) $(B)/stallbox:$(bindir) $(B)/stallbox-workload:$(bindir)
 INSTALL_DATA := recorder/stallboxd.8:$(mandir)/man8 service/stallboxd.service.8:$(mandir)/man8 tools/stallbox.1:$(mandir)/man1 \
+	tests/workloads/command/stallbox-workload.1:$(mandir)/man1 \
 	upload/stallbox-upload.8:$(mandir)/man8 gateway/stallbox-gateway.8:$(mandir)/man8 service/stallbox-gateway.service.8:$(mandir)/man8 \
 	$(B)/config/stallbox.conf.5:$(mandir)/man5 gateway/stallbox-alerts.yml:$(docdir) \
 	service/stallbox-upload.service:$(unitdir) service/stallbox-gateway.service:$(unitdir) service/stallbox-gateway.socket:$(unitdir) \
@@ -487,9 +503,9 @@ uninstall:
 clean:
 	rm -rf $(B)
 help:
-	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-flips check-san check-mutations bench bench-more fuzz lint'
+	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-holder check-incidents check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-flips check-san check-mutations bench bench-more fuzz lint'
 	@echo 'check-layers check-headers format deps deps-test deps-bench deps-upload vendor install uninstall deb clean'
 
 # Not of what was unpacked there: Debian has directories by the name of init.d.
--include $(filter-out $(B)/tools/%,$(wildcard $(B)/*/*.d $(B)/*/*/*.d))
+-include $(wildcard $(B)/*/*.d) $(filter-out $(B)/tools/%,$(wildcard $(B)/*/*/*.d))
 .SECONDARY:

@@ -40,6 +40,7 @@
 #define SB_INFLIGHT 1024u /* waits and spans that have begun and not ended */
 #define SB_KTRIGGERS 8u
 #define SB_COMM 16u
+#define SB_SOFTIRQS 10u /* include/linux/interrupt.h: NR_SOFTIRQS */
 
 #define SB_ALIGN_ATOMIC __attribute__((aligned(64)))
 
@@ -118,7 +119,13 @@ struct sb_cpu {
 	struct sb_bank bank[SB_BANKS];
 	__u64 unwind_end[16]; /* walks over user stacks by enum sb_unwind_end */
 	__u64 ust_again; /* of ust_captured: as they had been saved, no walk */
-	__u64 pad2[415];
+	/* Raised softirqs that none of the last samples saw handled, all in one system call: which (bit v: vector v), since
+	 * when, until the last look; how many of each had been handled. */
+	__u64 held_since_ns, held_last_ns, held_call;
+	__u32 held_raised, held_tid, held_looks;
+	__u32 held_counts[SB_SOFTIRQS];
+	__u32 pad3;
+	__u64 pad2[405];
 };
 _Static_assert(sizeof(struct sb_bank) == 64 + SB_SEG_MAX * 8, "bank layout");
 _Static_assert(sizeof(struct sb_cpu) == 12288, "cpu layout: whole pages, mapped by user space");
@@ -135,6 +142,7 @@ enum sb_ktrigger_type {
 	SB_KTRIG_SYSCALL = 7,
 	SB_KTRIG_RECLAIM_YIELD = 8,
 	SB_KTRIG_SYSTEM = 9,
+	SB_KTRIG_SOFTIRQ_HELD = 10,
 	SB_KTRIG_COUNT,
 };
 #define SB_WATCH_CGROUP (1u << 31) /* of control.watch: some trigger asks for a cgroup */
@@ -199,6 +207,8 @@ struct sb_control {
 	struct sb_ktrigger trigger[SB_KTRIGGERS];
 	/* Changes of limit_step: limit_changes in all, the last ones by number % SB_LIMIT_NOTES. */
 	__u64 limit_changes;
+	/* From a CPU's run queue to its word of raised softirqs and to its counts of those handled, in bytes; 0: not known. */
+	__s64 raised_from_rq, handled_from_rq;
 	__u64 detached_since_ns, detached_ns; /* optional programs: 0 attached; times over before */
 	struct sb_limit_note limit_note[SB_LIMIT_NOTES];
 };

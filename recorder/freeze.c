@@ -75,11 +75,11 @@ static void shot_thread(struct freeze *f, const struct sb_shot *s, struct bundle
 	const uint64_t *k = (const uint64_t *)(s + 1), *u = k + s->nk;
 	uint32_t id, process;
 	struct freeze_who who = {
-	    .tid = s->tid,
-	    .tgid = s->tgid,
-	    .kthread = s->kthread,
-	    .group_start_ns = s->group_start_ns,
-	    .cgroup = s->cgroup_id,
+		.tid = s->tid,
+		.tgid = s->tgid,
+		.kthread = s->kthread,
+		.group_start_ns = s->group_start_ns,
+		.cgroup = s->cgroup_id,
 	};
 
 	freeze_copy_comm(who.comm, s->comm);
@@ -87,27 +87,29 @@ static void shot_thread(struct freeze *f, const struct sb_shot *s, struct bundle
 	process = freeze_process_id(f, &who, f->shot_end_ns);
 	id = freeze_add_thread(f, &who, process);
 	*t = (struct bundle_shot_thread){
-	    .thread = id,
-	    .state = s->state,
-	    .cpu = s->cpu,
-	    .since_ns = s->since_ns,
-	    .flags = (s->on_cpu ? BUNDLE_SHOT_RUNNING : 0) |
+		.thread = id,
+		.state = s->state,
+		.cpu = s->cpu,
+		.since_ns = s->since_ns,
+		.flags = (s->on_cpu ? BUNDLE_SHOT_RUNNING : 0) |
 		     (!s->on_cpu && s->on_rq ? BUNDLE_SHOT_RUNNABLE : 0) |
 		     (s->kthread ? BUNDLE_SHOT_KTHREAD : 0),
-	    .wchan = s->nk ? k[0] : 0,
-	    .mmap_lock = s->mmap_lock,
-	    .mmap_owner = freeze_peer_id(f, s->mmap_owner, f->shot_end_ns),
-	    .mmap_owner_flags = s->mmap_owner_flags,
-	    .mmap_count = s->mmap_count,
-	    .lock = s->lock,
-	    .lock_since_ns = s->lock_since_ns,
-	    .lock_flags = s->lock_flags,
-	    .lock_owner = freeze_peer_id(f, s->lock_owner, f->shot_end_ns),
-	    .lock_owner_flags = s->lock_owner_flags,
-	    .syscall = s->syscall,
-	    .reclaim_since_ns = s->reclaim_since_ns,
-	    .nr_scanned = s->nr_scanned,
-	    .nr_reclaimed = s->nr_reclaimed,
+		.wchan = s->nk ? k[0] : 0,
+		.mmap_lock = s->mmap_lock,
+		.mmap_owner = freeze_peer_id(f, s->mmap_owner, f->shot_end_ns),
+		.mmap_owner_flags = s->mmap_owner_flags,
+		.mmap_count = s->mmap_count,
+		.lock = s->lock,
+		.lock_since_ns = s->lock_since_ns,
+		.lock_flags = s->lock_flags,
+		.lock_owner = freeze_peer_id(f, s->lock_owner, f->shot_end_ns),
+		.lock_owner_flags = s->lock_owner_flags,
+		.syscall = s->syscall,
+		.arg0 = s->arg[0],
+		.arg1 = s->arg[1],
+		.reclaim_since_ns = s->reclaim_since_ns,
+		.nr_scanned = s->nr_scanned,
+		.nr_reclaimed = s->nr_reclaimed,
 	};
 	if (s->mm) {
 		t->mm = (uint32_t)map64_get(&f->mms, s->mm);

@@ -159,12 +159,12 @@ static int write_record(const struct sb_rec *r, void *ctx)
 	struct freeze *f = pass->f;
 	uint32_t thread = freeze_thread_id(f, r->tid, r->tgid, r->ts_ns);
 	struct bundle_event e = {
-	    .kind = (enum bundle_kind)r->kind,
-	    .cpu = pass->cpu,
-	    .ts_ns = r->ts_ns,
-	    .thread = thread,
+		.kind = (enum bundle_kind)r->kind,
+		.cpu = pass->cpu,
+		.ts_ns = r->ts_ns,
+		.thread = thread,
 	    /* The lower bits have the same meaning on both sides. */
-	    .flags = r->flags &
+		.flags = r->flags &
 		     (BUNDLE_EV_USER | BUNDLE_EV_LATE | BUNDLE_EV_PREEMPTED | BUNDLE_EV_KTHREAD),
 	};
 

@@ -129,11 +129,11 @@ uint32_t freeze_process_id(struct freeze *f, const struct freeze_who *t, uint64_
 	uint64_t since = life_since(f, t->tgid);
 	struct freeze_life *life = life_of(f, t->tgid);
 	struct bundle_process p = {
-	    .pid = t->tgid,
-	    .ppid = t->ppid,
-	    .start_ns = since ? since : t->group_start_ns,
-	    .exit_ns = t->tid == t->tgid ? t->exit_ns : 0,
-	    .comm = t->group_comm,
+		.pid = t->tgid,
+		.ppid = t->ppid,
+		.start_ns = since ? since : t->group_start_ns,
+		.exit_ns = t->tid == t->tgid ? t->exit_ns : 0,
+		.comm = t->group_comm,
 	};
 	const struct sb_task *e = task_of(f, t->tgid);
 	char cmdline[SB_ARGS + 1];

@@ -153,7 +153,7 @@ static struct process *process_get(struct mappings *m, uint32_t pid)
 	p = &m->process[i];
 	m->free_process = p->next;
 	*p = (struct process){
-	    .pid = pid, .next = m->bucket[pid % PROCESSES], .shown = NONE, .threads = true};
+		.pid = pid, .next = m->bucket[pid % PROCESSES], .shown = NONE, .threads = true};
 	m->bucket[pid % PROCESSES] = i;
 	m->n_process++;
 	return p;
@@ -266,7 +266,7 @@ void mappings_each(const struct mappings *m, image_fn fn, void *ctx)
 	for (uint32_t i = 0; i < PROCESSES; i++) {
 		const struct process *p = &m->process[i];
 		struct image image = {
-		    .pid = p->pid, .since_ns = p->since_ns, .until_ns = p->exited_ns};
+			.pid = p->pid, .since_ns = p->since_ns, .until_ns = p->exited_ns};
 
 		if (!p->pid || !p->set)
 			continue;
@@ -368,11 +368,11 @@ void mappings_publish(struct mappings *m, uint64_t now_ns)
 struct mappings_stats mappings_stats(const struct mappings *m)
 {
 	return (struct mappings_stats){
-	    .processes = m->n_process,
-	    .mappings = m->n_published,
-	    .files = m->n_file - m->n_free_file,
-	    .evicted = m->evicted,
-	    .past = images_count(m->past),
-	    .forgotten = images_evicted(m->past),
+		.processes = m->n_process,
+		.mappings = m->n_published,
+		.files = m->n_file - m->n_free_file,
+		.evicted = m->evicted,
+		.past = images_count(m->past),
+		.forgotten = images_evicted(m->past),
 	};
 }

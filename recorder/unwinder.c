@@ -51,12 +51,12 @@ static bool file_known(const void *of, uint32_t i, struct known_file *ret, const
 static void serve(struct keeper *k)
 {
 	struct known_source source = {
-	    .each_image = each_image,
-	    .of = k,
-	    .n_files = MAPPINGS_FILES,
-	    .file = file_known,
-	    .ksym = k->ksym,
-	    .n_ksyms = SB_MIN(k->n_ksyms, KSYMS),
+		.each_image = each_image,
+		.of = k,
+		.n_files = MAPPINGS_FILES,
+		.file = file_known,
+		.ksym = k->ksym,
+		.n_ksyms = SB_MIN(k->n_ksyms, KSYMS),
 	};
 
 	known_serve(k->ask, &source);
@@ -109,16 +109,16 @@ static int commit_slots(void *ctx, uint32_t first, uint32_t n)
 static int keeper_init(struct keeper *k, const struct probes *p)
 {
 	struct unwind_arena arena = {
-	    .slots = probes_reserve_unwind(p),
-	    .n_slots = p->cfg.unwind_slots,
-	    .tables = probes_map_unwind(p, PROBES_UNWIND_TABLES),
-	    .n_tables = SB_UNWIND_TABLES,
-	    .commit = commit_slots,
-	    .ctx = k,
+		.slots = probes_reserve_unwind(p),
+		.n_slots = p->cfg.unwind_slots,
+		.tables = probes_map_unwind(p, PROBES_UNWIND_TABLES),
+		.n_tables = SB_UNWIND_TABLES,
+		.commit = commit_slots,
+		.ctx = k,
 	};
 	struct mappings_memory memory = {
-	    .maps = probes_map_unwind(p, PROBES_UNWIND_MAPS),
-	    .procs = probes_map_unwind(p, PROBES_UNWIND_PROCS),
+		.maps = probes_map_unwind(p, PROBES_UNWIND_MAPS),
+		.procs = probes_map_unwind(p, PROBES_UNWIND_PROCS),
 	};
 	pthread_t thread;
 	int r;
@@ -285,7 +285,7 @@ enum unwinder_news unwinder_check(const struct probes *p, struct unwinder *u)
 		return UNWINDER_SAME;
 	if (u->pid > 0) {
 		*s = (struct unwinder_stats){
-		    .restarts = s->restarts, .error = s->error, .waiting = 1};
+			.restarts = s->restarts, .error = s->error, .waiting = 1};
 		u->pid = 0;
 		plan_next(u, now);
 		if (u->wait_ns)

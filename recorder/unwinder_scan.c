@@ -97,7 +97,7 @@ static void scan_process(struct keeper *k, uint32_t pid, uint32_t tries)
 	r = malloc(sizeof(*r) + (size_t)SB_MAX(n, 0) * sizeof(*maps));
 	if (r) {
 		*r = (struct scan_result){
-		    .pid = pid, .tries = tries, .ts_ns = begin, .n = n, .more = more};
+			.pid = pid, .tries = tries, .ts_ns = begin, .n = n, .more = more};
 		memcpy(r->maps, maps, (size_t)SB_MAX(n, 0) * sizeof(*maps));
 	}
 	free(maps);
