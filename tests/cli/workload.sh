@@ -25,7 +25,7 @@ is "none at all, too" $? 2
 
 # traces: what a command could leave behind
 traces() {
-	ls -d /sys/fs/cgroup/stallbox-* /sys/fs/cgroup/*/stallbox-* /tmp/frozen_fs* /tmp/fuse_fault* 2>/dev/null
+	ls -d /sys/fs/cgroup/stallbox-* /sys/fs/cgroup/*/stallbox-* /tmp/frozen_fs* 2>/dev/null
 	losetup -a 2>/dev/null | grep frozen_fs
 	pgrep -r R,S,D -x stallbox-worklo # a zombie is for init to wait for
 	pgrep -r R,S,D -x fuse-server

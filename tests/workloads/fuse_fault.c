@@ -167,10 +167,13 @@ static void serve(int fd)
 
 /* ---- the victim --------------------------------------------------------------------- */
 
-/* Mounts in a namespace of our own: it goes with us. */
-static void mount_file(const char *dir)
+/* Over a directory that there is, in a namespace of our own, for as long as it takes to open the file: nothing is made that
+ * could stay behind when we are ended in the middle. */
+#define MOUNT_POINT "/tmp"
+
+static void mount_file(void)
 {
-	char options[96], path[128];
+	char options[96];
 	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	pid_t child;
 
@@ -179,7 +182,7 @@ static void mount_file(const char *dir)
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		cannot_run("cannot make a mount namespace");
 	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
-	if (mount("fuse_fault", dir, "fuse", MS_NOSUID | MS_NODEV, options) < 0)
+	if (mount("fuse_fault", MOUNT_POINT, "fuse", MS_NOSUID | MS_NODEV, options) < 0)
 		cannot_run("cannot mount a FUSE file system");
 	child = fork();
 	if (child < 0)
@@ -187,16 +190,14 @@ static void mount_file(const char *dir)
 	if (child == 0)
 		serve(fd);
 	close(fd);
-	snprintf(path, sizeof(path), "%s/data", dir);
-	o.fd = open(path, O_RDWR | O_CLOEXEC);
+	o.fd = open(MOUNT_POINT "/data", O_RDWR | O_CLOEXEC);
 	if (o.fd < 0)
-		die("cannot open '%s'", path);
-	/* It lives on as long as the file is open: whatever ends us, nothing is left behind. */
-	umount2(dir, MNT_DETACH);
-	rmdir(dir);
+		die("cannot open '%s'", MOUNT_POINT "/data");
+	/* It lives on as long as the file is open. */
+	umount2(MOUNT_POINT, MNT_DETACH);
 	o.map = mmap(NULL, o.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, o.fd, 0);
 	if (o.map == MAP_FAILED)
-		die("cannot map '%s'", path);
+		die("cannot map '%s'", MOUNT_POINT "/data");
 }
 
 static bool wait_until_set(const _Atomic uint64_t *v)
@@ -314,7 +315,6 @@ static void one_fault(unsigned int i)
 
 WORKLOAD_MAIN(fuse_fault)
 {
-	char dir[] = "/tmp/fuse_fault.XXXXXX";
 	unsigned int times, threads = 32;
 
 	check_args(argc, argv, 3, 5, usage);
@@ -331,9 +331,7 @@ WORKLOAD_MAIN(fuse_fault)
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		die("cannot map shared memory");
-	if (!mkdtemp(dir))
-		die("cannot make a directory '%s'", dir);
-	mount_file(dir);
+	mount_file();
 	convoy.pause_us = 20000;
 	convoy_start(threads);
 	for (unsigned int i = 0; i < times; i++)
