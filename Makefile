@@ -67,6 +67,7 @@ GATEWAY_SRC  := $(wildcard gateway/*.c)
 UPLOAD_SRC   := $(wildcard upload/*.c)
 UNIT_SRC     := $(wildcard tests/unit/test_*.c)
 WORK_SRC     := $(wildcard tests/workloads/*.c)
+COMMAND_SRC  := $(shell sed -n 's/^\tCOMMAND.\([a-z_]*\),.*/tests\/workloads\/\1.c/p' tests/workloads/command/main.c)
 HELPER_SRC   := $(wildcard tests/helpers/*.c)
 FUZZ_SRC     := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC    := $(filter-out tests/bench/count.c,$(wildcard tests/bench/*.c))
@@ -74,10 +75,10 @@ BPF_SRC      := $(wildcard bpf/*.bpf.c)
 TEST_BPF_SRC := $(wildcard tests/bpf/*.bpf.c)
 ifeq ($(EH_FRAME),no)
 UNWIND_SRC   :=
-RECORDER_SRC := $(filter-out recorder/mappings.c recorder/images.c recorder/readers.c recorder/sideband.c,$(RECORDER_SRC))
+RECORDER_SRC := $(filter-out recorder/mappings%.c recorder/unwinder_%.c recorder/images.c recorder/readers.c recorder/sideband.c,$(RECORDER_SRC))
 UNIT_SRC     := $(filter-out tests/unit/test_cfi%.c tests/unit/test_unwind_%.c tests/unit/test_mappings.c tests/unit/test_known.c tests/unit/test_readers.c tests/unit/test_sideband.c,$(UNIT_SRC))
 HELPER_SRC   := $(filter-out tests/helpers/unwind_%.c,$(HELPER_SRC))
-FUZZ_SRC     := $(filter-out tests/fuzz/fuzz_elf_cfi.c,$(FUZZ_SRC))
+FUZZ_SRC     := $(filter-out tests/fuzz/fuzz_elf_cfi.c tests/fuzz/fuzz_sideband.c,$(FUZZ_SRC))
 BENCH_SRC    := $(filter-out tests/bench/unwind_%.c tests/bench/sideband_%.c,$(BENCH_SRC))
 TEST_BPF_SRC := $(filter-out tests/bpf/unwind_%.c,$(TEST_BPF_SRC))
 endif
@@ -93,7 +94,7 @@ TOOLS_OBJ    := $(call obj,$(filter-out tools/main.c,$(TOOLS_SRC)))
 UPLOAD_OBJ   := $(call obj,$(filter-out upload/main.c,$(UPLOAD_SRC)))
 GATEWAY_OBJ  := $(call obj,$(filter-out gateway/main.c,$(GATEWAY_SRC)))
 
-PROGRAMS := $(B)/stallboxd $(B)/stallbox $(B)/stallbox-gateway $(B)/stallbox-upload
+PROGRAMS := $(B)/stallboxd $(B)/stallbox $(B)/stallbox-gateway $(B)/stallbox-upload $(B)/stallbox-workload
 GENERATED := $(B)/config/stallbox.conf $(B)/config/stallbox.conf.5
 UNIT     := $(patsubst %.c,$(B)/%,$(UNIT_SRC))
 WORK     := $(patsubst %.c,$(B)/%,$(WORK_SRC))
@@ -261,6 +262,7 @@ $(MODEL): CFLAGS_ += -Wno-attributes -Wno-missing-prototypes -Wno-unused-paramet
 	-Wno-unused-but-set-variable -Wno-array-bounds -Wno-type-limits
 # The truth about call frame information is elfutils'.
 $(B)/tests/unit/test_cfi $(B)/tests/unit/test_unwind_walk $(B)/tests/unit/test_unwind_servers: LIBS += -ldw
+$(B)/tests/helpers/flips: LIBS += $(DWLIB) -l:libiberty.a
 $(B)/tests/helpers/%: $(B)/tests/helpers/%.o $(TESTLIBS)
 	$(say) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -282,6 +284,16 @@ $(B)/tests/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -D_GNU_SOURCE -I. -std=gnu11 $(WARN) -O1 -g -fno-omit-frame-pointer \
 		-fno-optimize-sibling-calls -fno-inline -pthread -o $@ $< -lm
+
+# Some of them are commands of a program that is installed.
+$(B)/workload/%.o: tests/workloads/%.c $(wildcard tests/workloads/*.h)
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -DSTALLBOX_WORKLOAD -I. -std=gnu11 $(WARN) $(WERROR) -O1 -g -fno-omit-frame-pointer \
+		-fno-optimize-sibling-calls -fno-inline -pthread -c -o $@ $<
+$(B)/stallbox-workload: $(patsubst tests/workloads/%.c,$(B)/workload/%.o,$(COMMAND_SRC)) $(B)/workload/command/main.o
+	$(say) LINK $@
+	$(Q)$(CC) -pthread $(LDFLAGS) -o $@ $^ -lm
 
 # A known call chain the way most programs are built: no frame pointers, every optimization.
 PROG     := $(foreach o,0 1 2 3,$(B)/tests/programs/chain_O$(o)) $(B)/tests/programs/plugin.so $(B)/tests/programs/jit
@@ -321,7 +333,7 @@ vendor:
 	$(Q)cp tools/html/node_modules/uplot/LICENSE tools/html/vendor/uPlot.LICENSE
 
 # ---- demo and tests: they call make again once the packages are there ------
-.PHONY: demo test check check-root check-vm check-peers check-holder check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-san check-mutations bench bench-more fuzz tests-bin
+.PHONY: demo test check check-root check-vm check-peers check-holder check-incidents check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-flips check-san check-mutations bench bench-more fuzz tests-bin
 demo:
 	$(Q)tests/install-deps build
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all $(B)/tests/workloads/reclaim_storm
@@ -330,7 +342,7 @@ demo:
 test:
 	$(Q)tests/install-deps test
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all tests-bin
-	$(Q)tests/run unit cli gateway golden fuzz browser consumers upload service/units bpf vm
+	$(Q)tests/run unit cli gateway golden fuzz browser consumers upload service/units bpf incidents vm
 
 tests-bin: all $(UNIT) $(WORK) $(PROG) $(HELPERS) $(REPLAY) $(BENCHES) $(TEST_BPF) $(B)/tests/bench/count.so
 
@@ -351,6 +363,10 @@ check-peers: tests-bin
 # How often the holder of a lock is named: RUNS=50 of each kind of stall, half an hour.
 check-holder: tests-bin
 	$(Q)tests/campaigns/holder
+# Stalls made on purpose under an agent with the default configuration, and what the bundle says of each. LONG=1: also
+# while ps hangs, beside 300 runnable threads a CPU, and with the disk of the captures frozen.
+check-incidents: tests-bin
+	$(Q)LONG=$(LONG) tests/run incidents
 # Do triggers, seals and bundles keep their times on a host that makes hardly any progress? RUNS=30 stalls under each load, ten minutes.
 check-progress: tests-bin
 	$(Q)tests/campaigns/progress
@@ -375,6 +391,9 @@ check-power: tests-bin
 # A thousand hits a minute for ten minutes; bpf/trigger_storm does twenty seconds.
 check-storm: tests-bin
 	$(Q)STORM_SECONDS=600 tests/run bpf/trigger_storm
+# Every bit of a golden bundle the other way, every length that it can be cut to, through every subcommand; twenty minutes.
+check-flips: tests-bin
+	$(Q)LONG=1 tests/run cli/flips
 # Disks fail while the recorder runs: bpf/disk, with a hundred triggers each way for their times.
 check-disk: tests-bin
 	$(Q)LONG=1 tests/run bpf/disk
@@ -403,22 +422,24 @@ bench-more: tests-bin
 	$(Q)tests/bench/user_stacks
 	$(Q)$(foreach b,$(filter %/unwind_tables %/sideband_storm,$(BENCHES)),$(b) &&) true
 
-$(B)/tests/fuzz/replay_gateway_request: LIBS += $(GATEWAY_LIBS)
-$(B)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(TESTLIBS)
+# A target links what it calls; replay.c runs it over its corpus, libFuzzer over what it finds.
+FUZZ_LIBS = $(LIBS) $(DWLIB) $(GATEWAY_LIBS) $(UPLOAD_LIBS) -l:libiberty.a
+$(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(TESTLIBS)
 	$(say) LINK $@
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_) $(CFLAGS_) $(CFLAGS) -o $@ $< tests/fuzz/replay.c $(TESTLIBS) $(LIBS) $(DWLIB) -l:libiberty.a
-# libFuzzer builds everything it calls anew, with sanitizers.
-FUZZ_CALLED := $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(CONFIG_SRC) $(UNWIND_SRC) tools/demangle.c \
-	recorder/control.c gateway/request.c gateway/webhook.c $(B)/format/capture.pb-c.c
-$(B)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_CALLED)
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(FUZZ_LIBS)
+$(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(TESTLIBS)
 	$(say) FUZZ $@
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CLANG) $(CPPFLAGS_) -g -O1 -fsanitize=fuzzer,address,undefined -o $@ $< $(FUZZ_CALLED) $(TOOLLIBS) -ljansson
+	$(Q)$(CC) -fsanitize=fuzzer,address,undefined -o $@ $^ $(FUZZ_LIBS)
+.PHONY: fuzzers
+fuzzers: $(FUZZERS)
+# libFuzzer wants everything that it calls built for it, in a build of its own. FUZZ=name: that target alone.
+FUZZ_B := $(B)/fuzz
 FUZZ_SECONDS ?= 60
-fuzz: $(FUZZERS)
-	$(Q)for f in $(FUZZERS); do n=$${f##*/fuzz_}; mkdir -p $(B)/corpus/$$n; \
-		$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=10 $(B)/corpus/$$n tests/fuzz/corpus/$$n || exit 1; done
+FUZZ_MAKE := $(MAKE) --no-print-directory B=$(FUZZ_B) CC=$(CLANG) SAN=fuzzer-no-link,address,undefined \
+	WARN=-Wno-unknown-warning-option CFLAGS='-O1 -g -fno-sanitize-recover=undefined'
+fuzz:
+	$(Q)$(FUZZ_MAKE) -j$(shell nproc) fuzzers
+	$(Q)tests/campaigns/fuzz $(FUZZ_B) $(FUZZ_SECONDS) $(FUZZ)
 
 # ---- Debian packages: build/deb/*.deb, the same bytes wherever and whenever they are made -----
 deb:
@@ -442,15 +463,21 @@ lint: check-layers check-headers check-spdx
 		--suppress=memleak --suppress=resourceLeak '-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
 		format symbols triggers config unwind recorder tools gateway upload
 	$(Q)shellcheck -x -P SCRIPTDIR -e SC1091,SC2015 -S warning tests/run tests/survive tests/demo tests/install-deps tests/lib.sh tests/perfetto.sh tests/holders.sh tests/campaigns/holder tests/campaigns/progress tests/campaigns/sanitize tests/mutations/run tests/bench/run tests/bench/freeze tests/bench/fold tests/bench/programs tests/bench/user_stacks tests/bench/lib.sh tests/bench/loads tests/bench/parts \
-		tests/service/inside tests/check-spdx service/stallboxd-stopped service/stallbox-gateway-token debian/make $(filter-out %.tsv,$(wildcard tests/service/*.sh tests/upload/*.sh tests/gateway/*.sh tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*))
+		tests/service/inside tests/check-spdx service/stallboxd-stopped service/stallbox-gateway-token debian/make $(filter-out %.tsv,$(wildcard tests/incidents/*.sh tests/service/*.sh tests/upload/*.sh tests/gateway/*.sh tests/cli/*.sh tests/golden/*.sh tests/browser/*.sh tests/consumers/*.sh tests/bpf/*.sh tests/vm/*))
 	$(Q)tests/mutations/run --lint
+# And what takes five minutes: clang-tidy, gcc -fanalyzer, every script, spelling. Suppressions, each with its reason: tests/lint.
+.PHONY: lint-all
+lint-all: lint $(B)/format/capture.pb-c.h $(addprefix $(B)/,bpf/stallbox_v3.skel.h bpf/stallbox_v2.skel.h tools/rules.inc \
+	tools/flame.css.inc tools/flame.js.inc)
+	$(Q)tests/lint/run $(B)
 format:
 	$(Q)clang-format -i $(FORMAT_SRC) $(SYMBOLS_SRC) $(TRIGGERS_SRC) $(CONFIG_SRC) $(UNWIND_SRC) $(RECORDER_SRC) $(TOOLS_SRC) $(GATEWAY_SRC) $(UPLOAD_SRC) \
 		$(wildcard */*.h) $(BPF_SRC) $(UNIT_SRC) $(WORK_SRC)
 
 # FILE:DIRECTORY[:NAME]. Scripts and units learn the directories of this installation.
-INSTALL_PROGRAMS := $(B)/stallboxd:$(sbindir) $(B)/stallbox-gateway:$(sbindir) $(B)/stallbox-upload:$(sbindir) $(B)/stallbox:$(bindir)
+INSTALL_PROGRAMS := $(B)/stallboxd:$(sbindir) $(B)/stallbox-gateway:$(sbindir) $(B)/stallbox-upload:$(sbindir) $(B)/stallbox:$(bindir) $(B)/stallbox-workload:$(bindir)
 INSTALL_DATA := recorder/stallboxd.8:$(mandir)/man8 service/stallboxd.service.8:$(mandir)/man8 tools/stallbox.1:$(mandir)/man1 \
+	tests/workloads/command/stallbox-workload.1:$(mandir)/man1 \
 	upload/stallbox-upload.8:$(mandir)/man8 gateway/stallbox-gateway.8:$(mandir)/man8 service/stallbox-gateway.service.8:$(mandir)/man8 \
 	$(B)/config/stallbox.conf.5:$(mandir)/man5 gateway/stallbox-alerts.yml:$(docdir) \
 	service/stallbox-upload.service:$(unitdir) service/stallbox-gateway.service:$(unitdir) service/stallbox-gateway.socket:$(unitdir) \
@@ -479,9 +506,9 @@ uninstall:
 clean:
 	rm -rf $(B)
 help:
-	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-peers check-holder check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-san check-mutations bench bench-more fuzz lint'
+	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-peers check-holder check-incidents check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-flips check-san check-mutations bench bench-more fuzz lint'
 	@echo 'check-layers check-headers format deps deps-test deps-bench deps-upload vendor install uninstall deb clean'
 
 # Not of what was unpacked there: Debian has directories by the name of init.d.
--include $(filter-out $(B)/tools/%,$(wildcard $(B)/*/*.d $(B)/*/*/*.d))
+-include $(wildcard $(B)/*/*.d) $(filter-out $(B)/tools/%,$(wildcard $(B)/*/*/*.d))
 .SECONDARY:

@@ -206,8 +206,9 @@ struct sb_shot {
 	__u32 nr_scanned, nr_reclaimed; /* by that span so far */
 	__u64 cpu_ns;		/* it has used since it was born */
 	__u32 nvcsw, nivcsw;
+	__u64 arg[2];		/* of syscall */
 };
-_Static_assert(sizeof(struct sb_shot) == 184, "stackshot layout");
+_Static_assert(sizeof(struct sb_shot) == 200, "stackshot layout");
 
 /* Hash of a stack: the same arithmetic in BPF and in user space. Kernel stacks start
  * from 1, user stacks from tgid + 2, so that equal addresses of two processes differ. */

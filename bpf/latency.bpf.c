@@ -148,8 +148,6 @@ int syscall_exit(__u64 *ctx)
 	return 0;
 }
 
-#define SOFTIRQS 10 /* include/linux/interrupt.h: NR_SOFTIRQS */
-
 struct sb_irq_cpu {
 	__u64 raised_ns[16], entered_ns, delay_ns;
 	__u64 hardirq_ns; /* when the current hardirq handler began */

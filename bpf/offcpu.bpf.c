@@ -16,27 +16,40 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* A thread whose block was long is worth a user stack for its next blocks. */
 #define REMEMBER_LONG 4
 
-/* Walked in the scratch that the block's own record uses when it is over. */
-static __always_inline void save_ustack(void *ctx, __u32 tid, __u64 since, struct sb_cpu *c)
+/* Walked in the scratch that the block's own record uses when it is over. True: it is the same as the last time. */
+static __always_inline bool save_ustack(void *ctx, __u32 tid, __u64 since, struct sb_cpu *c)
 {
 	struct sb_scratch *s = sb_scratch(SB_SCRATCH_SWITCH);
 	struct sb_ustack *u = sb_ustack_of(tid);
 	__u32 n;
 
 	if (!u || !s)
-		return;
+		return false;
+	c->ust_captured++;
+	if (cfg.user_unwind == SB_USER_UNWIND_EH_FRAME && sb_unwind_again(tid)) {
+		u->since = since;
+		c->ust_again++;
+		return true;
+	}
 	sb_take_ustack_in(ctx, s, SB_SCRATCH_SWITCH, c);
 	n = SB_AGAIN(s->nu);
+	u->again = 0;
 	for (__u32 i = 0; i < SB_UFRAMES; i++) {
 		if (i >= n)
 			break;
 		u->addr[i] = s->u[i];
+		u->slot[i] = s->slot[i];
 	}
 	u->n = n;
 	u->info = s->uinfo;
 	u->tid = tid;
 	u->since = since;
-	c->ust_captured++;
+	u->ip = s->walk_ip;
+	u->sp = s->walk_sp;
+	u->fp = s->walk_fp;
+	u->version = s->version;
+	u->again = s->again;
+	return false;
 }
 
 /* Who leaves the CPU, each with a credit of its own: in a storm of one kind there is something left for the others.
@@ -46,18 +59,19 @@ enum { UST_SHORT, UST_ANY, UST_LONG_BEFORE, UST_BLOCKED };
 /*
  * A user stack takes microseconds, a switch a tenth of one. So a CPU earns some of each kind in cfg.ust_period_ns and saves
  * up: hosts that switch seldom get all of them, and a stall finds a credit of hundreds. now: the run queue's clock.
+ * Returns what one costs now; 0: too much.
  */
-static __always_inline bool may_save_ustack(struct sb_cpu *c, __u64 now, __u32 who)
+static __always_inline __u64 pay_ustack(struct sb_cpu *c, __u64 now, __u32 who)
 {
 	__u64 period = cfg.ust_period_ns, most = period * SB_UST_BURST;
-	__u64 price = who == UST_SHORT ? period * 8 : who == UST_ANY ? period / 2 : period / 4;
+	__u64 price = who == UST_SHORT ? period * 2 : who == UST_ANY ? period / 2 : period / 4;
 	__u64 *credit = &c->ust_credit_ns[who & 3], *refilled = &c->ust_refilled_ns[who & 3];
 	__u64 earned = now - *refilled, has = *credit;
 
 	*refilled = now;
 	has = earned < most - has ? has + earned : most;
 	*credit = has < price ? has : has - price;
-	return has >= price;
+	return has < price ? 0 : price;
 }
 
 /* prev leaves the CPU: note the exact time and state, and its user stack where it matters. */
@@ -67,7 +81,8 @@ static __always_inline void switch_out(void *ctx, bool preempt, struct task_stru
 	__u64 since = prev->sched_info.last_arrival;
 	bool user = !(prev->flags & PF_KTHREAD);
 	bool blocked = (state & TASK_UNINTERRUPTIBLE) && !(state & TASK_NOLOAD);
-	bool want = false;
+	__u64 paid = 0;
+	__u32 who = UST_ANY;
 	struct sb_task_state *t;
 	struct sb_cpu *c;
 
@@ -89,8 +104,6 @@ static __always_inline void switch_out(void *ctx, bool preempt, struct task_stru
 	}
 	sb_state_take(t, tid);
 	if (state && user) {
-		__u32 who = UST_ANY;
-
 		if (blocked)
 			who = UST_BLOCKED;
 		else if (t->long_blocks)
@@ -99,16 +112,16 @@ static __always_inline void switch_out(void *ctx, bool preempt, struct task_stru
 			who = UST_SHORT;
 		if (t->long_blocks)
 			t->long_blocks--;
-		want = may_save_ustack(c, now, who);
+		paid = pay_ustack(c, now, who);
 	}
 	t->off_ns = now;
 	t->state = state;
-	if (want && control.limit_step >= SB_LIMIT_USTACKS) {
+	if (paid && control.limit_step >= SB_LIMIT_USTACKS) {
 		c->lost[SB_LOST_LIMIT_USTACK]++;
-		want = false;
+		paid = 0;
 	}
-	if (want)
-		save_ustack(ctx, tid, since, c);
+	if (paid && save_ustack(ctx, tid, since, c))
+		c->ust_credit_ns[who & 3] += paid - paid / SB_UST_AGAIN;
 	if (blocked && !(t->flags & SB_TS_BLOCKED_INFLIGHT)) {
 		__u32 match = sb_trigger_match(SB_KTRIG_BLOCKED, bpf_get_current_task());
 

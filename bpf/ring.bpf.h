@@ -46,8 +46,10 @@ struct {
 	__type(value, struct sb_seen);
 } seen __weak SEC(".maps");
 
+/* Whoever may map it has it begin with a page, so that an entry is one cache line. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, SB_TASKS);
 	__type(key, __u32);
 	__type(value, struct sb_task_state);
@@ -99,6 +101,9 @@ struct sb_scratch {
 	__u32 tid, tgid;
 	__u8 kind, flags, uinfo, id; /* id: enum sb_scratch_id */
 	__u64 walk[8];		     /* struct sb_unwind_walk */
+	__u64 walk_ip, walk_sp, walk_fp; /* where it began */
+	__u32 again, version; /* these and slot[]: as in struct sb_ustack */
+	__u16 slot[SB_UFRAMES];
 };
 enum sb_scratch_id {
 	SB_SCRATCH_SWITCH,
@@ -708,6 +713,11 @@ static __always_inline int sb_unwind_user(__u32 id)
 	(void)id;
 	return 0;
 }
+static __always_inline int sb_unwind_again(__u32 tid)
+{
+	(void)tid;
+	return 0;
+}
 static __always_inline void sb_unwind_forget(__u32 tgid)
 {
 	(void)tgid;
@@ -719,6 +729,7 @@ static __always_inline void sb_take_ustack_in(void *ctx, struct sb_scratch *s, _
 {
 	s->nu = 0;
 	s->uinfo = 0;
+	s->again = 0;
 	if (cfg.user_unwind == SB_USER_UNWIND_OFF)
 		return;
 	if (cfg.user_unwind == SB_USER_UNWIND_EH_FRAME && sb_unwind_user(id))

@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 12u
+#define SB_LAYOUT_VERSION 13u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -36,9 +36,11 @@
 #define SB_DETAILS 8192u  /* struct sb_task_detail, by tid */
 #define SB_USTACKS 8192u  /* saved user stacks of blocked threads, by tid */
 #define SB_UST_BURST 256u /* periods for which a CPU saves up the time for user stacks at switch-out */
+#define SB_UST_AGAIN 16u  /* of such stacks that were found again as they had been saved cost as much as one walk */
 #define SB_INFLIGHT 1024u /* waits and spans that have begun and not ended */
 #define SB_KTRIGGERS 8u
 #define SB_COMM 16u
+#define SB_SOFTIRQS 10u /* include/linux/interrupt.h: NR_SOFTIRQS */
 
 #define SB_ALIGN_ATOMIC __attribute__((aligned(64)))
 
@@ -98,7 +100,7 @@ struct sb_cpu {
 	__u64 ticks;	     /* sampler interrupts, idle ones included */
 	__u64 idle_ticks;
 	__s64 clock_offset_ns; /* CLOCK_MONOTONIC minus the run-queue clock, last seen */
-	__u64 ust_refilled_ns[4], ust_credit_ns[4]; /* user stacks at switch-out: see may_save_ustack() */
+	__u64 ust_refilled_ns[4], ust_credit_ns[4]; /* user stacks at switch-out: see pay_ustack() */
 	__u64 short_window, short_tokens; /* token bucket: blocks under 10 ms */
 	__u64 ust_captured;
 	__u64 was_idle; /* since the last tick: the gap before the next one says nothing */
@@ -116,7 +118,14 @@ struct sb_cpu {
 	__u64 thin_count;
 	struct sb_bank bank[SB_BANKS];
 	__u64 unwind_end[16]; /* walks over user stacks by enum sb_unwind_end */
-	__u64 pad2[416];
+	__u64 ust_again; /* of ust_captured: as they had been saved, no walk */
+	/* Raised softirqs that none of the last samples saw handled, all in one system call: which (bit v: vector v), since
+	 * when, until the last look; how many of each had been handled. */
+	__u64 held_since_ns, held_last_ns, held_call;
+	__u32 held_raised, held_tid, held_looks;
+	__u32 held_counts[SB_SOFTIRQS];
+	__u32 pad3;
+	__u64 pad2[405];
 };
 _Static_assert(sizeof(struct sb_bank) == 64 + SB_SEG_MAX * 8, "bank layout");
 _Static_assert(sizeof(struct sb_cpu) == 12288, "cpu layout: whole pages, mapped by user space");
@@ -133,6 +142,7 @@ enum sb_ktrigger_type {
 	SB_KTRIG_SYSCALL = 7,
 	SB_KTRIG_RECLAIM_YIELD = 8,
 	SB_KTRIG_SYSTEM = 9,
+	SB_KTRIG_SOFTIRQ_HELD = 10,
 	SB_KTRIG_COUNT,
 };
 #define SB_WATCH_CGROUP (1u << 31) /* of control.watch: some trigger asks for a cgroup */
@@ -197,6 +207,8 @@ struct sb_control {
 	struct sb_ktrigger trigger[SB_KTRIGGERS];
 	/* Changes of limit_step: limit_changes in all, the last ones by number % SB_LIMIT_NOTES. */
 	__u64 limit_changes;
+	/* From a CPU's run queue to its word of raised softirqs and to its counts of those handled, in bytes; 0: not known. */
+	__s64 raised_from_rq, handled_from_rq;
 	__u64 detached_since_ns, detached_ns; /* optional programs: 0 attached; times over before */
 	struct sb_limit_note limit_note[SB_LIMIT_NOTES];
 };
@@ -214,7 +226,7 @@ struct sb_config {
 	__u64 sample_period_ns;
 	__u32 cpus;	      /* possible CPUs */
 	__u32 keep_segments;  /* a stack is written again after so many segments */
-	__u32 ust_period_ns;  /* of user stacks at switch-out: see may_save_ustack() */
+	__u32 ust_period_ns;  /* of user stacks at switch-out: see pay_ustack() */
 	__u32 short_budget;   /* blocks under 10 ms per CPU and 8.4 ms */
 	__u32 other_budget;   /* wakeups, short lock waits, block I/O per CPU and 8.4 ms */
 	__u32 reclaim_budget; /* reclaim spans under offcpu_threshold_ns per CPU and 1.07 s */
@@ -246,8 +258,10 @@ struct sb_unwind_process {
 	__u32 first, n;
 	__u32 sequence;
 	__u64 since_ns; /* of its image: the time of fork or exec */
+	__u32 tables;	/* grows with each table that comes for its mappings */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct sb_unwind_process) == 24, "shared layout");
+_Static_assert(sizeof(struct sb_unwind_process) == 32, "shared layout");
 
 /* Where one of its probes finds a process. */
 static inline __attribute__((always_inline)) __u32 sb_unwind_process_slot(__u32 tgid, __u32 probe)
@@ -332,6 +346,10 @@ struct sb_ustack {
 	__u32 tid;
 	__u16 n, info; /* frames; unwind method and end as in the bundle */
 	__u64 since;   /* sched_info.last_arrival of the slice: identifies the block */
+	__u64 ip, sp, fp; /* with which it had entered the kernel */
+	__u32 again;	/* 1: the rest says how to find out whether the stack is still this one */
+	__u32 version;	/* of what was known of its process, sequence and tables: neither ever shrinks */
+	__u16 slot[SB_UFRAMES]; /* where frame i was read, from the second one on: words above sp */
 	__u64 addr[SB_UFRAMES];
 };
 

@@ -144,6 +144,58 @@ static __always_inline void follow_call(struct sb_cpu *c, __u64 id, __u64 call, 
 	sb_emit(s);
 }
 
+/* A vCPU that stands still in the middle of a timer interrupt is sampled twice in it when it goes on: two looks alone say
+ * nothing. */
+#define HELD_LOOKS 3
+
+/* Per-CPU variables have no name for us where the kernel's symbols have none (CONFIG_KALLSYMS_ALL), but they lie at fixed
+ * distances from each other, which its BTF knows, and the run queue is found through whatever runs on it. */
+static __always_inline bool read_softirqs(__u32 *ret_raised, __u32 *ret_counts)
+{
+	__u64 rq = (__u64)BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), se.cfs_rq, rq);
+	__u16 raised = 0;
+
+	if (!control.raised_from_rq || bpf_probe_read_kernel(&raised, sizeof(raised), (void *)(rq + control.raised_from_rq)))
+		return false;
+	*ret_raised = raised;
+	return !raised || !bpf_probe_read_kernel(ret_counts, SB_SOFTIRQS * sizeof(__u32), (void *)(rq + control.handled_from_rq));
+}
+
+/* A softirq that was raised when a system call was sampled and has not been handled when the same call is sampled again,
+ * as the kernel's own counts of those handled say, has waited all that time. call 0: there is none. */
+static __always_inline void follow_softirqs(struct sb_cpu *c, __u32 tid, __u64 call, __u64 now)
+{
+	__u32 raised = 0, counts[SB_SOFTIRQS] = {}, still;
+	__u64 before;
+
+	if (!(control.watch & (1u << SB_KTRIG_SOFTIRQ_HELD)))
+		return;
+	if (!call || !read_softirqs(&raised, counts) || !raised) {
+		c->held_since_ns = 0;
+		return;
+	}
+	still = c->held_since_ns && c->held_call == call && c->held_tid == tid ? c->held_raised & raised : 0;
+	for (__u32 i = 0; i < SB_SOFTIRQS; i++) {
+		if (counts[i] != c->held_counts[i])
+			still &= ~(1u << i);
+	}
+	if (!still) {
+		__builtin_memcpy(c->held_counts, counts, sizeof(counts));
+		c->held_raised = raised;
+		c->held_call = call;
+		c->held_tid = tid;
+		c->held_looks = 1;
+		c->held_since_ns = c->held_last_ns = now;
+		return;
+	}
+	c->held_raised = still;
+	before = c->held_looks < HELD_LOOKS - 1 ? 0 : c->held_looks == HELD_LOOKS - 1 ? 1 : c->held_last_ns - c->held_since_ns;
+	c->held_looks++;
+	c->held_last_ns = now;
+	if (before)
+		sb_fire_crossed(SB_KTRIG_SOFTIRQ_HELD, before, now - c->held_since_ns, bpf_get_current_task());
+}
+
 /* Above the CPU budget only one sample in SB_LIMIT_THIN is recorded. Returns the time that it
  * stands for, 0: this one is left out. */
 static __always_inline __u64 thin(struct sb_cpu *c, __u64 gap)
@@ -190,10 +242,13 @@ int sample(struct bpf_perf_event_data *ctx)
 		scan_all(now);
 	}
 	if (!(__u32)id) {
+		c->held_since_ns = 0;
 		c->idle_ticks++;
 		return 0;
 	}
 	user = sb_regs_user(&ctx->regs);
+	call = user ? 0 : sb_call_of_current();
+	follow_softirqs(c, id, call, now);
 	if (!user)
 		c->system_ns += gap ? gap : cfg.sample_period_ns;
 	stands_ns = thin(c, gap);
@@ -204,12 +259,10 @@ int sample(struct bpf_perf_event_data *ctx)
 	if (!s)
 		return 0;
 	p = (void *)s->payload;
-	call = 0;
 	if (user) {
 		s->flags = SB_REC_USER;
 	} else {
 		sb_take_kstack(ctx, s, c);
-		call = sb_call_of_current();
 	}
 	sb_take_ustack(ctx, s, c);
 	if (thinned)

@@ -6,6 +6,19 @@
  */
 #include "bpf/ring.bpf.h"
 
+static __always_inline void shot_args(struct task_struct *t, struct sb_shot *shot)
+{
+	struct pt_regs *regs;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return;
+	regs = (void *)bpf_task_pt_regs(t);
+	if (!regs)
+		return;
+	shot->arg[0] = sb_regs_arg0(regs);
+	shot->arg[1] = sb_regs_arg1(regs);
+}
+
 /* What it waits for, and who owns the lock of its address space. Read from kernel memory
  * without taking anything: the numbers are those of one moment each. */
 static __always_inline void shot_locks(struct task_struct *t, struct sb_task_state *ts,
@@ -28,6 +41,8 @@ static __always_inline void shot_locks(struct task_struct *t, struct sb_task_sta
 		}
 		call = shot->on_cpu ? 0 : sb_call_of(t);
 		shot->syscall = SB_CALL_NR(call);
+		if (shot->syscall)
+			shot_args(t, shot);
 	}
 	if (!ts || ts->tid != shot->tid)
 		return;

@@ -132,6 +132,7 @@ SB_GLOBAL int sb_unwind_frame(__u32 id, __u32 i)
 {
 	struct sb_scratch *s = sb_scratch(id);
 	struct sb_unwind_walk *w;
+	__u64 words;
 
 	if (!s || i >= SB_UFRAMES)
 		return 1;
@@ -139,7 +140,50 @@ SB_GLOBAL int sb_unwind_frame(__u32 id, __u32 i)
 	SB_UNWIND_OPAQUE(i);
 	s->u[i & (SB_UFRAMES - 1)] = w->ip;
 	w->n = i + 1;
-	return sb_unwind_step(w);
+	if (sb_unwind_step(w))
+		return 1;
+	words = (w->at - s->walk_sp) >> 3;
+	if (!w->at || (w->at & 7) || words > 0xffff)
+		s->again = 0;
+	s->slot[(i + 1) & (SB_UFRAMES - 1)] = words;
+	return 0;
+}
+
+static __always_inline __u32 sb_unwind_version(const struct sb_unwind_process *p)
+{
+	return *(const volatile __u32 *)&p->sequence + *(const volatile __u32 *)&p->tables;
+}
+
+/*
+ * The current thread's user stack is the one that was saved when it left the CPU before: it has entered the kernel with the
+ * same registers, no mapping and no table is another one, and each address of that stack stands where it was read then. A few reads
+ * instead of the searches of a walk: most threads wait where they have waited before.
+ */
+SB_GLOBAL int sb_unwind_again(__u32 tid)
+{
+	struct sb_ustack *u = sb_ustack_of(tid);
+	struct sb_unwind_process *p;
+	struct pt_regs *regs;
+	__u32 n;
+
+	if (!u || u->tid != tid || !u->again || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return 0;
+	regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	if (!regs || sb_regs_ip(regs) != u->ip || sb_regs_sp(regs) != u->sp || sb_regs_fp(regs) != u->fp)
+		return 0;
+	p = sb_unwind_process_of(bpf_get_current_pid_tgid() >> 32);
+	if (!p || sb_unwind_version(p) != u->version)
+		return 0;
+	n = u->n;
+	for (__u32 i = 1; i < SB_UFRAMES; i++) {
+		__u64 ip = 0;
+
+		if (i >= n)
+			break;
+		if (!sb_unwind_read(&ip, u->sp + 8ULL * u->slot[i]) || (ip & SB_IP_MASK) != u->addr[i])
+			return 0;
+	}
+	return 1;
 }
 
 /* A table that was here and is not: the agent reads the file again. */
@@ -159,7 +203,7 @@ static __always_inline void sb_unwind_want(__u32 tgid, __u64 ip)
  * it ended. 0: not by tables, take another way; the walk's end may say why. */
 SB_GLOBAL int sb_unwind_user(__u32 id)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32, sequence, cpu = bpf_get_smp_processor_id();
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32, sequence, version, cpu = bpf_get_smp_processor_id();
 	struct sb_scratch *s = sb_scratch(id);
 	struct sb_cpu *c = bpf_map_lookup_elem(&cpus, &cpu);
 	struct sb_unwind_process *p;
@@ -177,6 +221,7 @@ SB_GLOBAL int sb_unwind_user(__u32 id)
 	if (!regs || !sb_regs_64(regs))
 		return 0;
 	p = sb_unwind_process_of(tgid);
+	version = p ? sb_unwind_version(p) : 0;
 	sequence = p ? *(volatile __u32 *)&p->sequence : 1;
 	if (!p || (sequence & 1)) {
 		w->end = SB_UNWIND_NO_MAPPING;
@@ -191,6 +236,11 @@ SB_GLOBAL int sb_unwind_user(__u32 id)
 	w->ip_mask = SB_IP_MASK;
 	if (!w->ip)
 		return 0;
+	s->walk_ip = w->ip;
+	s->walk_sp = w->sp;
+	s->walk_fp = w->fp;
+	s->version = version;
+	s->again = 1;
 	for (i = 0; i < SB_UFRAMES; i++) {
 		if (sb_unwind_frame(id, i))
 			break;
@@ -207,6 +257,13 @@ SB_GLOBAL int sb_unwind_user(__u32 id)
 		sb_unwind_want(tgid, w->flags & SB_WALK_EXACT ? w->ip : w->ip - 1);
 	}
 	c->unwind_end[w->end & 15]++;
+	/* What ends a walk here will end the next one. */
+	if (w->end != SB_UNWIND_COMPLETE && w->end != SB_UNWIND_NO_ROWS && w->end != SB_UNWIND_UNSUPPORTED &&
+	    w->end != SB_UNWIND_DEPTH)
+		s->again = 0;
+	/* Not all of its mappings are known yet, as of one that has just begun: no better than one that is not known at all. */
+	if (w->n == 1 && (w->end == SB_UNWIND_NO_MAPPING || w->end == SB_UNWIND_STALE))
+		return 0;
 	s->nu = w->n;
 	s->uinfo = SB_UINFO(w->n_fp && w->n_fp + 1 >= w->n ? SB_BY_FP : SB_BY_EH_FRAME, w->end);
 	return 1;

@@ -189,6 +189,33 @@ static void needs(const struct config *c, enum config_section section, const cha
 	add_at(e, c, config_source_of(c, NULL, k), config_section_name[section], name, what);
 }
 
+/* Absolute ones, as text: what links lead to is not for who only reads the configuration. */
+static bool same_path(const char *a, const char *b)
+{
+	size_t n;
+
+	for (;;) {
+		a += strspn(a, "/"); /* any number of slashes is one, at the end none */
+		b += strspn(b, "/");
+		n = strcspn(a, "/");
+		if (strcspn(b, "/") != n || strncmp(a, b, n))
+			return false;
+		if (!n)
+			return true;
+		a += n;
+		b += n;
+	}
+}
+
+static void check_storage(const struct config *c, struct config_errors *e)
+{
+	const struct config_key *k = config_find(CONFIG_STORAGE, "Fallback");
+
+	if (c->storage.fallback[0] && same_path(c->storage.directory, c->storage.fallback))
+		add_at(e, c, config_source_of(c, NULL, k), "Storage", k->name,
+		       "is Directory=, expected another directory, or none: an empty value");
+}
+
 static void check_server(const struct config *c, struct config_errors *e)
 {
 	const struct config_key *k = config_find(CONFIG_SERVER, "Listen");
@@ -236,6 +263,7 @@ static void drop_empty(struct config *c)
 
 void config_check(struct config *c, struct config_errors *e)
 {
+	check_storage(c, e);
 	check_server(c, e);
 	needs(c, CONFIG_UPLOAD, "Endpoint", "Bucket", e);
 	needs(c, CONFIG_UPLOAD, "Endpoint", "CredentialsFile", e);

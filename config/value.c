@@ -134,12 +134,14 @@ static int set_choice(uint32_t *field, const struct config_key *k, const char *t
 	size_t n = strlen(text);
 
 	for (uint32_t i = 0; word; i++) {
-		if (!strncmp(word, text, n) && n && (word[n] == '|' || !word[n])) {
+		if (strcspn(word, "|") == n && !strncmp(word, text, n)) {
 			*field = i;
 			return 0;
 		}
 		word = strchr(word, '|');
-		word += word != NULL;
+		if (!word)
+			break;
+		word++;
 	}
 	return wrong(text, ret_error, len, "one of %s", k->choices);
 }

@@ -236,6 +236,7 @@ struct bundle_shot_thread {
 	uint64_t lock, lock_since_ns; /* that it waits for; 0 none known */
 	uint32_t lock_flags, lock_owner, lock_owner_flags;
 	uint32_t syscall; /* number + 1 */
+	uint64_t arg0, arg1; /* its first arguments */
 	uint64_t reclaim_since_ns;
 	uint32_t nr_scanned, nr_reclaimed;
 };

@@ -58,7 +58,7 @@
 	COLUMN(nr_reclaimed)
 #define SHOT_COLUMNS64(COLUMN)                                                              \
 	COLUMN(since_ns) COLUMN(wchan) COLUMN(mmap_lock) COLUMN(lock) COLUMN(lock_since_ns)  \
-	COLUMN(reclaim_since_ns)
+	COLUMN(reclaim_since_ns) COLUMN(arg0) COLUMN(arg1)
 #define SHOT_COLUMNS_SIGNED(COLUMN) COLUMN(mmap_count)
 
 /* The numbers of SelfCost: FIELD(field), the member of struct bundle_cost has the field's name. */

@@ -190,7 +190,8 @@ static int open_raw(const char *path, struct bundle **ret, struct bundle_error *
 				 "name a .stall.pb.zst file, or - for standard input");
 	}
 	b->size = (uint64_t)st.st_size;
-	b->packed = malloc(2 * FRAME_PACKED_MAX);
+	/* No larger than the file: of a small one, reading behind its end is reading behind the buffer's. */
+	b->packed = malloc((size_t)SB_MAX(SB_MIN(b->size, (uint64_t)(2 * FRAME_PACKED_MAX)), (uint64_t)1));
 	b->plain = malloc(FRAME_PLAIN_MAX);
 	b->zstd = ZSTD_createDCtx();
 	b->chunk.max = CHUNK_DECODE_MAX;

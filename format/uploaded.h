@@ -18,6 +18,8 @@
 #include "format/base.h"
 
 #define UPLOADED_DIR ".uploaded"
+/* What the uploader has counted, in the Prometheus text format; renewed once a minute at least. */
+#define UPLOAD_STATUS "/run/stallbox-upload/status.prom"
 
 /* dirfd: the directory of the bundle; st: of the bundle. */
 bool uploaded_is(int dirfd, const char *name, const struct stat *st);

@@ -4,11 +4,11 @@
 #include <stdio.h>
 
 #include "format/ask_agent.h"
+#include "format/uploaded.h"
 #include "gateway/metrics.h"
 #include "gateway/server.h"
 
 #define FREEZE_MS 10000
-#define UPLOAD_METRICS "/run/stallbox-upload/status.prom" /* as stallbox-upload(8) writes it */
 
 enum MHD_Result answer_healthy(struct exchange *e)
 {
@@ -99,7 +99,7 @@ enum MHD_Result answer_metrics(struct exchange *e)
 		metrics_put_agent(f, v.answer);
 		metrics_put_storage(f, &storage);
 		metrics_put_gateway(f, &e->s->stats);
-		metrics_put_upload(f, UPLOAD_METRICS);
+		metrics_put_upload(f, UPLOAD_STATUS);
 		fclose(f);
 	}
 	agent_client_view_done(&v);

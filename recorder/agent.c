@@ -113,6 +113,7 @@ static void take_signal(struct agent *a)
 			snprintf(hit.detail, sizeof(hit.detail), "SIGUSR1 from pid %u", si.ssi_pid);
 			agent_ask(a, &hit);
 		} else if (si.ssi_signo == SIGHUP) {
+			agent_renew_control(a);
 			agent_reload(a);
 		} else {
 			a->stop = true;
@@ -424,6 +425,7 @@ static void stop(struct agent *a)
 	series_stop(a->series);
 	unwinder_stop(&a->unwinder);
 	control_close(&a->control);
+	limits_done(&a->asked_history);
 	watchdog_done(&a->watchdog);
 	if (a->hits)
 		ring_buffer__free(a->hits);

@@ -79,6 +79,8 @@ void agent_check_reload(struct agent *a, uint64_t now);
 
 /* 0, or a negative errno, which it has logged. */
 int agent_open_control(struct agent *a);
+/* If its path was removed, the socket is made again. */
+void agent_renew_control(struct agent *a);
 void agent_accept(struct agent *a, uint64_t now);
 /* Has the client a request? Then it is answered, or waits for the answer. */
 void agent_serve(struct agent *a, struct control_client *c);

@@ -29,6 +29,22 @@ int agent_open_control(struct agent *a)
 	return 0;
 }
 
+void agent_renew_control(struct agent *a)
+{
+	int old = -1, r = control_renew(&a->control, &old);
+
+	if (r == 1) {
+		epoll_ctl(a->epoll_fd, EPOLL_CTL_DEL, old, NULL);
+		close(old);
+		a->listen_due = UINT64_MAX;
+		r = agent_watch(a, a->control.fd, EPOLLIN, SRC_LISTEN);
+		if (r == 0)
+			log_warn("'%s' was removed; the agent listens there again", a->control.path);
+	}
+	if (r < 0)
+		log_errno(r, "'%s' was removed, and the agent cannot listen there again", a->control.path);
+}
+
 void agent_listen(struct agent *a, bool on)
 {
 	struct epoll_event ev = { .events = on ? EPOLLIN : 0, .data.u64 = SRC_LISTEN };

@@ -97,6 +97,8 @@ void agent_write_kernel_triggers(struct agent *a)
 	r = probes_set_deadlines(&a->probes);
 	if (r < 0)
 		log_errno(r, "cannot set the timers of kernel: triggers: threads in D state are looked at every 10 ms");
+	c->raised_from_rq = a->probes.raised_from_rq;
+	c->handled_from_rq = a->probes.handled_from_rq;
 	c->watch = watch;
 	agent_set_always(a);
 	probes_escalate(&a->probes, agent_always(a));
@@ -110,7 +112,8 @@ _Static_assert((int)TRIGGER_KERNEL_RECLAIM == SB_KTRIG_RECLAIM &&
 		       (int)TRIGGER_KERNEL_SOFTIRQ_DELAY == SB_KTRIG_SOFTIRQ_DELAY &&
 		       (int)TRIGGER_KERNEL_SYSCALL == SB_KTRIG_SYSCALL &&
 		       (int)TRIGGER_KERNEL_RECLAIM_YIELD == SB_KTRIG_RECLAIM_YIELD &&
-		       (int)TRIGGER_KERNEL_SYSTEM == SB_KTRIG_SYSTEM,
+		       (int)TRIGGER_KERNEL_SYSTEM == SB_KTRIG_SYSTEM &&
+		       (int)TRIGGER_KERNEL_SOFTIRQ_HELD == SB_KTRIG_SOFTIRQ_HELD,
 	       "conditions");
 
 /* On whole periods of the clock: triggers of 500 ms and of 1 s share their wakeups. */
@@ -339,6 +342,7 @@ static void describe_hit(const struct trigger_kernel_condition *k, const struct 
 		[SB_KTRIG_MMAP_LOCK_HOLD] = "holding mmap_lock",
 		[SB_KTRIG_RUNQ] = "waiting for a CPU",
 		[SB_KTRIG_SOFTIRQ_DELAY] = "running while a softirq waited",
+		[SB_KTRIG_SOFTIRQ_HELD] = "in one system call while a raised softirq waited",
 		[SB_KTRIG_SYSCALL] = "in one system call",
 	};
 	unsigned long long ms = h->value / NSEC_PER_MSEC;

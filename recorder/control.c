@@ -84,6 +84,42 @@ static int bind_for_group(struct control *c, const struct sockaddr_un *addr)
 	return chmod(c->path, 0660) < 0 || listen(c->fd, CONTROL_QUEUE) < 0 ? -errno : r;
 }
 
+/* Not removed, nor another one's. */
+static bool is_ours(const struct control *c)
+{
+	struct stat st;
+
+	return lstat(c->path, &st) == 0 && st.st_dev == c->dev && st.st_ino == c->ino;
+}
+
+static int open_socket(struct control *c)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct stat st;
+	int r;
+
+	strcpy(addr.sun_path, c->path);
+	if (somebody_answers(&addr))
+		return -EADDRINUSE;
+	r = make_room(c->path);
+	if (r < 0)
+		return r;
+	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (c->fd < 0)
+		return -errno;
+	r = bind_for_group(c, &addr);
+	if (r >= 0 && lstat(c->path, &st) < 0)
+		r = -errno;
+	if (r < 0) {
+		close(c->fd);
+		c->fd = -1;
+		return r;
+	}
+	c->dev = st.st_dev;
+	c->ino = st.st_ino;
+	return r;
+}
+
 gid_t control_gid(const char *of_bundles)
 {
 	const struct group *g = getgrnam(control_group(of_bundles));
@@ -93,9 +129,6 @@ gid_t control_gid(const char *of_bundles)
 
 int control_open(struct control *c, const char *path, gid_t gid)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int r;
-
 	c->fd = -1;
 	c->gid = gid;
 	c->tokens = CONTROL_BURST;
@@ -103,24 +136,25 @@ int control_open(struct control *c, const char *path, gid_t gid)
 	c->dropped = 0;
 	for (int i = 0; i < CONTROL_CLIENTS; i++)
 		c->client[i].fd = -1;
-	if (strlen(path) >= sizeof(addr.sun_path))
+	if (strlen(path) >= sizeof(c->path))
 		return -ENAMETOOLONG;
-	strcpy(addr.sun_path, path);
 	strcpy(c->path, path);
-	if (somebody_answers(&addr))
-		return -EADDRINUSE;
-	r = make_room(path);
-	if (r < 0)
-		return r;
-	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (c->fd < 0)
-		return -errno;
-	r = bind_for_group(c, &addr);
+	return open_socket(c);
+}
+
+int control_renew(struct control *c, int *ret_old_fd)
+{
+	int old = c->fd, r;
+
+	if (is_ours(c))
+		return 0;
+	r = open_socket(c);
 	if (r < 0) {
-		close(c->fd);
-		c->fd = -1;
+		c->fd = old;
+		return r;
 	}
-	return r;
+	*ret_old_fd = old;
+	return 1;
 }
 
 /* Of a process that has connected; its rights are those that it had then. */
@@ -174,7 +208,8 @@ void control_close(struct control *c)
 		control_drop(&c->client[i]);
 	if (c->fd >= 0) {
 		close(c->fd);
-		unlink(c->path);
+		if (is_ours(c))
+			unlink(c->path);
 	}
 	c->fd = -1;
 }

@@ -73,6 +73,8 @@ struct control {
 	int fd;
 	gid_t gid; /* that may talk to it; (gid_t)-1: root alone */
 	char path[108];
+	dev_t dev; /* of what is at path since we listen there */
+	ino_t ino;
 	struct control_client client[CONTROL_CLIENTS];
 	uint64_t tokens, tokens_ns; /* connections that may be taken now; as of when */
 	uint64_t dropped; /* connections closed without an answer: no request in time, a broken one, no room */
@@ -89,6 +91,10 @@ gid_t control_gid(const char *of_bundles);
 /* gid: of the group that may talk to it; (gid_t)-1: root alone. 0; 1: this process may not give it to that group,
  * so it is for root alone. -EADDRINUSE: an agent answers there already. -EEXIST: the path is no socket. */
 int control_open(struct control *c, const char *path, gid_t gid);
+/* Somebody who cleans up has removed the socket's path, or another one has taken it: listens there anew. 1: on another
+ * descriptor; the caller closes the old one. 0: it is there. Negative: as control_open(), and nothing has changed. */
+int control_renew(struct control *c, int *ret_old_fd);
+/* Removes the path if it is still this socket's. */
 void control_close(struct control *c);
 /* 0: a connection may be taken; else ns until one may. */
 uint64_t control_throttle(struct control *c, uint64_t now_ns);

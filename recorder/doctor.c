@@ -14,6 +14,7 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
+#include "format/uploaded.h"
 #include "recorder/control.h"
 #include "recorder/text.h"
 
@@ -270,28 +271,44 @@ static void check_fifo(struct report *r)
 
 /* ---- where bundles go ---------------------------------------------------------------- */
 
-static bool exists(const char *dir)
+static bool exists(const char *path)
 {
 	struct stat st;
 
-	return stat(dir, &st) == 0;
+	return lstat(path, &st) == 0; /* a link to nothing is in the way */
 }
 
-static void check_directory(struct report *r, const char *name, const char *dir, enum state without)
+/* 0, or why `dir`, which is not there, cannot be made: by the directory that is to be written for it. */
+static int cannot_make(const char *dir)
 {
-	char path[300], parent[300], *slash;
+	char parent[300], *slash;
+	struct stat st;
+
+	snprintf(parent, sizeof(parent), "%s", dir);
+	while (!exists(parent) && (slash = strrchr(parent, '/')) && slash != parent)
+		*slash = '\0';
+	if (!exists(parent))
+		strcpy(parent, "/");
+	if (stat(parent, &st) < 0)
+		return errno;
+	if (!S_ISDIR(st.st_mode))
+		return ENOTDIR;
+	return access(parent, W_OK) < 0 ? errno : 0;
+}
+
+/* false: no bundle can be stored there. */
+static bool check_directory(struct report *r, const char *name, const char *dir, enum state without)
+{
+	char path[300];
 	struct statvfs fs;
-	int e = 0, fd;
+	int e, fd;
 
 	if (!exists(dir)) {
-		snprintf(parent, sizeof(parent), "%s", dir);
-		while (!exists(parent) && (slash = strrchr(parent, '/')) && slash != parent)
-			*slash = '\0';
-		e = access(exists(parent) ? parent : "/", W_OK) < 0 ? errno : 0;
+		e = cannot_make(dir);
 		say(r, name, e ? without : IS_OK, "bundles cannot be stored there",
-		    "create the directory, or choose another (Directory=, Fallback=)", "%s: not there%s", dir,
-		    e ? ", and cannot be made" : " yet; stallboxd makes it");
-		return;
+		    "create the directory, or choose another (Directory=, Fallback=)", "%s: not there%s%s", dir,
+		    e ? ", and cannot be made: " : " yet; stallboxd makes it", e ? strerror(e) : "");
+		return !e;
 	}
 	snprintf(path, sizeof(path), "%s/.tmp-doctor-%d", dir, getpid());
 	fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
@@ -299,7 +316,7 @@ static void check_directory(struct report *r, const char *name, const char *dir,
 		say(r, name, without, "bundles cannot be stored there",
 		    "let the agent's user write to it, mount it read-write, or choose another (Directory=, Fallback=)",
 		    "%s: %s", dir, strerror(errno));
-		return;
+		return false;
 	}
 	close(fd);
 	unlink(path);
@@ -308,6 +325,43 @@ static void check_directory(struct report *r, const char *name, const char *dir,
 		    (unsigned long long)((uint64_t)fs.f_bavail * fs.f_frsize >> 20));
 	else
 		say(r, name, IS_OK, "", "", "%s: can be written", dir);
+	return true;
+}
+
+/* One of the two is enough. */
+static void check_directories(struct report *r, const struct options *o)
+{
+	const struct spool *s = &o->spool;
+	bool first = check_directory(r, "spool", s->dir, s->fallback[0] ? DEGRADED : MISSING);
+
+	if (s->fallback[0])
+		check_directory(r, "fallback", s->fallback, first ? DEGRADED : MISSING);
+}
+
+/* It says that it is there once a minute. */
+#define UPLOADER_GONE_S 300
+
+static void check_upload(struct report *r, const struct options *o)
+{
+	const struct config_upload *u = &o->config.upload;
+	struct stat st = {};
+	long long age = -1;
+
+	if (!u->endpoint[0] && !u->pyroscope_url[0]) {
+		say(r, "upload", IS_OK, "", "", "neither Endpoint= nor PyroscopeUrl= is set");
+		return;
+	}
+	if (stat(UPLOAD_STATUS, &st) == 0)
+		age = (long long)(sb_realtime_ms() / 1000) - (long long)st.st_mtim.tv_sec;
+	if (age >= 0 && age <= UPLOADER_GONE_S) {
+		say(r, "upload", IS_OK, "", "", "stallbox-upload was here %lld s ago", age);
+		return;
+	}
+	say(r, "upload", DEGRADED,
+	    u->endpoint[0] ? "nothing is delivered; bundles wait for it, and once they are MaxUse= no new one is stored" :
+			     "no profile is pushed",
+	    "systemctl enable --now stallbox-upload, or unset what is set in [Upload]", "%s is set, and stallbox-upload does not run: %s %s",
+	    u->endpoint[0] ? "Endpoint=" : "PyroscopeUrl=", UPLOAD_STATUS, age < 0 ? "is not there" : "is old");
 }
 
 static void check_group(struct report *r, const struct options *o)
@@ -355,10 +409,9 @@ int doctor(struct options *o, bool json)
 	check_mounts(&r, o, caps);
 	check_memlock(&r, caps);
 	check_fifo(&r);
-	check_directory(&r, "spool", o->spool.dir, o->spool.fallback[0] ? DEGRADED : MISSING);
-	if (o->spool.fallback[0])
-		check_directory(&r, "fallback", o->spool.fallback, DEGRADED);
+	check_directories(&r, o);
 	check_group(&r, o);
+	check_upload(&r, o);
 	check_programs(&r, o);
 	if (json)
 		printf("{\"version\":\"%s\",\"can_record\":%s,%s]}\n", SB_VERSION, r.worst < MISSING ? "true" : "false", buf);

@@ -150,7 +150,7 @@ static void keep_order(const struct spool *s, gid_t gid, struct storage *st)
 	for (int d = 0; d < SPOOL_DIRS; d++) {
 		if (*spool_dir(s, d))
 			storage_add(st->swept, spool_sweep(spool_dir(s, d), SWEEP_AGE_S));
-		storage_add(st->swept, keep_marks(spool_dir(s, d), gid, st->limits.wait_upload));
+		storage_add(st->swept, keep_marks(spool_dir(s, d), gid, st->limits.mark_uploads));
 		quarantine_check(s, d, st);
 	}
 	storage_set(st->kept_ns, sb_monotonic_ns());

@@ -5,6 +5,7 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "format/base.h"
@@ -51,6 +52,65 @@ bool kernel_has_task_regs(void)
 bool kernel_has_timers(void)
 {
 	return libbpf_probe_bpf_helper(BPF_PROG_TYPE_SOCKET_FILTER, BPF_FUNC_timer_init, NULL) == 1;
+}
+
+/* Where a per-CPU variable lies in its section. */
+static bool percpu_offset(const struct btf *btf, const char *name, int64_t *ret)
+{
+	int id = btf__find_by_name_kind(btf, ".data..percpu", BTF_KIND_DATASEC);
+	const struct btf_type *section = id < 0 ? NULL : btf__type_by_id(btf, (uint32_t)id);
+
+	for (uint32_t i = 0; section && i < btf_vlen(section); i++) {
+		const struct btf_var_secinfo *v = btf_var_secinfos(section) + i;
+		const struct btf_type *var = btf__type_by_id(btf, v->type);
+
+		if (var && !strcmp(btf__name_by_offset(btf, var->name_off), name)) {
+			*ret = v->offset;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool member_offset(const struct btf *btf, const char *structure, const char *member, int64_t *ret)
+{
+	int id = btf__find_by_name_kind(btf, structure, BTF_KIND_STRUCT);
+	const struct btf_type *t = id < 0 ? NULL : btf__type_by_id(btf, (uint32_t)id);
+
+	for (uint32_t i = 0; t && i < btf_vlen(t); i++) {
+		if (!strcmp(btf__name_by_offset(btf, btf_members(t)[i].name_off), member)) {
+			*ret = btf_member_bit_offset(t, i) / 8;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The word of raised softirqs: a variable of its own (x86 since 6.15), before that in pcpu_hot (x86, 6.2), before that,
+ * and on other architectures, the first one of irq_stat, whose type has no name. */
+static bool raised_offset(const struct btf *btf, int64_t *ret)
+{
+	int64_t at, member;
+
+	if (percpu_offset(btf, "__softirq_pending", ret))
+		return true;
+	if (percpu_offset(btf, "pcpu_hot", &at) && member_offset(btf, "pcpu_hot", "softirq_pending", &member)) {
+		*ret = at + member;
+		return true;
+	}
+	return percpu_offset(btf, "irq_stat", ret);
+}
+
+bool kernel_softirq_words(const struct btf *btf, int64_t *ret_raised, int64_t *ret_handled)
+{
+	int64_t rq, raised, handled, member;
+
+	if (!percpu_offset(btf, "runqueues", &rq) || !raised_offset(btf, &raised) || !percpu_offset(btf, "kstat", &handled) ||
+	    !member_offset(btf, "kernel_stat", "softirqs", &member))
+		return false;
+	*ret_raised = raised - rq;
+	*ret_handled = handled + member - rq;
+	return true;
 }
 
 int kernel_tracepoint_args(const struct btf *btf, const char *tracepoint)

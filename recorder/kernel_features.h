@@ -4,6 +4,7 @@
 #define SB_RECORDER_KERNEL_FEATURES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct btf;
 
@@ -17,6 +18,9 @@ bool kernel_has_task_regs(void);
 bool kernel_has_timers(void);
 /* Are tasks told apart by the cgroups of v1's memory controller? */
 bool kernel_cgroup_v1_memory(void);
+/* Bytes from a CPU's run queue (per-CPU variable runqueues) to its word of raised softirqs and to its counts of handled
+ * ones. False where this kernel's BTF does not tell of these variables. */
+bool kernel_softirq_words(const struct btf *btf, int64_t *ret_raised, int64_t *ret_handled);
 /* Parameters of a tracepoint, its data pointer not counted; -1: this kernel has none of that name. */
 int kernel_tracepoint_args(const struct btf *btf, const char *tracepoint);
 

@@ -60,7 +60,8 @@ static void put(struct buffer *b, const void *bytes, size_t len)
 		b->bytes = bigger;
 		b->cap = cap;
 	}
-	memcpy(b->bytes + b->len, bytes, len);
+	if (len) /* of nothing there need be no bytes */
+		memcpy(b->bytes + b->len, bytes, len);
 	b->len += len;
 }
 

@@ -259,7 +259,9 @@ void options_adopt(struct options *o, const struct config *c)
 	if (c != &o->config)
 		o->config = *c;
 	o->spool = spool_of(&c->storage);
+	/* A profile is no copy of the bundle: for Pyroscope alone none has to wait. */
 	o->spool.limits.wait_upload = c->upload.endpoint[0];
+	o->spool.limits.mark_uploads = c->upload.endpoint[0] || c->upload.pyroscope_url[0];
 	o->spool.limits.delete_after_ns = c->upload.delete_after_ns;
 	o->probes = (struct probes_options){
 		.memory_bytes = c->recorder.memory_bytes,

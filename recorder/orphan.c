@@ -24,6 +24,7 @@ static const struct {
 	[SB_KTRIG_SYSCALL] = { "syscall", "ms" },
 	[SB_KTRIG_RECLAIM_YIELD] = { "reclaim-yield", "%" },
 	[SB_KTRIG_SYSTEM] = { "system", "%" },
+	[SB_KTRIG_SOFTIRQ_HELD] = { "softirq-held", "ms" },
 };
 
 struct capture_cause orphan_cause(const struct sb_control *c)

@@ -87,6 +87,7 @@ struct probes {
 	/* Evidence this kernel cannot give: name and why. Static texts. */
 	struct bundle_kv missing[PROBES_MAX_MISSING];
 	size_t n_missing;
+	int64_t raised_from_rq, handled_from_rq; /* see struct sb_control */
 };
 
 /* Loads or takes over. On failure returns a negative errno and fills ret_error with what

@@ -230,6 +230,14 @@ static unsigned int delete_due(const int fd[SPOOL_DIRS], struct storage *st)
 	return age || uploaded ? apply(&r, &left, st).deleted : 0;
 }
 
+/* By a link, or on the command line: each bundle would count twice. */
+static bool one_directory(int a, int b)
+{
+	struct stat st, other;
+
+	return fstat(a, &st) == 0 && fstat(b, &other) == 0 && st.st_dev == other.st_dev && st.st_ino == other.st_ino;
+}
+
 unsigned int retention_enforce(const struct spool *s, uint64_t reserve, struct storage *st)
 {
 	_cleanup_close_ int first = spool_open_dir(s->dir), fallback = spool_open_dir(s->fallback);
@@ -239,6 +247,8 @@ unsigned int retention_enforce(const struct spool *s, uint64_t reserve, struct s
 	struct file newest;
 	unsigned int deleted;
 
+	if (one_directory(first, fallback))
+		r.fd[SPOOL_FALLBACK] = -1;
 	deleted = delete_due(r.fd, st);
 	if (max)
 		r.max_bytes = or_one(max > reserve ? max - reserve : 0);

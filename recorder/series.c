@@ -22,6 +22,7 @@
 #define SURVEY_DEPTH 5
 #define SLOW_PAUSE 60 /* readings that a slow file is left alone */
 #define TEXT 16384
+#define LOAD_MAX 1e9 /* threads; beyond it a text is none of the kernel's */
 
 struct slot {
 	char name[40], scope[200];
@@ -250,6 +251,12 @@ static void take_values(struct reader *r, struct source *f, const char *file)
 	}
 }
 
+/* A counter may have gone round. */
+static int64_t sum(long long a, long long b)
+{
+	return (int64_t)((uint64_t)a + (uint64_t)b);
+}
+
 /* "cpu3 user nice system idle iowait irq softirq steal ..." */
 static void take_cpus(struct reader *r)
 {
@@ -262,10 +269,10 @@ static void take_cpus(struct reader *r)
 			   &v[4], &v[5], &v[6], &v[7]) != 9 || cpu >= r->s->cpus)
 			continue;
 		at = HOST_SLOTS + cpu * PER_CPU;
-		set(r->s, at, v[0] + v[1]);
+		set(r->s, at, sum(v[0], v[1]));
 		set(r->s, at + 1, v[2]);
-		set(r->s, at + 2, v[5] + v[6]);
-		set(r->s, at + 3, v[3] + v[4]);
+		set(r->s, at + 2, sum(v[5], v[6]));
+		set(r->s, at + 3, sum(v[3], v[4]));
 	}
 }
 
@@ -290,7 +297,7 @@ static void take_host(struct reader *r)
 	take_values(r, &r->vmstat, "vmstat");
 	take_values(r, &r->meminfo, "meminfo");
 	text = source_read(r, &r->loadavg);
-	if (text && sscanf(text, "%lf", &load) == 1)
+	if (text && sscanf(text, "%lf", &load) == 1 && load >= 0 && load < LOAD_MAX)
 		set(r->s, SLOT_LOAD, (int64_t)(load * 100));
 	for (uint32_t i = 0; i < 3; i++) {
 		text = source_read(r, &r->psi[i]);
@@ -577,15 +584,15 @@ static void define_programs(struct series *s, const char *const *program)
 	}
 }
 
-int series_start(uint32_t cpus, bool cgroup_v1, const char *const *program, size_t n_programs,
-		 struct series **ret)
+/* In memory that the reader's process has, too. */
+static int series_new(uint32_t cpus, bool cgroup_v1, const char *const *program, size_t n_programs,
+		      struct series **ret)
 {
 	uint32_t kept = SB_MIN(cpus, (uint32_t)MAX_CPUS),
 		 slots = HOST_SLOTS + PER_CPU * kept + PER_CGROUP * SERIES_CGROUPS + 2 * (uint32_t)n_programs;
 	size_t bytes = sizeof(struct series) + slots * sizeof(struct slot) +
 		       (size_t)slots * SERIES_KEEP * sizeof(int64_t) + 2 * n_programs * sizeof(int64_t);
 	struct series *s = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	pid_t pid;
 
 	if (s == MAP_FAILED)
 		return -errno;
@@ -599,12 +606,24 @@ int series_start(uint32_t cpus, bool cgroup_v1, const char *const *program, size
 	s->n_programs = (uint32_t)n_programs;
 	define_host(s);
 	define_programs(s, program);
+	*ret = s;
+	return 0;
+}
+
+int series_start(uint32_t cpus, bool cgroup_v1, const char *const *program, size_t n_programs,
+		 struct series **ret)
+{
+	struct series *s = NULL;
+	int r = series_new(cpus, cgroup_v1, program, n_programs, &s);
+	pid_t pid;
+
+	if (r < 0)
+		return r;
 	/* Not straight into the shared memory: the child would write its 0 there. */
 	pid = fork();
 	if (pid < 0) {
-		int r = -errno;
-
-		munmap(s, bytes);
+		r = -errno;
+		munmap(s, s->bytes);
 		return r;
 	}
 	if (pid == 0) {

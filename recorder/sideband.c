@@ -250,6 +250,12 @@ static bool is_wanted(const struct perf_event_header *h)
 	}
 }
 
+/* The kernel writes no others. What is behind one of these cannot be told from its inside. */
+static bool is_whole(const struct cpu_ring *r, const struct perf_event_header *h)
+{
+	return h->size >= sizeof(*h) + sizeof(struct trailer) && !(h->size & 7) && h->size <= r->head - r->tail;
+}
+
 /* Goes on to the next record that says something; false: no more. */
 static bool advance(struct sideband *s, struct cpu_ring *r)
 {
@@ -258,7 +264,8 @@ static bool advance(struct sideband *s, struct cpu_ring *r)
 	for (; r->tail < r->head; r->tail += header_at(r)->size) {
 		const struct perf_event_header *h = header_at(r);
 
-		if (h->size < sizeof(*h) + sizeof(t)) { /* the kernel writes none */
+		if (!is_whole(r, h)) {
+			s->lost++;
 			r->tail = r->head;
 			break;
 		}
@@ -283,6 +290,14 @@ static const void *record_at(struct sideband *s, const struct cpu_ring *r)
 	return s->wrapped;
 }
 
+/* The text that a record's own part ends with. */
+static bool text_ends(const struct perf_event_header *h, const char *text)
+{
+	const char *end = (const char *)h + h->size - sizeof(struct trailer);
+
+	return text < end && memchr(text, '\0', (size_t)(end - text));
+}
+
 static void hand_on(const uint8_t *bytes, uint64_t ts_ns, sideband_fn fn, void *ctx)
 {
 	const struct perf_event_header *h = (const void *)bytes;
@@ -293,14 +308,14 @@ static void hand_on(const uint8_t *bytes, uint64_t ts_ns, sideband_fn fn, void *
 
 	switch (h->type) {
 	case PERF_RECORD_MMAP2:
-		if (h->size < sizeof(*m) + sizeof(struct trailer) || (int32_t)m->pid <= 0)
+		if (!text_ends(h, m->path) || (int32_t)m->pid <= 0)
 			return;
 		e.type = SIDEBAND_MAP;
 		e.pid = m->pid;
 		e.start = m->addr;
 		e.len = m->len;
 		e.offset = m->pgoff;
-		e.path = m->path; /* the kernel ends it with 0 */
+		e.path = m->path;
 		if (h->misc & PERF_RECORD_MISC_MMAP_BUILD_ID) {
 			e.build_id_len = SB_MIN(m->build_id_size, (uint8_t)sizeof(e.build_id));
 			memcpy(e.build_id, m->build_id, e.build_id_len);
@@ -316,23 +331,25 @@ static void hand_on(const uint8_t *bytes, uint64_t ts_ns, sideband_fn fn, void *
 		e.pid = ((const struct comm_record *)bytes)->pid;
 		break;
 	case PERF_RECORD_FORK:
+		if (h->size < sizeof(*t) + sizeof(struct trailer))
+			return;
 		e.type = t->pid == t->ppid ? SIDEBAND_THREAD : SIDEBAND_FORK;
 		e.pid = t->pid;
 		e.parent = t->ppid;
 		break;
 	case PERF_RECORD_EXIT:
-		if (t->pid != t->tid)
+		if (h->size < sizeof(*t) + sizeof(struct trailer) || t->pid != t->tid)
 			return;
 		e.type = SIDEBAND_EXIT;
 		e.pid = t->pid;
 		break;
 	case PERF_RECORD_KSYMBOL:
-		if (h->size <= sizeof(*k) + sizeof(struct trailer) || !(k->flags & PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER))
+		if (!text_ends(h, k->name) || !(k->flags & PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER))
 			return;
 		e.type = SIDEBAND_KSYM_GONE;
 		e.start = k->addr;
 		e.len = k->len;
-		e.path = k->name; /* the kernel ends it with 0 */
+		e.path = k->name;
 		break;
 	default:
 		return;

@@ -62,7 +62,7 @@ static int check_writable(const char *dir)
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/" SPOOL_TMP_PREFIX "check-%d", dir, getpid());
-	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0640);
+	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0640);
 	if (fd < 0)
 		return -errno;
 	close(fd);

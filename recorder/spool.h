@@ -23,7 +23,8 @@ struct spool_limits {
 	uint64_t keep_free_bytes; /* of each directory's file system, at most half of it */
 	uint64_t max_age_ns;	 /* since a bundle was written */
 	uint64_t delete_after_ns; /* since a bundle was uploaded */
-	bool wait_upload; /* what is not uploaded (format/uploaded.h) is not deleted */
+	bool mark_uploads; /* somebody delivers bundles or their profiles, and wants a place for marks (format/uploaded.h) */
+	bool wait_upload; /* what is not uploaded is not deleted */
 };
 
 struct spool {

@@ -102,6 +102,15 @@ static uint64_t walks(const struct probes *p, int end)
 	return sum;
 }
 
+static uint64_t found_again(const struct probes *p)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++)
+		sum += p->cpus[cpu].ust_again;
+	return sum;
+}
+
 static void put_unwind(struct text *t, const struct probes *p, const struct unwinder_stats *u)
 {
 	text_put(t, "user stacks: by %s", how_unwound(p));
@@ -109,6 +118,8 @@ static void put_unwind(struct text *t, const struct probes *p, const struct unwi
 		if (walks(p, i))
 			text_put(t, ", %llu %s", (unsigned long long)walks(p, i), walk_ends[i]);
 	}
+	if (found_again(p))
+		text_put(t, "; %llu as before, without a walk", (unsigned long long)found_again(p));
 	text_put(t, "\n");
 	if (!u)
 		return;
@@ -134,7 +145,7 @@ static void put_unwind_json(struct text *t, const struct probes *p, const struct
 	text_put(t, "],\"unwind\":{\"method\":\"%s\",\"ends\":{", how_unwound(p));
 	for (int i = 0; i < SB_UNWIND_END_COUNT; i++)
 		text_put(t, "%s\"%s\":%llu", i ? "," : "", walk_ends[i], (unsigned long long)walks(p, i));
-	text_put(t, "}");
+	text_put(t, "},\"again\":%llu", (unsigned long long)found_again(p));
 	if (u)
 		text_put(t, ",\"processes\":%llu,\"mappings\":%llu,\"files\":%llu,\"not_kept\":%llu,\"tables\":%llu,"
 		    "\"table_bytes\":%llu,\"table_max_bytes\":%llu,\"room_bytes\":%llu,\"evicted\":%llu,\"refused\":%llu,\"unreadable\":%llu,\"lost\":%llu,"

@@ -132,9 +132,10 @@ int jitmap_read(FILE *text, FILE *dump, struct symbols **ret)
 		read_text(text, &b);
 	if (dump)
 		read_dump(dump, &b);
-	drop_replaced(&b);
-	if (b.cnt)
+	if (b.cnt) {
+		drop_replaced(&b);
 		r = symbol_builder_finish(&b, ret);
+	}
 	symbol_builder_done(&b);
 	return r;
 }

@@ -8,7 +8,7 @@
 #   between "what" VALUE LOW HIGH  integers, both ends included
 #   skip "what" "which feature is missing"
 #   wait_for SECONDS COMMAND...    polls a condition, fails when time is up
-# A test ends with: finish
+# A test ends with: finish. Then test_release(), what was spawned is ended, test_cleanup(), where a test has them.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=${BUILD:-$ROOT/build}
@@ -36,6 +36,8 @@ ends_within() {
 }
 _cleanup() {
 	local p
+	# Whoever stands in a frozen file system cannot be killed: the test thaws it first.
+	if declare -F test_release >/dev/null; then test_release || true; fi
 	for p in "${TEST_PIDS[@]}"; do
 		[ "$p" = "${AGENT:-}" ] || _ended "$p" || kill "$p" 2>/dev/null || true # the agent: stop_agent()
 	done
@@ -98,6 +100,26 @@ wait_for() {
 		[ $SECONDS -lt $end ] || return 1
 		sleep 0.05
 	done
+}
+# capabilities SET PID: Prm, Eff, Bnd ... of a process, in hexadecimal without zeros in front; in words when it is not there.
+capabilities() {
+	local line
+	line=$(grep "^Cap$1:" "/proc/${2:-none}/status" 2>/dev/null) && printf '%x' "$((16#${line##*[[:space:]]}))" || echo "no process"
+}
+# free_ports N: TCP ports of this machine that nobody uses, and that no connection is given. Asked for at once they differ.
+free_ports() {
+	python3 -c '
+import random, socket, sys
+low, high = map(int, open("/proc/sys/net/ipv4/ip_local_port_range").read().split())
+held = []
+while len(held) < int(sys.argv[1]):
+    port, s = random.choice([p for p in range(10000, 65536) if not low <= p <= high]), socket.socket()
+    try:
+        s.bind(("", port))
+        held.append((port, s))
+    except OSError:
+        pass
+print(*[port for port, s in held])' "$1"
 }
 # Runs in the background and is ended, by pid, when the test ends.
 spawn() {

@@ -22,6 +22,8 @@ static void take(const char *s, size_t len, void *opaque)
 {
 	struct output *o = opaque;
 
+	if (!len) /* libiberty's writer of Rust names says so of no text at all */
+		return;
 	if (len > MAX_READABLE - o->len)
 		longjmp(o->too_long, 1);
 	memcpy(o->text + o->len, s, len);

@@ -295,7 +295,7 @@ static void put_markers(struct firefox *f, uint32_t first, uint32_t last)
 			else if (c == 3)
 				fprintf(out, "%.6f", ms(f, e->ts_ns));
 			else
-				fputs(c == 4 && instant ? "0" : c == 4 ? "1" : "1", out);
+				fputs(c == 4 && instant ? "0" : "1", out);
 		}
 		fputs("],", out);
 	}

@@ -7,6 +7,7 @@
 #include "tools/blame.h"
 #include "tools/describe.h"
 #include "tools/facts.h"
+#include "tools/syscalls.h"
 #include "tools/tally.h"
 
 static bool starts(const char *name, const char *const *list, size_t n)
@@ -194,6 +195,21 @@ static void doing(const struct blame *r, const struct blame_hop *hop, char *ret,
 	}
 }
 
+static bool in_page_fault(const struct blame *r, const struct blame_hop *hop)
+{
+	static const char *const faults[] = { "handle_mm_fault", "do_user_addr_fault", "exc_page_fault", "do_page_fault" };
+	uint32_t ids[BUNDLE_STACK_MAX_FRAMES], kstack, ustack, n;
+	uint64_t sampled;
+
+	blame_stacks(r, hop->thread, &kstack, &ustack, &sampled);
+	n = names_leaf_first(r->names, kstack, ids, SB_ARRAY_SIZE(ids));
+	for (uint32_t i = 0; i < n; i++) {
+		if (STARTS(names_get(r->names, ids[i]), faults))
+			return true;
+	}
+	return false;
+}
+
 static const char *state_words(const struct blame *r, const struct blame_hop *hop)
 {
 	const struct bundle_shot_thread *t = hop->thread == UINT32_MAX ? NULL : &r->shot[hop->thread];
@@ -222,6 +238,84 @@ static const char *known_by(enum blame_how how)
 	case BLAME_NOBODY: break;
 	}
 	return "nobody is named";
+}
+
+/* ---- the call that a holder is in -------------------------------------------------------------------- */
+
+/* The last call of one thread that was told before the stackshot, and its last sample outside of it. */
+struct last_call {
+	uint64_t freeze_ns;
+	uint32_t thread;
+	struct bundle_event call; /* kind 0: none */
+	struct { uint64_t ts_ns; uint32_t syscall; } sample;
+};
+
+static int take_last_call(const struct bundle_event *e, void *ctx)
+{
+	struct last_call *c = ctx;
+
+	if (e->thread != c->thread || e->ts_ns > c->freeze_ns)
+		return 0;
+	if (e->kind == BUNDLE_SYSCALL && (!c->call.kind || e->ts_ns >= c->call.ts_ns))
+		c->call = *e;
+	if (e->kind == BUNDLE_ON_CPU && e->ts_ns >= c->sample.ts_ns) {
+		c->sample.ts_ns = e->ts_ns;
+		c->sample.syscall = e->flags & BUNDLE_EV_USER ? 0 : e->syscall;
+	}
+	return 0;
+}
+
+/* Calls whose second argument is a number of bytes of the address space. */
+static bool takes_bytes(const char *name)
+{
+	static const char *const names[] = { "mmap", "munmap", "mremap", "mprotect", "pkey_mprotect", "madvise", "mlock", "mlock2", "munlock",
+					     "mbind", "msync" };
+
+	for (size_t i = 0; i < SB_ARRAY_SIZE(names); i++) {
+		if (!strcmp(name, names[i]))
+			return true;
+	}
+	return false;
+}
+
+/* The call that the holder has not returned from: by the stackshot, or of one that was running then by the record that
+ * its samples made once the call was long. */
+static int holder_call(struct facts *f, const struct facts_input *in, const struct blame *r, const struct blame_hop *hop)
+{
+	const struct bundle_shot_thread *t = hop->thread == UINT32_MAX ? NULL : &r->shot[hop->thread];
+	struct last_call c = { .freeze_ns = r->begin_ns, .thread = hop->thread_id };
+	const struct bundle_header *h = bundle_header(in->b);
+	const struct bundle_event *e = &c.call;
+	uint64_t begin_ns = 0;
+	char text[128], buf[32], bytes[32];
+	const char *name;
+	int err;
+
+	if (!hop->thread_id)
+		return 0;
+	err = bundle_each_event(in->b, take_last_call, &c);
+	if (err < 0)
+		return err;
+	if (e->kind && (e->detail & BUNDLE_SYSCALL_OPEN) && (c.sample.ts_ns <= e->ts_ns || c.sample.syscall == e->syscall))
+		begin_ns = e->ts_ns - SB_MIN(e->ts_ns, e->duration_ns);
+	else if (t && t->syscall)
+		c.call = (struct bundle_event){ .syscall = t->syscall, .arg1 = t->arg1 };
+	if (!e->syscall || (!begin_ns && !(t && t->syscall)))
+		return 0;
+	name = syscall_name(h ? h->arch : "", e->syscall - 1, buf);
+	snprintf(text, sizeof(text), "%s()", name);
+	if (takes_bytes(name) && e->arg1) {
+		fact_print(&(struct fact){ .form = FACT_BYTES, .value = (double)e->arg1 }, bytes, sizeof(bytes));
+		snprintf(text, sizeof(text), "%s() of %s", name, bytes);
+		facts_set(f, "mmap.holder_call_bytes", FACT_COUNT, (double)e->arg1);
+	}
+	facts_text(f, "mmap.holder_call", text);
+	/* Blocked in it since then, if not longer. */
+	if (!begin_ns && t->since_ns && !(t->flags & (BUNDLE_SHOT_RUNNING | BUNDLE_SHOT_RUNNABLE)))
+		begin_ns = t->since_ns;
+	if (begin_ns && begin_ns < r->begin_ns)
+		facts_set(f, "mmap.holder_call_age", FACT_SECONDS, (double)(r->begin_ns - begin_ns) / 1e9);
+	return 0;
 }
 
 static void mmap_lock_facts(struct facts *f, const struct blame *r, const struct blame_lock *l)
@@ -256,8 +350,15 @@ static void mmap_lock_facts(struct facts *f, const struct blame *r, const struct
 		facts_text(f, "mmap.chain_end_doing", text);
 	}
 	end = last->thread == UINT32_MAX ? NULL : &r->shot[last->thread];
-	if (end && end->reclaim_since_ns && end->reclaim_since_ns < r->begin_ns)
-		facts_set(f, "mmap.chain_end_reclaim", FACT_SECONDS, (double)(r->begin_ns - end->reclaim_since_ns) / 1e9);
+	if (!end || !end->reclaim_since_ns || end->reclaim_since_ns >= r->begin_ns)
+		return;
+	facts_set(f, "mmap.chain_end_reclaim", FACT_SECONDS, (double)(r->begin_ns - end->reclaim_since_ns) / 1e9);
+	facts_set(f, "mmap.reclaim_scanned", FACT_COUNT, end->nr_scanned);
+	facts_set(f, "mmap.reclaim_reclaimed", FACT_COUNT, end->nr_reclaimed);
+	hop_name(r, last, text, sizeof(text));
+	facts_text(f, "mmap.reclaimer", text);
+	facts_text(f, "mmap.reclaim_cgroup", bundle_cgroup_path(r->b, bundle_thread(r->b, end->thread)->cgroup));
+	facts_set(f, "mmap.reclaim_in_fault", FACT_COUNT, in_page_fault(r, last));
 }
 
 static int blame_facts(struct facts *f, const struct facts_input *in)
@@ -272,8 +373,10 @@ static int blame_facts(struct facts *f, const struct facts_input *in)
 		const struct blame_lock *l = &r.lock[i];
 		char text[80];
 
-		if (l->mm && !mmap)
+		if (l->mm && !mmap) {
 			mmap_lock_facts(f, &r, l);
+			e = l->chain[0].how == BLAME_OWNER ? holder_call(f, in, &r, &l->chain[0]) : 0;
+		}
 		if (!l->mm && !other) {
 			facts_set(f, "lock.freeze_waiters", FACT_COUNT, (double)l->n_waiters);
 			hop_name(&r, &l->chain[0], text, sizeof(text));

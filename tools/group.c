@@ -63,6 +63,11 @@ static const char *named(const char *s)
 	return *s ? s : "[unknown]";
 }
 
+static uint64_t key_of(const char *name, uint64_t ids)
+{
+	return sb_mix64(sb_hash_bytes(name, strlen(name)) ^ ids);
+}
+
 static uint32_t look_up(struct groups *g, uint32_t thread)
 {
 	const struct bundle_thread *t = bundle_thread(g->b, thread);
@@ -73,10 +78,10 @@ static uint32_t look_up(struct groups *g, uint32_t thread)
 	switch (g->by) {
 	case GROUP_THREAD:
 		snprintf(label, sizeof(label), "%s %u/%u", named(t->comm), p->pid, t->tid);
-		return add_group(g, (uint64_t)p->pid << 32 | t->tid, label);
+		return add_group(g, key_of(t->comm, (uint64_t)p->pid << 32 | t->tid), label);
 	case GROUP_PROCESS:
 		snprintf(label, sizeof(label), "%s %u", named(*p->comm ? p->comm : t->comm), p->pid);
-		return add_group(g, p->pid, label);
+		return add_group(g, key_of(p->comm, p->pid), label);
 	case GROUP_CGROUP:
 		path = bundle_cgroup_path(g->b, t->cgroup);
 		if (*path)

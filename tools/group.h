@@ -23,7 +23,7 @@ int group_parse(const char *s, enum group_by *ret);
 /* 0 or -ENOMEM. */
 int groups_init(struct groups *g, const struct bundle *b, enum group_by by);
 void groups_done(struct groups *g);
-/* From 1 on; 0: no memory. Threads of one tid and pid are one, whatever names they had. */
+/* From 1 on; 0: no memory. What a process was before its exec, or another one of its pid, is a group of its own. */
 uint32_t group_of(struct groups *g, uint32_t thread, uint32_t cpu);
 /* "db", "db 10/11", "db 10", "/a/b", "CPU 3" */
 static inline const char *group_label(const struct groups *g, uint32_t id)

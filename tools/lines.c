@@ -116,8 +116,10 @@ static int load_units(struct lines *l)
 				return -ENOMEM;
 		}
 	}
+	if (!l->n_units)
+		return -ENODATA;
 	qsort(l->unit, l->n_units, sizeof(*l->unit), by_start);
-	return l->n_units ? 0 : -ENODATA;
+	return 0;
 }
 
 /* A section that was compressed the old way: "ZLIB" and its size, big-endian. 0: it was not. */

@@ -220,11 +220,12 @@ static int parse_text(struct rule_line *l, const char *s, const char *file, stru
 static int parse_add(struct rule_line *l, const char *s, const char *file, struct rule_error *err)
 {
 	char *end;
+	long points = strtol(s, &end, 10);
 
-	l->points = (int)strtol(s, &end, 10);
 	s = end;
-	if (!l->points || !take_word(&s, "if"))
-		return fail(err, file, l->number, "expected 'add POINTS if CONDITION'");
+	if (!points || points < -100 || points > 100 || !take_word(&s, "if"))
+		return fail(err, file, l->number, "expected 'add POINTS if CONDITION', POINTS of 100");
+	l->points = (int)points;
 	l->condition = trimmed(s, strlen(s));
 	return 0;
 }

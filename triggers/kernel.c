@@ -21,6 +21,7 @@ static const struct condition {
 	{ "mmap-lock-hold", TRIGGER_KERNEL_MMAP_LOCK_HOLD, '>', false, true },
 	{ "runq", TRIGGER_KERNEL_RUNQ, '>', false, true },
 	{ "softirq-delay", TRIGGER_KERNEL_SOFTIRQ_DELAY, '>', false, false },
+	{ "softirq-held", TRIGGER_KERNEL_SOFTIRQ_HELD, '>', false, true },
 	{ "syscall", TRIGGER_KERNEL_SYSCALL, '>', false, true },
 	{ "reclaim-yield", TRIGGER_KERNEL_RECLAIM_YIELD, '<', true, false },
 	{ "system", TRIGGER_KERNEL_SYSTEM, '>', true, false },
@@ -56,7 +57,7 @@ static int parse_condition(struct trigger *t, const char *word, const struct con
 	if (!c)
 		return spec_error(ret_error, len,
 				  "unknown condition '%.*s', expected reclaim, blocked(D), mmap-lock-wait, "
-				  "mmap-lock-hold, runq, softirq-delay, syscall, reclaim-yield or system, for "
+				  "mmap-lock-hold, runq, softirq-delay, softirq-held, syscall, reclaim-yield or system, for "
 				  "example kernel:reclaim>500ms", (int)n, word);
 	k->type = c->type;
 	if (c->percent) {
@@ -167,7 +168,8 @@ static int kernel_check(struct trigger *t, const struct trigger_env *env, uint64
 
 const struct trigger_ops trigger_kernel = {
 	.kind = "kernel",
-	.syntax = "kernel:reclaim|mmap-lock-wait|mmap-lock-hold|runq|softirq-delay|syscall>TIME |\n"
+	.syntax = "kernel:reclaim|mmap-lock-wait|mmap-lock-hold|runq|softirq-delay|softirq-held|\n"
+		  "         syscall>TIME |\n"
 		  "         blocked(D)>TIME[:count=N] | reclaim-yield<PERCENT%[:for=TIME] |\n"
 		  "         system>PERCENT%[:for=TIME]   [:comm=NAME][:cgroup=PATH]",
 	.parse = kernel_parse,

@@ -110,6 +110,8 @@ static int psi_read(struct psi *p, uint64_t now_ns)
 	r = psi_total(text, p->full, &total);
 	if (r < 0)
 		return r;
+	if (p->n && total < p->reading[(p->n - 1) % READINGS].total_us)
+		p->n = 0; /* counted anew, as of a cgroup that was made again: nothing is known of before */
 	p->reading[p->n % READINGS].ns = now_ns;
 	p->reading[p->n % READINGS].total_us = total;
 	p->n++;
@@ -163,10 +165,13 @@ static uint64_t psi_grown(const struct psi *p)
 /* Has pressure begun? Then look closer. */
 static uint64_t psi_period(const struct psi *p)
 {
-	uint64_t a = (p->n - 2) % READINGS, b = (p->n - 1) % READINGS;
-	uint64_t stalled_ns = (p->reading[b].total_us - p->reading[a].total_us) * NSEC_PER_USEC;
-	bool quiet = stalled_ns < (p->reading[b].ns - p->reading[a].ns) / QUIET_SHARE;
+	uint64_t a = (p->n - 2) % READINGS, b = (p->n - 1) % READINGS, stalled_ns;
+	bool quiet;
 
+	if (p->n < 2)
+		return READ_PERIOD_NS;
+	stalled_ns = (p->reading[b].total_us - p->reading[a].total_us) * NSEC_PER_USEC;
+	quiet = stalled_ns < (p->reading[b].ns - p->reading[a].ns) / QUIET_SHARE;
 	return quiet && p->window_ns >= 2 * QUIET_PERIOD_NS ? QUIET_PERIOD_NS : READ_PERIOD_NS;
 }
 

@@ -19,6 +19,7 @@ const char *const trigger_defaults[] = {
 	"kernel:reclaim>500ms:name=reclaim-age",
 	"kernel:mmap-lock-wait>1s:name=mmap-lock-wait",
 	"kernel:blocked(D)>5s:count=10:name=blocked",
+	"kernel:softirq-held>50ms:name=softirq-held",
 	"system:60%:for=3s:name=system",
 	"psi:memory:full:400ms/2s:name=memory-pressure",
 	NULL,

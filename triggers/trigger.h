@@ -46,6 +46,7 @@ enum trigger_kernel_type {
 	TRIGGER_KERNEL_SYSCALL = 7,	   /* samples in one call for longer than threshold */
 	TRIGGER_KERNEL_RECLAIM_YIELD = 8,  /* reclaimed / scanned below percent */
 	TRIGGER_KERNEL_SYSTEM = 9,	   /* sampled system time above percent, for threshold */
+	TRIGGER_KERNEL_SOFTIRQ_HELD = 10,  /* a raised softirq waits for one system call to end */
 };
 
 struct trigger_kernel_condition {
@@ -121,7 +122,7 @@ struct trigger {
  *   probe:http://HOST:PORT/PATH[:status=CODE][:timeout=D][:every=D][:fails=N]
  *   probe:tcp://HOST:PORT...   probe:unix:PATH...   probe:exec:COMMAND...
  *   probe:cmdline:comm=NAME|pid=PID...
- *   kernel:reclaim|mmap-lock-wait|mmap-lock-hold|runq|softirq-delay|syscall>DURATION
+ *   kernel:reclaim|mmap-lock-wait|mmap-lock-hold|runq|softirq-delay|softirq-held|syscall>DURATION
  *   kernel:blocked(D)>DURATION[:count=N]   kernel:reclaim-yield<PERCENT%[:for=DURATION]
  *   kernel:system>PERCENT%[:for=DURATION]  all but the last with [:comm=NAME][:cgroup=PATH]
  *

@@ -49,6 +49,7 @@ struct sb_unwind_walk {
 	__u8 end;	    /* enum sb_unwind_end */
 	__u8 flags;	    /* enum sb_unwind_walk_flags */
 	__u16 pad;
+	__u64 at; /* where ip was read; 0: in a register */
 };
 
 /* Index of the last mapping that starts at or below pc, plus one; 0: none. */
@@ -131,6 +132,7 @@ SB_UNWIND_INLINE int sb_unwind_step_fp(struct sb_unwind_walk *w)
 	w->sp = fp + 16;
 	w->fp = up;
 	w->ip = ip & w->ip_mask;
+	w->at = fp + 8;
 	w->flags = 0;
 	w->n_fp++;
 	return w->ip ? 0 : sb_unwind_stop(w, end);
@@ -229,7 +231,7 @@ SB_UNWIND_INLINE int sb_unwind_apply(struct sb_unwind_walk *w, const struct sb_u
 {
 	__u8 fp_where = r->where & 15, ra_where = r->where >> 4, signal = r->flags & SB_RULE_SIGNAL,
 	     lost, why;
-	__u64 cfa = 0, at, ip = 0, fp = w->fp, lr = 0;
+	__u64 cfa = 0, at = 0, ip = 0, fp = w->fp, lr = 0;
 
 	if (ra_where == SB_AT_END)
 		return sb_unwind_stop(w, SB_UNWIND_COMPLETE);
@@ -252,6 +254,7 @@ SB_UNWIND_INLINE int sb_unwind_apply(struct sb_unwind_walk *w, const struct sb_u
 			return sb_unwind_stop(w, SB_UNWIND_NOT_RESIDENT);
 	}
 
+	w->at = at;
 	lost = fp_where == SB_AT_SAME ? w->flags & SB_WALK_FP_LOST : SB_WALK_FP_LOST;
 	at = sb_unwind_slot_of(w, fp_where, r->fp_off, cfa);
 	if (at) {

@@ -58,15 +58,18 @@ bool http_url_ok(const char *url)
 
 bool http_url_is_exposed(const char *url)
 {
-	static const char *const local[] = { "localhost", "127.", "[::1]" };
+	static const char *const local[] = { "localhost", "[::1]" };
+	const char *host = url + 7;
+	size_t n;
 
 	if (strncmp(url, "http://", 7))
 		return false;
+	n = *host == '[' ? strcspn(host, "]/") + 1 : strcspn(host, ":/");
 	for (size_t i = 0; i < SB_ARRAY_SIZE(local); i++) {
-		if (!strncmp(url + 7, local[i], strlen(local[i])))
+		if (n == strlen(local[i]) && !strncmp(host, local[i], n))
 			return false;
 	}
-	return true;
+	return strncmp(host, "127.", 4) || strspn(host, "0123456789.") != n; /* not a name that begins so */
 }
 
 /* ---- a request ------------------------------------------------------------------------- */

@@ -21,7 +21,7 @@ int key_parse(const char *name, struct key_parts *ret)
 	struct key_parts k = {};
 	struct tm tm = {};
 
-	if (!host_len || host_len >= sizeof(k.host) || !strptime(stamp, "%Y%m%dT%H%M%S", &tm))
+	if (!host_len || host_len >= sizeof(k.host) || !strptime(stamp, "%Y%m%dT%H%M%S", &tm) || tm.tm_year < 70)
 		return -EINVAL;
 	memcpy(k.host, name, host_len);
 	strftime(k.date, sizeof(k.date), "%Y-%m-%d", &tm);

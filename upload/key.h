@@ -14,7 +14,7 @@ struct key_parts {
 	uint64_t when_s;     /* since 1970 */
 };
 
-/* HOST-20261120T233350Z-TRIGGER.stall.pb.zst. -EINVAL: no time in it. */
+/* HOST-20261120T233350Z-TRIGGER.stall.pb.zst. -EINVAL: no time in it, or one before 1970. */
 int key_parse(const char *name, struct key_parts *ret);
 
 /* [A-Za-z0-9._/-], no empty, "." or ".." component; "" is one. Slashes at its end do not matter. */

@@ -41,11 +41,24 @@ static uint64_t deliver_all(struct upload *u, const char *status)
 
 static int scan(struct upload *u)
 {
+	static int said[QUEUE_DIRS];
 	int r = queue_scan(&u->queue);
 
 	if (r < 0)
 		log_errno(r, "cannot look for captures");
+	for (unsigned int i = 0; r == 0 && i < QUEUE_DIRS; i++) {
+		int error = queue_error(&u->queue, i);
+
+		if (error < 0 && error != said[i])
+			log_errno(error, "cannot look for captures in %s", u->queue.dir[i]);
+		said[i] = error;
+	}
 	return r;
+}
+
+static bool any_unreadable(const struct queue *q)
+{
+	return queue_error(q, 0) < 0 || queue_error(q, 1) < 0;
 }
 
 static bool any_failed(const struct upload_counts *c)
@@ -66,7 +79,7 @@ static int run_once(struct upload *u, const char *status)
 	tell(u, status);
 	if (u->queue.n + u->queue.left_out)
 		log_warn("%llu captures are still to be delivered", (unsigned long long)(u->queue.n + u->queue.left_out));
-	return r < 0 || watch_stop || any_failed(&u->counts) ? SB_EXIT_FAILURE : SB_EXIT_OK;
+	return r < 0 || watch_stop || any_unreadable(&u->queue) || any_failed(&u->counts) ? SB_EXIT_FAILURE : SB_EXIT_OK;
 }
 
 static int run(struct upload *u, struct watch *w, const char *status)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "format/log.h"
+#include "format/uploaded.h"
 #include "upload/credentials.h"
 #include "upload/http.h"
 #include "upload/key.h"

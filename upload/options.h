@@ -5,7 +5,6 @@
 
 #include "config/config.h"
 
-#define UPLOAD_STATUS "/run/stallbox-upload/status.prom"
 #define UPLOAD_BYTES_PER_S (10u << 20) /* a tenth of a gigabit link */
 /* Below it our own limit would look like a store that is too slow (upload/http.c). */
 #define UPLOAD_RATE_MIN 4096u

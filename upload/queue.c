@@ -142,6 +142,11 @@ int queue_scan(struct queue *q)
 	return r;
 }
 
+int queue_error(const struct queue *q, unsigned int dir)
+{
+	return !q->dir[dir][0] || (dir && q->error[dir] == -ENOENT) ? 0 : q->error[dir];
+}
+
 static bool has_footer(const struct queue *q, const struct queue_item *item)
 {
 	SB_CLEANUP(bundle_closep) struct bundle *b = NULL;

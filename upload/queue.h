@@ -47,6 +47,9 @@ void queue_done(struct queue *q);
 /* 0 or -ENOMEM. */
 int queue_scan(struct queue *q);
 
+/* Of the last scan: why a directory cannot be read, negative. 0: it can, or is a fallback that was never needed. */
+int queue_error(const struct queue *q, unsigned int dir);
+
 /* Until when (CLOCK_MONOTONIC ns) nobody is to bother a destination. */
 struct queue_gates {
 	uint64_t store_ns, pyroscope_ns;

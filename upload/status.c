@@ -44,9 +44,8 @@ static void write_queue(FILE *f, const struct upload *u)
 	const struct queue *q = &u->queue;
 	uint64_t unreadable = 0;
 
-	/* A fallback that was never needed is not there. */
 	for (unsigned int i = 0; i < QUEUE_DIRS; i++)
-		unreadable += q->dir[i][0] && q->error[i] < 0 && !(i && q->error[i] == -ENOENT);
+		unreadable += queue_error(q, i) < 0;
 	metric(f, "stallbox_upload_pending", "gauge", "Captures that wait to be delivered.", q->n + q->left_out);
 	metric(f, "stallbox_upload_pending_bytes", "gauge", "Bytes of the captures that wait to be delivered.", q->pending_bytes);
 	metric(f, "stallbox_upload_oldest_pending_timestamp_seconds", "gauge", "When the oldest waiting capture was written; 0: none.", oldest_pending_s(q));

@@ -17,20 +17,28 @@ for p in $(processes_of "$AGENT"); do
 	[ -n "$leisure" ] && grep -qxF "$p" <<<"$leisure
 $(processes_of "$leisure")" || args+=(-p "$p")
 done
-strace -f -ttt -y -e trace=open,openat,openat2,fsync,fdatasync,rename,renameat,renameat2,write,sendto \
-	-s 200 -o "$TEST_TMP/strace.out" "${args[@]}" 2>"$TEST_TMP/strace.err" &
+watch=(strace -f -ttt -y -e 'trace=open,openat,openat2,fsync,fdatasync,rename,renameat,renameat2,write,sendto' -s 200)
+"${watch[@]}" -o "$TEST_TMP/strace.out" "${args[@]}" 2>"$TEST_TMP/strace.err" &
 st=$!
 TEST_PIDS+=("$st")
 if ! wait_for 10 grep -q attached "$TEST_TMP/strace.err"; then
 	skip "strace of a freeze" "ptrace is not allowed here: $(head -n 1 "$TEST_TMP/strace.err")"
 	finish
 fi
+all_watched() {
+	local p
+	for p in "${args[@]}"; do [ "$p" = -p ] || grep -qE "^TracerPid:.$st$" "/proc/$p/status" || return; done
+}
+ok "every process of the freeze is watched" wait_for 60 all_watched
 "$WORKLOADS/sleeper" 5 20 >/dev/null
 ok "a freeze gives a bundle" freeze
 kill -INT "$st"
 wait "$st" 2>/dev/null
 
 victim='/proc/[0-9]+/(task/[0-9]+/)?(maps|cmdline|environ|exe|mem|smaps|smaps_rollup|numa_maps)"'
+"${watch[@]}" -o "$TEST_TMP/control.out" cat "/proc/$$/maps" "/proc/$$/task/$$/environ" >/dev/null
+is "who opens a victim's files is seen to do so" "$(grep -cE "$victim" "$TEST_TMP/control.out")" 2
+ok "the agent's own calls are in the trace" grep -qE "^$AGENT .*(write|sendto)\(" "$TEST_TMP/strace.out"
 ok "the trace holds the writing of the bundle" grep -qE 'renameat.*stall.pb.zst' "$TEST_TMP/strace.out"
 renamed=$(grep -nE 'renameat?2?\(.*stall\.pb\.zst' "$TEST_TMP/strace.out" | head -n 1 | cut -d: -f1)
 # The last fsync before the first look at a victim ends the raw part. Nobody is looked at where all are known.

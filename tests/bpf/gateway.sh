@@ -16,13 +16,7 @@ done
 
 start_agent --post 1s --cooldown 1s --trigger 'kernel:blocked(D)>50s:count=1000' || exit 1
 (umask 077 && openssl rand -hex 32 >"$TEST_TMP/token")
-# $(): python has ended, and lets go of the ports, before they are used.
-PORTS=$(python3 -c '
-import socket
-s = [socket.socket() for _ in range(3)]
-for x in s: x.bind(("127.0.0.1", 0))
-print(*[x.getsockname()[1] for x in s])')
-read -r PORT PROMETHEUS ALERTMANAGER <<<"$PORTS"
+read -r PORT PROMETHEUS ALERTMANAGER <<<"$(free_ports 3)"
 URL=http://127.0.0.1:$PORT
 AUTH=(-H "Authorization: Bearer $(cat "$TEST_TMP/token")")
 spawn "$BUILD/stallbox-gateway" --config /dev/null --listen "127.0.0.1:$PORT" --spool "$SPOOL" --fallback "$TEST_TMP/fallback" --socket "$SOCKET" \
@@ -76,12 +70,17 @@ receivers:
         http_config: { authorization: { credentials_file: $TEST_TMP/token } }
 YML
 is "nothing was frozen before" "$(bundle_count)" 0
-spawn prometheus-alertmanager --config.file="$TEST_TMP/alertmanager.yml" --storage.path="$TEST_TMP/am" \
+# Debian's reads its templates in /usr/share: where it is unpacked and not installed, by a mount that it alone has.
+alertmanager=(prometheus-alertmanager)
+[ -e /usr/share/prometheus/alertmanager ] || alertmanager=(unshare --mount sh -c \
+	'mount -t overlay overlay -o lowerdir="$0:/usr/share" /usr/share && exec prometheus-alertmanager "$@"' "$ROOT/build/tools/usr/share")
+spawn "${alertmanager[@]}" --config.file="$TEST_TMP/alertmanager.yml" --storage.path="$TEST_TMP/am" \
 	--web.listen-address="127.0.0.1:$ALERTMANAGER" --cluster.listen-address= >"$TEST_TMP/am.log" 2>&1
 spawn prometheus --config.file="$TEST_TMP/prometheus.yml" --storage.tsdb.path="$TEST_TMP/tsdb" \
 	--web.listen-address="127.0.0.1:$PROMETHEUS" >"$TEST_TMP/prometheus.log" 2>&1
 frozen() { [ "$(bundle_count)" = 1 ] && complete "$(newest_bundle)"; }
-ok "the alert becomes a bundle" wait_for 90 frozen || tail -n 5 "$TEST_TMP"/*.log | sed 's/^/# /'
+ok "the alert becomes a bundle" wait_for 90 frozen
+frozen || for log in am prometheus gateway; do tail -n 5 "$TEST_TMP/$log.log"; done | sed 's/^/# /'
 BUNDLE=$(newest_bundle)
 is "which says why" "$("$STALLBOX" info --json "$BUNDLE" | jq -r .trigger.detail)" "alert CheckoutSlow of 127.0.0.1:$PORT: p99 above 1 s"
 # Alertmanager sends a firing alert again after each repeat_interval.

@@ -91,6 +91,16 @@ more() { [ "$(trigger keep fired)" -gt "$before" ]; }
 ok "the trigger that stayed still fires" wait_for 60 more
 touch "$TEST_TMP/up"
 
+# ---- somebody cleans up ----
+rm "$SOCKET"
+is "a socket that was removed: nobody answers" "$("$STALLBOX" status --socket "$SOCKET" >"$TEST_TMP/gone" 2>&1; echo $?)" 3
+kill -HUP "$AGENT"
+answers() { "$STALLBOX" status --socket "$SOCKET"; }
+ok "with the next reload the agent answers there again" wait_for 60 answers
+ok "and says so" log_has "'$SOCKET' was removed; the agent listens there again"
+reloaded() { [ "$(config reloads)" = 2 ]; }
+ok "the reload itself is done" wait_for 60 reloaded
+
 # ---- in the middle of a capture ----
 ok "recording" wait_for 60 recording
 begun() { [ "$(status_of .state)" = post-trigger ]; }

@@ -10,7 +10,6 @@ if [ "$(status_of '.missing | index("user stacks by .eh_frame") != null')" = tru
 	skip "names during a held mmap_lock" "this kernel or build has no walk by tables, so nobody knows the mappings"
 	finish
 fi
-known() { status_of '.unwind | .mappings > 0 and (.scanning | not) and .loading == 0' | grep -q true; }
 ok "the host's processes become known" wait_for 60 known
 # Until the part before the trigger is on disk, in ms.
 durable() { "$STALLBOX" info "$BUNDLE" | sed -n 's/.*history durable \([0-9]*\) ms.*/\1/p'; }

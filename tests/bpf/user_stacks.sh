@@ -10,8 +10,6 @@ levels='0 1 2 3'
 [ -n "${STALLBOX_IN_VM:-}" ] && levels=2 # names of so many busy programs take an emulated machine too long
 CHAIN='chain_inner;chain_middle;chain_outer;main'
 
-# Known to the recorder: its mappings are published some rounds after it has started.
-known() { status_of '.unwind | .mappings > 0 and (.scanning | not) and .loading == 0' | grep -q true; }
 # complete KIND COMM: of its user stacks, a line each, the complete ones.
 complete_of() {
 	events --kind "$1" --comm "$2" "$BUNDLE" | jq -r 'select(.ustack_end) | .ustack_end' >"$TEST_TMP/stacks"
@@ -120,6 +118,8 @@ for o in $levels; do
 		spawn "$TEST_TMP/${mode}_O$o" $mode 600
 	done
 done
+cp "$PROGRAMS/chain_O2" "$TEST_TMP/turns"
+spawn "$TEST_TMP/turns" turns 600
 cp "$PROGRAMS/chain_O2" "$TEST_TMP/plugged"
 cp "$PROGRAMS/chain_O2" "$TEST_TMP/forked"
 cp "$PROGRAMS/chain_O2" "$TEST_TMP/gone"
@@ -151,10 +151,12 @@ def inner():
         time.sleep(0.02)
 inner()
 PY
-spawn python3 "$TEST_TMP/sleeper.py"
-# shellcheck disable=SC2016 # for that shell
+# By names of their own: others come and go.
+ln -s "$(python3 -c 'import sys; print(sys.executable)')" "$TEST_TMP/some_python3"
+cp "$(command -v bash)" "$TEST_TMP/some_bash"
+spawn "$TEST_TMP/some_python3" "$TEST_TMP/sleeper.py"
 mkfifo "$TEST_TMP/fifo"
-cp "$(command -v bash)" "$TEST_TMP/some_bash" # others come and go
+# shellcheck disable=SC2016 # for that shell
 spawn "$TEST_TMP/some_bash" -c 'while read -r -t 0.02 x <>"$0" || true; do :; done' "$TEST_TMP/fifo"
 # Those who were there before the recorder have been known for long from here on.
 known_ns=$(python3 -c 'import time; print(time.monotonic_ns())')
@@ -173,9 +175,15 @@ for o in $levels; do
 	done
 	nearly_all "on the CPU, -O$o" "$(share on-cpu "spin_O$o" "$CHAIN")"
 done
+# Stacks are found again as they were, most of them, but only where they are.
+turns() { share off-cpu turns "$1" nanosleep | sed 's|/.*||'; }
+left=$(turns 'block_turns;chain_inner') right=$(turns 'chain_right;block_turns;chain_inner') of_left=$(turns 'chain_left;block_turns;chain_inner')
+between "waits in turn, by two callers ($left in all)" "$((of_left - right))" -2 2
+is "are each told to be one's or the other's" "$((of_left + right))" "$left"
+between "and many stacks were found again without a walk" "$(status_of .unwind.again)" "$left" 1000000000
 nearly_all "through a library that was loaded later" "$(share off-cpu plugged 'chain_plugin;chain_middle;chain_outer;main')"
 nearly_all "in a child that did not exec" "$(share off-cpu forked "$CHAIN")"
-nearly_all "python3's are complete" "$(complete_of off-cpu python3)"
+nearly_all "python3's are complete" "$(complete_of off-cpu some_python3)"
 nearly_all "bash's are complete" "$(complete_of off-cpu some_bash)"
 nearly_all "in a process that has ended" "$(share off-cpu gone "$CHAIN" nanosleep)"
 nearly_all "in a library that was unloaded" "$(share off-cpu closed 'chain_plugin;chain_middle;chain_outer;main' nanosleep)"
@@ -237,7 +245,7 @@ start_agent --post 1s --trigger 'kernel:reclaim>600s' --user-unwind frame-pointe
 ok "a freeze by frame pointers gives a bundle" freeze
 is "which says how" "$(events --comm some_bash "$BUNDLE" | jq -r 'select(.ustack_by) | .ustack_by' | sort -u)" frame-pointer
 is "and has no whole chain" "$(share off-cpu sleep_O2 "$CHAIN" | cut -d/ -f1)" 0
-for p in some_bash python3; do
+for p in some_bash some_python3; do
 	echo "# $p by frame pointers: $(events --kind off-cpu --comm $p "$BUNDLE" | jq -s 'map(select(.ustack | length > 0) |
 		.ustack | length) | "\(length) stacks of \(add / length * 10 | round / 10) frames"' 2>/dev/null)"
 done

@@ -39,6 +39,14 @@ like "and that captures would cross the network in plain" "$OUT" 'warning: .*une
 printf '[Storage]\nDirectory=%s\n[Upload]\nPyroscopeUrl=http://pyroscope.example.com:4040\n' "$TEST_TMP" >"$TEST_TMP/conf"
 run --once
 like "profiles, too" "$OUT" 'warning: .*PyroscopeUrl=.*unencrypted'
+is "no captures, nothing failed: exit status" "$(run --once; echo $?)" 0
+printf '[Storage]\nDirectory=%s\nFallback=%s\n[Upload]\nPyroscopeUrl=https://pyroscope.example.com\n' "$TEST_TMP/none" "$TEST_TMP/conf" >"$TEST_TMP/conf"
+run --once
+is "directories that cannot be read: exit status" $? 1
+like "each is named" "$OUT" "cannot look for captures in $TEST_TMP/none: No such file.*cannot look for captures in $TEST_TMP/conf: Not a directory"
+mkdir "$TEST_TMP/none"
+printf '[Storage]\nDirectory=%s\nFallback=%s\n[Upload]\nPyroscopeUrl=https://pyroscope.example.com\n' "$TEST_TMP/none" "$TEST_TMP/none2" >"$TEST_TMP/conf"
+is "a fallback that was never needed is not missed: exit status" "$(run --once; echo "$?$OUT")" 0
 printf '[default]\naws_access_key_id=a\naws_secret_access_key=b\n' >"$TEST_TMP/credentials"
 chmod 644 "$TEST_TMP/credentials"
 printf '[Upload]\nEndpoint=https://s3.example.com\nBucket=captures\nCredentialsFile=%s\n' "$TEST_TMP/credentials" >"$TEST_TMP/conf"

@@ -109,5 +109,23 @@ for text in "those of the file and the default set are not" "from a trigger to t
 done
 code "stallboxd: the doctor goes on with a bad configuration" 1 agent --config "$TEST_TMP/conf" --doctor
 like "and tells of it" "$OUT" 'conf:3: .*missing +configuration +wrong.*stallboxd cannot record here'
+directories() { agent --doctor-json --spool "$1" --fallback "$2" | jq -r '[.checks[] | select(.name == "spool" or .name == "fallback") | .state] | join(" ")'; }
+mkdir "$TEST_TMP/here"
+is "the doctor: neither directory can be written" "$(directories "$TEST_TMP/conf/a" "$TEST_TMP/conf/b")" "degraded missing"
+is "the first one cannot" "$(directories "$TEST_TMP/conf/a" "$TEST_TMP/here")" "degraded ok"
+is "the second one cannot" "$(directories "$TEST_TMP/here" "$TEST_TMP/conf/b")" "ok degraded"
+# With Endpoint= and nobody who uploads, bundles wait until there is no room for another one.
+uploader() { # KEY=VALUE...: what the doctor says of it
+	printf '%s\n' '[Upload]' "$@" >"$TEST_TMP/conf"
+	agent --config "$TEST_TMP/conf" --doctor-json | jq -r '.checks[] | select(.name == "upload") | .state + ": " + .found + "; " + .costs'
+}
+if [ -e /run/stallbox-upload/status.prom ]; then
+	skip "the doctor misses the uploader" "a stallbox-upload has run on this machine"
+else
+	like "the doctor misses the uploader" "$(uploader Endpoint=https://s3.example.com Bucket=captures CredentialsFile=/nonexistent)" \
+		'^degraded: Endpoint= is set, and stallbox-upload does not run: [^ ]+ is not there; nothing is delivered; bundles wait'
+	like "that of profiles, too" "$(uploader PyroscopeUrl=http://127.0.0.1:4040)" '^degraded: PyroscopeUrl= is set, .*; no profile is pushed$'
+fi
+is "and no uploader where none is wanted" "$(uploader Retry=5m)" "ok: neither Endpoint= nor PyroscopeUrl= is set; "
 code "stallboxd: a configuration that is not there" 78 agent --config "$TEST_TMP/none"
 finish

@@ -2,12 +2,10 @@
 /* Anything at all as a configuration file, and once more as a drop-in behind itself: what is accepted is what its
  * own text says again. */
 #include <assert.h>
-#include <stdint.h>
 
 #include "config/config.h"
+#include "tests/fuzz/target.h"
 #include "triggers/trigger.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

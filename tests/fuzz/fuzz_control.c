@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Bytes on the control socket, in pieces as they may come: whatever they are, a line is a line of at most CONTROL_LINE
  * bytes without a NUL, and what is deleted has a name without a path. The first byte says where the pieces end. */
-#include <stdint.h>
 #include <sys/socket.h>
 
 #include "format/file_name.h"
 #include "recorder/control.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/target.h"
 
 static void check_line(const struct control_client *c)
 {

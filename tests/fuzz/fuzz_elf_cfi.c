@@ -3,11 +3,8 @@
  * Anything at all as an ELF file, or as a bare .eh_frame: rows are built, looked up and walked with.
  * A bare one begins with a byte: bit 0 arm64, bit 1 the section's end is known.
  */
-#include <stdio.h>
-
+#include "tests/fuzz/target.h"
 #include "unwind/cache.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct {
 	struct sb_unwind_map map;
@@ -54,14 +51,6 @@ static bool sb_unwind_register(__u64 *ret, __u8 number)
 
 #include "unwind/walk.h"
 
-static void must(bool ok, const char *what)
-{
-	if (!ok) {
-		fprintf(stderr, "not so: %s\n", what);
-		abort();
-	}
-}
-
 /* What every walker relies on. */
 static void check_rows(const struct unwind_rows *rows)
 {
@@ -86,8 +75,11 @@ static void walk(const struct unwind_rows *rows, uint32_t pc)
 
 static void use_rows(const struct unwind_rows *rows, const uint8_t *data, size_t size)
 {
-	const uint64_t *slot = rows->slots + (size_t)rows->n_rules * SB_UNWIND_RULE_SLOTS;
+	const uint64_t *slot;
 
+	if (!rows->n_rows)
+		return;
+	slot = rows->slots + (size_t)rows->n_rules * SB_UNWIND_RULE_SLOTS;
 	check_rows(rows);
 	world.map = (struct sb_unwind_map){ .end = UINT64_MAX, .generation = 2 };
 	world.table = (struct sb_unwind_table){ .base = rows->base, .n_rules = rows->n_rules,

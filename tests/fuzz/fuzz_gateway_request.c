@@ -1,17 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* What clients of the gateway write. The first byte says as what the rest is read. */
-#include <stdint.h>
-
 #include "gateway/request.h"
 #include "gateway/webhook.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void check(bool holds)
-{
-	if (!holds)
-		abort();
-}
+#include "tests/fuzz/target.h"
 
 static void read_range(const char *text)
 {
@@ -21,7 +12,7 @@ static void read_range(const char *text)
 		uint64_t first = 0, len = 0;
 
 		if (request_range(text, sizes[i], &first, &len) == REQUEST_PART)
-			check(len && first < sizes[i] && len <= sizes[i] - first);
+			must(len && first < sizes[i] && len <= sizes[i] - first, "a part lies inside");
 	}
 }
 
@@ -30,7 +21,7 @@ static void read_name(const char *text)
 	char time[32], trigger[BUNDLE_FILE_MAX];
 
 	if (bundle_is_file_name(text))
-		check(!strpbrk(text, "/\\%\n ") && !strchr(".-", text[0]) && strlen(text) < BUNDLE_FILE_MAX);
+		must(!strpbrk(text, "/\\%\n ") && !strchr(".-", text[0]) && strlen(text) < BUNDLE_FILE_MAX, "a name is no path");
 	request_describe(text, time, trigger);
 }
 
@@ -41,7 +32,7 @@ static void read_host(const char *text)
 	socklen_t len;
 
 	if (request_host(text, host) == 0) {
-		check(host[0] && !strpbrk(host, "/@ \t\r\n[]"));
+		must(host[0] && !strpbrk(host, "/@ \t\r\n[]"), "a host is one");
 		request_is_address(host);
 	}
 	if (request_listen(text, &addr, &len) == 0) {
@@ -57,13 +48,13 @@ static void read_body(const char *text, size_t size)
 	struct webhook w;
 
 	if (webhook_parse(text, size, &w, error, sizeof(error)) == 0) {
-		check(!strpbrk(w.reason, "\n\r\x1b"));
+		must(!strpbrk(w.reason, "\n\r\x1b"), "a reason is one line");
 		webhook_unseen(&seen, &w);
 		webhook_remember(&seen, &w);
-		check(!webhook_unseen(&seen, &w));
+		must(!webhook_unseen(&seen, &w), "what is remembered has been seen");
 	}
 	if (webhook_parse_freeze(text, size, reason, error, sizeof(error)) == 0)
-		check(!strpbrk(reason, "\n\r\x1b"));
+		must(!strpbrk(reason, "\n\r\x1b"), "a reason is one line");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -72,11 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!size || size > 2 * WEBHOOK_MAX_BYTES)
 		return 0;
-	text = malloc(size);
-	if (!text)
-		return 0;
-	memcpy(text, data + 1, size - 1);
-	text[size - 1] = '\0';
+	text = text_of(data + 1, size - 1);
 	switch (data[0]) {
 	case 'R':
 		read_range(text);

@@ -3,30 +3,10 @@
  * Anything at all where names come from. The first byte says as what: 0 an ELF file, 1 detached
  * symbols, 2 a perf map, 3 a jit dump, 4 a mangled name.
  */
-#include <stdio.h>
-#include <sys/mman.h>
-
 #include "symbols/jitmap.h"
 #include "symbols/symbols.h"
+#include "tests/fuzz/target.h"
 #include "tools/demangle.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool ok, const char *what)
-{
-	if (!ok) {
-		fprintf(stderr, "not so: %s\n", what);
-		abort();
-	}
-}
-
-static int in_memory(const uint8_t *data, size_t size)
-{
-	int fd = memfd_create("fuzz", MFD_CLOEXEC);
-
-	must(fd >= 0 && write(fd, data, size) == (ssize_t)size, "a file in memory");
-	return fd;
-}
 
 static void look_up(const struct elf_names *n, size_t size)
 {
@@ -40,7 +20,7 @@ static void look_up(const struct elf_names *n, size_t size)
 
 static void read_elf(const uint8_t *data, size_t size, bool detached)
 {
-	_cleanup_close_ int fd = in_memory(data, size);
+	_cleanup_close_ int fd = file_of(data, size);
 	struct elf_names *n = NULL;
 	uint8_t id[32];
 
@@ -82,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		read_jit(data + 1, size - 1, data[0] == 3);
 		break;
 	case 4:
-		text = strndup((const char *)data + 1, size - 1);
+		text = text_of(data + 1, size - 1);
 		readable = demangle(text);
 		must(!readable || strlen(readable) <= 8191, "names are bounded");
 		free(readable);

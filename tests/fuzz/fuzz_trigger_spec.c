@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include <stdint.h>
-
+/* Anything at all as the specification of a trigger. */
+#include "tests/fuzz/target.h"
 #include "triggers/trigger.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

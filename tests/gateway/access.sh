@@ -92,7 +92,7 @@ is "no anonymous cipher" "$(weak aNULL)" "Cipher is (NONE)"
 refuses "a port in use" 1 'cannot listen on' --listen "127.0.0.1:$PORT"
 stop_gateway
 # An address that counts as one that others can reach; they cannot.
-PORT=$(free_port)
+PORT=$(free_ports 1)
 : >"$GATEWAY_LOG"
 spawn "$BUILD/stallbox-gateway" --config /dev/null --listen "[::ffff:127.0.0.1]:$PORT" --spool "$CAPTURES" --socket "$STUB_SOCKET" \
 	--max-connections 48 "${TLS[@]}" "${TOKENS[@]}" 2>"$GATEWAY_LOG"
@@ -118,7 +118,7 @@ kill "$SPAWNED" && wait "$SPAWNED"
 refuses "Anonymous=read where others can ask" 78 'refusing Anonymous=read.*hint:' --listen "[::ffff:127.0.0.1]:$PORT" --anonymous read "${TLS[@]}" "${TOKENS[@]}"
 
 # ---- what it does not start with -------------------------------------------------------
-P=$(free_port)
+P=$(free_ports 1)
 refuses "all addresses without TLS" 78 'without TLS.*hint:' --listen "0.0.0.0:$P" "${TOKENS[@]}"
 refuses "all IPv6 addresses without TLS" 78 'without TLS' --listen "[::]:$P" "${TOKENS[@]}"
 refuses "all addresses without a token" 78 'without a token.*hint:' --listen "0.0.0.0:$P" "${TLS[@]}"
@@ -137,7 +137,7 @@ refuses "an unknown option" 2 "try 'stallbox-gateway --help'" --liste x
 is "its help fits a terminal" "$("$BUILD/stallbox-gateway" --help | awk 'length > 80' | wc -l)" 0
 
 # ---- a socket of systemd's -------------------------------------------------------------
-PORT=$(free_port)
+PORT=$(free_ports 1)
 URL=http://127.0.0.1:$PORT
 cat >"$TEST_TMP/activate.py" <<'PY'
 import os, socket, sys
@@ -154,6 +154,6 @@ PY
 spawn python3 "$TEST_TMP/activate.py" 127.0.0.1 "$PORT" "$BUILD/stallbox-gateway" --config /dev/null --spool "$CAPTURES" --socket "$STUB_SOCKET" 2>"$GATEWAY_LOG"
 ok "it takes the socket that it is given" wait_for 20 grep -q "listening on 127.0.0.1:$PORT" "$GATEWAY_LOG"
 is "and answers on it" "$(status /-/healthy)" 200
-python3 "$TEST_TMP/activate.py" 0.0.0.0 "$(free_port)" "$BUILD/stallbox-gateway" --config /dev/null --spool "$CAPTURES" 2>"$TEST_TMP/out"
+python3 "$TEST_TMP/activate.py" 0.0.0.0 "$(free_ports 1)" "$BUILD/stallbox-gateway" --config /dev/null --spool "$CAPTURES" 2>"$TEST_TMP/out"
 is "one that others can reach needs TLS, too" "$? $(grep -c 'without TLS' "$TEST_TMP/out")" "78 1"
 finish

@@ -9,10 +9,6 @@ STUB_SOCKET=$TEST_TMP/control.sock
 HERE=$ROOT/tests/gateway
 mkdir -p "$CAPTURES" "$TEST_TMP/fallback"
 
-free_port() {
-	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
 # start_stub: answers on $STUB_SOCKET as stallboxd does; notes freezes in $TEST_TMP/freezes. "mode" in $TEST_TMP/mode:
 # recording (the default), still (no record is added), cooldown.
 start_stub() {
@@ -21,19 +17,27 @@ start_stub() {
 	wait_for 10 test -S "$STUB_SOCKET"
 }
 
-# start_gateway [OPTIONS]: on $PORT; sets $URL.
+# start_gateway [OPTIONS]: on $PORT; sets $URL. Another one may have been faster to take the port.
 start_gateway() {
-	PORT=$(free_port)
+	local try
+	for try in 1 2 3; do
+		_start_gateway "$@" && return
+		grep -q 'cannot listen' "$GATEWAY_LOG" || break
+	done
+	sed 's/^/# /' "$GATEWAY_LOG"
+	return 1
+}
+_gateway_speaks() { grep -qE 'listening on|cannot listen' "$GATEWAY_LOG"; }
+_start_gateway() {
+	PORT=$(free_ports 1)
 	URL=http://127.0.0.1:$PORT
 	: >"$GATEWAY_LOG"
 	"$BUILD/stallbox-gateway" --config /dev/null --listen "127.0.0.1:$PORT" --spool "$CAPTURES" --fallback "$TEST_TMP/fallback" \
 		--socket "$STUB_SOCKET" --renderer "$STALLBOX" "$@" 2>>"$GATEWAY_LOG" &
 	GATEWAY=$!
 	TEST_PIDS+=("$GATEWAY")
-	if ! wait_for 20 grep -q 'listening on' "$GATEWAY_LOG"; then
-		sed 's/^/# /' "$GATEWAY_LOG"
-		return 1
-	fi
+	wait_for 20 _gateway_speaks
+	grep -q 'listening on' "$GATEWAY_LOG"
 }
 stop_gateway() {
 	kill "$GATEWAY" && wait "$GATEWAY"

@@ -180,6 +180,11 @@ static void mmap_story(struct scene *s, int n, uint64_t age_ms)
 			x->flags = BUNDLE_SHOT_RUNNABLE;
 			x->state = 0;
 			x->reclaim_since_ns = TRIGGER_NS - 3000 * MS;
+			x->nr_scanned = 140000;
+			x->nr_reclaimed = 5;
+		} else if (i == 0) {
+			x->syscall = 10; /* mmap */
+			x->arg1 = 5ull << 30;
 		} else if (i > 1) {
 			struct bundle_event *e;
 

@@ -3,7 +3,8 @@
  * A call chain that is known: main, chain_outer, chain_middle, chain_inner, and a call at its end
  * that blocks or spins. Built without frame pointers at every level of optimization.
  *
- *   chain sleep|short|read|futex|spin|dlopen LIB|dlclose LIB|fork|signal|exec PROGRAM SECONDS
+ *   chain sleep|short|turns|read|futex|spin|dlopen LIB|dlclose LIB|fork|signal|exec PROGRAM SECONDS
+ * turns waits by chain_left and chain_right in turn, whose frames are the same.
  * dlclose takes the library away at the end and goes on without it; exec becomes PROGRAM, another chain.
  */
 #include <alloca.h>
@@ -45,6 +46,23 @@ static void block_sleep(void)
 static void block_short(void)
 {
 	nanosleep(&(struct timespec){ .tv_nsec = 1200000 }, NULL);
+}
+
+/* Two callers with the same frame: only one word of the stack tells whose wait it is. */
+static NOINLINE void chain_left(void)
+{
+	block_sleep();
+	sink++;
+}
+static NOINLINE void chain_right(void)
+{
+	block_sleep();
+	sink--;
+}
+static NOINLINE void block_turns(void)
+{
+	chain_left();
+	chain_right();
 }
 
 static int pipe_fd[2];
@@ -162,6 +180,8 @@ int main(int argc, char **argv)
 		end = block_futex;
 	} else if (!strcmp(mode, "short")) {
 		end = block_short;
+	} else if (!strcmp(mode, "turns")) {
+		end = block_turns;
 	} else if (!strcmp(mode, "spin")) {
 		end = spin;
 	} else if (!strcmp(mode, "dlopen") || !strcmp(mode, "dlclose")) {

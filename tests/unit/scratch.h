@@ -110,7 +110,7 @@ static inline int count_files(const char *path)
 /* Makes it; the path stays valid, at()'s is soon another one. */
 static inline const char *new_dir(const char *name)
 {
-	static char path[32][512];
+	static char path[48][512];
 	static size_t n;
 
 	assert_true(n < SB_ARRAY_SIZE(path));

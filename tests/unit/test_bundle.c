@@ -11,8 +11,7 @@
 
 #include "format/reader.h"
 #include "format/writer.h"
-
-static char path[] = "/tmp/stallbox-test-bundle.XXXXXX";
+#include "tests/unit/one_file.h"
 
 struct buffer {
 	uint8_t data[1 << 20];
@@ -556,21 +555,11 @@ static void test_work_is_bounded(void **state)
 
 static int set_up(void **state)
 {
-	int fd = mkstemp(path);
-
-	(void)state;
-	if (fd < 0)
+	if (make_path(state) < 0)
 		return -1;
-	close(fd);
 	write_bundle(&whole);
 	original_len = ZSTD_decompress(original, sizeof(original), whole.data, whole.len);
 	return ZSTD_isError(original_len) ? -1 : 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	return unlink(path);
 }
 
 int main(void)
@@ -591,5 +580,5 @@ int main(void)
 		cmocka_unit_test(test_work_is_bounded),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, set_up, remove_path);
 }

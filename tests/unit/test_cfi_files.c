@@ -260,12 +260,12 @@ static void *overwrite(void *arg)
 	struct writer *w = arg;
 	uint8_t block[4096];
 
-	for (unsigned int i = 0; !w->stop; i++) {
+	for (unsigned int i = 0; !__atomic_load_n(&w->stop, __ATOMIC_RELAXED); i++) {
 		int fd = open(w->path, O_WRONLY);
 
 		memset(block, (int)i, sizeof(block));
 		if (pwrite(fd, block, sizeof(block), 4096 * (1 + i % 64)) < 0)
-			w->stop = true;
+			__atomic_store_n(&w->stop, true, __ATOMIC_RELAXED);
 		close(fd);
 	}
 	return NULL;
@@ -293,7 +293,7 @@ static void test_changes_meanwhile(void **state)
 		if (r == 0)
 			unwind_image_done(&image);
 	}
-	w.stop = true;
+	__atomic_store_n(&w.stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
 	assert_int_equal(stale, 3);
 }

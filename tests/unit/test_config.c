@@ -109,11 +109,17 @@ static void test_errors(void **state)
 	wrong("[Recorder]\nPost\n", "a.conf:2: [Recorder] Post: is no assignment, expected KEY=VALUE, [SECTION] or # and a comment");
 	wrong("[Recorder\n", "a.conf:1: [Recorder]: a section without its end, expected ]");
 	wrong("[Recorder]\nEscalate=trig\n", "a.conf:2: [Recorder] Escalate: 'trig': expected one of trigger|always|never");
+	wrong("[Recorder]\nEscalate=trigger|always\n", "a.conf:2: [Recorder] Escalate: 'trigger|always': expected one of trigger|always|never");
+	wrong("[Recorder]\nEscalate=\n", "a.conf:2: [Recorder] Escalate: '': expected one of trigger|always|never");
 	wrong("[Recorder]\nPin=true\n", "a.conf:2: [Recorder] Pin: 'true': expected yes or no");
 	wrong("[Recorder]\nPost=1s # one\n", "a.conf:2: [Recorder] Post: '1s # one': expected a time with a unit from 0s to 10m, such as 15s "
 	      "(a comment stands on a line of its own)");
 	wrong("[Recorder]\nPost=\n", "a.conf:2: [Recorder] Post: '': expected a time with a unit from 0s to 10m, such as 15s");
 	wrong("[Storage]\nDirectory=captures\n", "a.conf:2: [Storage] Directory: captures: expected an absolute path");
+	wrong("[Storage]\nDirectory=/a/b\nFallback=//a/b/\n", "a.conf:3: [Storage] Fallback: is Directory=, expected another directory, or "
+	      "none: an empty value");
+	wrong("[Storage]\nDirectory=/run/stallbox/captures/\n", "default: [Storage] Fallback: is Directory=, expected another directory, or "
+	      "none: an empty value");
 	wrong("[Server]\nListen=localhost:80\n", "a.conf:2: [Server] Listen: 'localhost:80': expected an address of this host and a port, "
 	      "such as 127.0.0.1:7447 or [::1]:7447");
 	wrong("[Server]\nListen=0.0.0.0:80\n", "a.conf:2: [Server] Listen: other hosts can reach this address, expected TlsCertificate=, "
@@ -123,6 +129,17 @@ static void test_errors(void **state)
 	wrong("\n[Trigger a]\nPost=1s\n", "a.conf:2: [Trigger a] Condition: is missing, expected for example kernel:reclaim>500ms");
 	wrong("[Trigger a]\nCondition=kernel:reclaim>1s:post=2s\n", "a.conf:2: [Trigger a] Condition: 'kernel:reclaim>1s:post=2s': expected "
 	      "'post=' not here, but as Post=");
+}
+
+static void test_two_directories(void **state)
+{
+	(void)state;
+	parse("[Storage]\nDirectory=/a/b\nFallback=/a/bc\n");
+	assert_int_equal(e.n, 0);
+	parse("[Storage]\nDirectory=/a/b\nFallback=/a/b/c\n");
+	assert_int_equal(e.n, 0);
+	parse("[Storage]\nDirectory=/\nFallback=\n");
+	assert_int_equal(e.n, 0);
 }
 
 static void test_no_text(void **state)
@@ -356,6 +373,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults), cmocka_unit_test(test_units),	   cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_two_directories),
 		cmocka_unit_test(test_no_text),	 cmocka_unit_test(test_too_much),  cmocka_unit_test(test_drop_ins),
 		cmocka_unit_test(test_trigger_ranges), cmocka_unit_test(test_rights),
 		cmocka_unit_test(test_bad_files), cmocka_unit_test(test_meant),

@@ -244,6 +244,46 @@ static void test_stale_socket(void **state)
 	control_close(&d);
 }
 
+/* Who cleans up /run removes the socket of an agent that runs. */
+static void test_removed(void **state)
+{
+	struct control c, d;
+	struct stat st;
+	int old = -1, fd, kept = -1;
+
+	(void)state;
+	assert_int_equal(control_open(&c, path, NO_GROUP), 0);
+	fd = dial();
+	assert_non_null(control_accept(&c, 1));
+	assert_int_equal(control_renew(&c, &old), 0);
+	assert_int_equal(old, -1);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(dial(), -ENOENT);
+	kept = c.fd;
+	assert_int_equal(control_renew(&c, &old), 1);
+	assert_int_equal(old, kept);
+	assert_int_not_equal(c.fd, old);
+	close(old);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0660);
+	close(dial());
+	assert_non_null(control_accept(&c, 2));
+	assert_int_equal(c.client[0].since_ns, 1); /* who had connected is still there */
+	close(fd);
+	/* Another agent has taken the path: nothing of it is touched, not even at the end. */
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(control_open(&d, path, NO_GROUP), 0);
+	kept = c.fd;
+	assert_int_equal(control_renew(&c, &old), -EADDRINUSE);
+	assert_int_equal(c.fd, kept);
+	control_close(&c);
+	fd = dial();
+	assert_true(fd >= 0);
+	close(fd);
+	control_close(&d);
+	assert_int_equal(stat(path, &st), -1);
+}
+
 /* A mistyped --socket must not delete a file. */
 static void test_foreign_path(void **state)
 {
@@ -511,6 +551,7 @@ int main(void)
 		cmocka_unit_test(test_foreign_group),
 		cmocka_unit_test(test_no_descriptor_left),
 		cmocka_unit_test(test_dropped_client),
+		cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_throttle),
 		cmocka_unit_test(test_expire),
 		cmocka_unit_test(test_may_wait),

@@ -16,6 +16,7 @@
 
 #include "symbols/symbols.h"
 #include "tests/unit/scratch.h"
+#include "tests/unit/symbol_at.h"
 
 
 static const char source[] =
@@ -169,16 +170,6 @@ static const struct function *by_name(const struct truth *t, const char *name)
 	}
 	fail_msg("nm does not list %s", name);
 	return NULL;
-}
-
-static void expect_at(const struct symbols *s, uint64_t offset, const char *name)
-{
-	struct symbol found = { .name = "-" };
-	int r = symbols_find(s, offset, &found);
-
-	if (r != (name ? 0 : -ENOENT) || strcmp(found.name, name ? name : "-"))
-		fail_msg("0x%llx: got %d, %s; expected %s", (unsigned long long)offset, r, found.name,
-			 name ? name : "nothing");
 }
 
 /* ---- programs ------------------------------------------------------------------------ */

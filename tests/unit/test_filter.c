@@ -9,13 +9,13 @@
 #include <cmocka.h>
 
 #include "format/writer.h"
+#include "tests/unit/one_file.h"
 #include "tools/timeline.h"
 
 #define KERNEL 0xffffffff81000000ULL
 #define SECOND NSEC_PER_SEC
 #define TRIGGER_NS (100 * SECOND)
 
-static char path[] = "/tmp/stallbox-test-filter.XXXXXX";
 static const struct opt_command command = { "test", "", "", { "", "" } };
 
 static int to_file(void *ctx, const void *buf, size_t len)
@@ -342,23 +342,6 @@ static void test_stop(void **state)
 	bundle_close(b);
 }
 
-static int set_up(void **state)
-{
-	int fd = mkstemp(path);
-
-	(void)state;
-	if (fd < 0)
-		return -1;
-	close(fd);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	return unlink(path);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,5 +350,5 @@ int main(void)
 		cmocka_unit_test(test_order_of_one_moment), cmocka_unit_test(test_stop),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, make_path, remove_path);
 }

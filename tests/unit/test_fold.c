@@ -9,14 +9,13 @@
 #include <cmocka.h>
 
 #include "format/writer.h"
+#include "tests/unit/one_file.h"
 #include "tools/escape.h"
 #include "tools/fold.h"
 
 #define KERNEL 0xffffffff81000000ULL
 #define TEXT 0x400000ULL
 #define TRIGGER_NS (100 * NSEC_PER_SEC)
-
-static char path[] = "/tmp/stallbox-test-fold.XXXXXX";
 
 /* ---- a bundle ---------------------------------------------------------------------- */
 
@@ -469,6 +468,50 @@ static void test_groups(void **state)
 	bundle_close(b);
 }
 
+/* The name that a pid has had for a moment is not that of what it did afterwards. */
+static void test_exec(void **state)
+{
+	static const struct {
+		enum group_by by;
+		const char *lines[2];
+	} cases[] = {
+		{ GROUP_THREAD, { "db 42/42;schedule 2000/1", "sh 42/42;schedule 1/1" } },
+		{ GROUP_PROCESS, { "db 42;db;schedule 2000/1", "sh 42;sh;schedule 1/1" } },
+	};
+	struct bundle_process before = { .pid = 42, .comm = "sh", .start_ns = 1 };
+	struct bundle_thread t = { .tid = 42, .comm = "sh" };
+	struct made m;
+	struct bundle *b;
+	struct filter all;
+	uint32_t k, db;
+
+	(void)state;
+	begin(&m);
+	db = m.thread[0];
+	t.process = bundle_writer_process(m.w, &before);
+	m.thread[0] = bundle_writer_thread(m.w, &t);
+	k = put_stack(m.w, 0, "0", 0);
+	put_event(&m, BUNDLE_OFF_CPU, 0, k, 0, 1000);
+	m.thread[0] = db;
+	put_event(&m, BUNDLE_OFF_CPU, 0, k, 0, 2000000);
+	b = end(&m);
+	all = everything(b);
+	for (size_t i = 0; i < SB_ARRAY_SIZE(cases); i++) {
+		struct fold_options o = { .kind = FOLD_OFF_CPU, .by = cases[i].by };
+		struct fold f;
+
+		assert_int_equal(fold_bundle_as(&f, b, &all, &o), 0);
+		assert_int_equal(fold_merge(&f), 0);
+		fold_sort(&f);
+		assert_int_equal(f.n, 2);
+		for (size_t n = 0; n < 2; n++)
+			assert_string_equal(line(&f, n), cases[i].lines[n]);
+		fold_done(&f);
+	}
+	filter_done(&all);
+	bundle_close(b);
+}
+
 static void test_kind_names(void **state)
 {
 	static const char *const names[FOLD_KINDS] = { "on-cpu", "off-cpu", "reclaim", "blocked",
@@ -487,23 +530,6 @@ static void test_kind_names(void **state)
 	}
 }
 
-static int set_up(void **state)
-{
-	int fd = mkstemp(path);
-
-	(void)state;
-	if (fd < 0)
-		return -1;
-	close(fd);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	return unlink(path);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -517,8 +543,9 @@ int main(void)
 		cmocka_unit_test(test_jit),
 		cmocka_unit_test(test_sides),
 		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_exec),
 		cmocka_unit_test(test_kind_names),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, make_path, remove_path);
 }

@@ -11,12 +11,11 @@
 
 #include "format/reader.h"
 #include "recorder/freeze.h"
+#include "tests/unit/one_file.h"
 
 #define RING (1u << 20)
 #define PERIOD_NS 10101000ULL /* bundles keep whole microseconds */
 #define CPUS 2
-
-static char path[] = "/tmp/stallbox-test-freeze.XXXXXX";
 
 struct host {
 	struct probes p;
@@ -236,12 +235,6 @@ int main(void)
 		cmocka_unit_test(test_torn_stack),
 		cmocka_unit_test(test_losses),
 	};
-	int fd = mkstemp(path), r;
 
-	if (fd < 0)
-		return 1;
-	close(fd);
-	r = cmocka_run_group_tests(tests, NULL, NULL);
-	unlink(path);
-	return r;
+	return cmocka_run_group_tests(tests, make_path, remove_path);
 }

@@ -45,13 +45,13 @@ static void test_deadlines(void **state)
 		one[i] = connections_add(&connections, pair[i][0]);
 		assert_non_null(one[i]);
 	}
-	assert_int_equal(stats.connections, 3);
+	assert_int_equal(stats_read(stats.connections), 3);
 	connections_expect(&connections, one[1], 2 * CONNECTIONS_MIN_RATE);
 	connections_suspend(&connections, one[2]);
 	assert_true(ended_after(pair[0][1], start) >= TIMEOUT_NS);
 	assert_true(ended_after(pair[1][1], start) >= TIMEOUT_NS + 2 * NSEC_PER_SEC);
 	assert_true(is_open(pair[2][1]));
-	assert_int_equal(stats.expired, 2);
+	assert_int_equal(stats_read(stats.expired), 2);
 	/* Its turn again. */
 	start = sb_monotonic_ns();
 	connections_expect(&connections, one[2], 0);
@@ -61,8 +61,8 @@ static void test_deadlines(void **state)
 	connections_remove(&connections, one[0]);
 	connections_remove(&connections, one[2]);
 	assert_null(connections.first);
-	assert_int_equal(stats.connections, 0);
-	assert_int_equal(stats.expired, 3);
+	assert_int_equal(stats_read(stats.connections), 0);
+	assert_int_equal(stats_read(stats.expired), 3);
 	for (int i = 0; i < 3; i++) {
 		close(pair[i][0]);
 		close(pair[i][1]);

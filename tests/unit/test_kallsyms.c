@@ -9,8 +9,7 @@
 #include <cmocka.h>
 
 #include "symbols/symbols.h"
-
-static char path[] = "/tmp/stallbox-test-kallsyms.XXXXXX";
+#include "tests/unit/one_file.h"
 
 static void write_text(const char *text, size_t len)
 {
@@ -279,23 +278,6 @@ static void test_this_kernel(void **state)
 	symbols_free(s);
 }
 
-static int set_up(void **state)
-{
-	int fd = mkstemp(path);
-
-	(void)state;
-	if (fd < 0)
-		return -1;
-	close(fd);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	return unlink(path);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -309,5 +291,5 @@ int main(void)
 		cmocka_unit_test(test_this_kernel),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, make_path, remove_path);
 }

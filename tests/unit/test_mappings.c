@@ -95,18 +95,24 @@ static void mappings_come_to_be_seen(void **state)
 {
 	uint32_t f = file("/a", 1);
 	struct unwind_ref ref = { 5, 8 };
+	uint32_t tables, of_another;
 
 	(void)state;
 	add(1, 100, 0x7000, 0x9000, 0x1000, f);
 	add(2, 100, 0x1000, 0x2000, 0, f);
+	add(2, 101, 0x1000, 0x2000, 0, file("/b", 2));
 	assert_null(entry(100));
 	mappings_publish(m, now);
+	tables = entry(100)->tables;
+	of_another = entry(101)->tables;
 	assert_int_equal(seen(100, 0x7fff)->offset, 0x1000);
 	assert_int_equal(seen(100, 0x1000)->table, SB_UNWIND_NO_TABLE); /* not read yet */
 	assert_null(seen(100, 0x2000));
 	mappings_file_ready(m, f, &ref);
 	assert_int_equal(seen(100, 0x1000)->table, 5);
 	assert_int_equal(seen(100, 0x8000)->generation, 8);
+	assert_int_not_equal(entry(100)->tables, tables); /* stacks walked without it are not used again */
+	assert_int_equal(entry(101)->tables, of_another);
 	assert_int_equal(mappings_find(m, 100, 0x8000)->file, f);
 }
 

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -183,6 +184,7 @@ static void test_jit_stale(void **state)
 
 	(void)state;
 	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* also where a check of the parent fails */
 		pause();
 		_exit(0);
 	}

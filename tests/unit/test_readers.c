@@ -18,7 +18,10 @@ static void *take(void *ctx)
 	char *job = malloc(1);
 
 	(void)ctx;
-	return read(jobs[0], job, 1) == 1 ? job : NULL;
+	if (read(jobs[0], job, 1) == 1)
+		return job;
+	free(job);
+	return NULL;
 }
 
 static void work(void *ctx, void *job)

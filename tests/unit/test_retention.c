@@ -13,6 +13,7 @@
 
 #include "format/uploaded.h"
 #include "recorder/keeper.h"
+#include "recorder/options.h"
 #include "recorder/quarantine.h"
 #include "recorder/retention.h"
 #include "tests/unit/scratch.h"
@@ -89,6 +90,24 @@ static void test_max_use(void **state)
 	assert_int_equal(st.deleted_bytes, 400);
 	assert_int_equal(st.dir[SPOOL_FIRST].bundles, 0);
 	assert_int_equal(st.dir[SPOOL_FALLBACK].bundles, 1);
+}
+
+/* The fallback is the first directory under another name: each bundle is one. */
+static void test_one_directory(void **state)
+{
+	struct spool s = { .fallback = "" };
+	struct storage st = {};
+
+	(void)state;
+	snprintf(s.dir, sizeof(s.dir), "%s", new_dir("one"));
+	snprintf(s.fallback, sizeof(s.fallback), "%s", at("other-name"));
+	assert_int_equal(symlink(s.dir, s.fallback), 0);
+	make_bundle(at("one/a.stall.pb.zst"), 100, 0);
+	make_bundle(at("one/b.stall.pb.zst"), 200, 0);
+	assert_int_equal(enforce(&s, &st, 200), 0);
+	assert_int_equal(st.dir[SPOOL_FIRST].used_bytes + st.dir[SPOOL_FALLBACK].used_bytes, 200);
+	assert_int_equal(enforce(&s, &st, 199), 1);
+	assert_true(exists(at("one/b.stall.pb.zst")));
 }
 
 /* More than one look at the directories, and the reserve for the next one. */
@@ -424,7 +443,7 @@ static void test_quarantine_is_bounded(void **state)
 static void test_keeper(void **state)
 {
 	struct spool s = two_dirs("kept");
-	struct storage st = { .limits = { .max_use_bytes = 1000, .wait_upload = true }, .last_bytes = 100 };
+	struct storage st = { .limits = { .max_use_bytes = 1000, .mark_uploads = true, .wait_upload = true }, .last_bytes = 100 };
 	char name[64];
 
 	(void)state;
@@ -457,6 +476,39 @@ static void test_keeper(void **state)
 	assert_true(exists(at("kept/" UPLOADED_DIR "/.tmp-2")));
 	assert_int_equal(st.swept, 1);
 	assert_true(st.kept_ns > 0);
+}
+
+/* What a configuration with these keys makes of the directory of marks: who uploads may not make it. */
+static void keep_with(const char *name, const char *endpoint, const char *pyroscope, bool marks, bool waits)
+{
+	static struct options o;
+	struct storage st = {};
+	char marked[64];
+
+	o.config = (struct config){};
+	config_defaults(&o.config);
+	snprintf(o.config.storage.directory, sizeof(o.config.storage.directory), "%s", new_dir(name));
+	o.config.storage.fallback[0] = '\0';
+	snprintf(o.config.upload.endpoint, sizeof(o.config.upload.endpoint), "%s", endpoint);
+	snprintf(o.config.upload.pyroscope_url, sizeof(o.config.upload.pyroscope_url), "%s", pyroscope);
+	snprintf(marked, sizeof(marked), "%s/" UPLOADED_DIR, name);
+	options_adopt(&o, &o.config);
+	st.limits = o.spool.limits;
+	keeper_run(&o.spool, (gid_t)-1, &st);
+	if (marks)
+		assert_int_equal(mode_of(at(marked)), 0770);
+	else
+		assert_false(exists(at(marked)));
+	assert_int_equal(st.limits.wait_upload, waits);
+}
+
+static void test_marks_of_a_configuration(void **state)
+{
+	(void)state;
+	keep_with("none", "", "", false, false);
+	keep_with("store", "https://s3.example.com", "", true, true);
+	keep_with("profiles", "", "http://127.0.0.1:4040", true, false);
+	keep_with("both", "https://s3.example.com", "http://127.0.0.1:4040", true, true);
 }
 
 static void test_halves(void **state)
@@ -536,6 +588,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_max_use),
+		cmocka_unit_test(test_one_directory),
 		cmocka_unit_test(test_max_use_of_many),
 		cmocka_unit_test(test_odd_things),
 		cmocka_unit_test(test_max_age),
@@ -549,6 +602,7 @@ int main(void)
 		cmocka_unit_test(test_suspect),
 		cmocka_unit_test(test_quarantine_is_bounded),
 		cmocka_unit_test(test_keeper),
+		cmocka_unit_test(test_marks_of_a_configuration),
 		cmocka_unit_test(test_halves),
 		cmocka_unit_test(test_halves_of_two_disks),
 		cmocka_unit_test(test_prepare),

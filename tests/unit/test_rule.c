@@ -145,6 +145,8 @@ static void test_refused_files(void **state)
 	refused("rule x\ntitle y\nbase 0\n", "f.rule:3: base");
 	refused("rule x\ntitle y\nbase 101\n", "f.rule:3: base");
 	refused("rule x\ntitle y\n\n# c\nadd x if a.b > 1\n", "f.rule:5: expected 'add POINTS");
+	refused("rule x\ntitle y\nadd 101 if a.b > 1\n", "f.rule:3: expected 'add POINTS");
+	refused("rule x\ntitle y\nadd -101 if a.b > 1\n", "f.rule:3: expected 'add POINTS");
 	refused("rule x\ntitle y\nevidence seen\n", "f.rule:3: evidence without");
 	refused("rule x\ntitle y\ndoubt it\n", "f.rule:3: a doubt without");
 	refused("rule x\ntitle y\nsay if a.b > 1 text\n", "f.rule:3: expected '::'");

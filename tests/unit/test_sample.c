@@ -17,6 +17,10 @@
 #define CALL	  (1ULL << 48 | 7)
 #define ID	  41
 
+/* The kernel's own words about softirqs, of one CPU. Its run queue is at 0 in the model. */
+static __u16 softirqs_raised;
+static __u32 softirqs_handled[SB_SOFTIRQS];
+
 static struct sb_cpu model_cpus;
 static struct sb_task_detail model_detail;
 static uint64_t fired_value;
@@ -132,6 +136,94 @@ static void test_another_cpu(void **state)
 	assert_int_equal(control.trigger[1].held, 1);
 }
 
+/* ---- softirqs held up by one call ------------------------------------------------------------------------- */
+
+#define RAISED (1u << 3)
+
+static void looks(uint64_t after_ns, uint64_t call)
+{
+	follow_softirqs(&model_cpus, ID, call, BEGIN + after_ns);
+}
+
+static void watch_softirqs(void)
+{
+	control.trigger[0] = (struct sb_ktrigger){ .type = SB_KTRIG_SOFTIRQ_HELD, .count = 1, .threshold_ns = THRESHOLD };
+	control.watch = 1u << SB_KTRIG_SOFTIRQ_HELD;
+	control.raised_from_rq = (intptr_t)&softirqs_raised;
+	control.handled_from_rq = (intptr_t)softirqs_handled;
+	softirqs_raised = RAISED;
+	memset(softirqs_handled, 0, sizeof(softirqs_handled));
+}
+
+static void test_softirq_held(void **state)
+{
+	(void)state;
+	watch_softirqs();
+	for (uint64_t ns = 0; ns < THRESHOLD; ns += PERIOD)
+		looks(ns, CALL);
+	assert_int_equal(fired_value, 0);
+	looks(THRESHOLD, CALL);
+	assert_int_equal(fired_value, THRESHOLD);
+	/* Once. */
+	control.armed = 1;
+	fired_value = 0;
+	looks(THRESHOLD + PERIOD, CALL);
+	assert_int_equal(fired_value, 0);
+}
+
+/* What makes the wait another one: it was handled and raised again, the call is another one or over, nothing is raised, in
+ * between another vector was. */
+static void test_softirq_not_held(void **state)
+{
+	(void)state;
+	for (int how = 0; how < 5; how++) {
+		watch_softirqs();
+		model_cpus.held_since_ns = 0;
+		for (uint64_t ns = 0; ns < 2 * THRESHOLD; ns += PERIOD) {
+			bool now = ns == THRESHOLD / 2 || ns == THRESHOLD + THRESHOLD / 2;
+
+			softirqs_handled[3] += how == 0 && now;
+			softirqs_raised = how == 3 && now ? 0 : how == 4 && now ? RAISED << 1 : RAISED;
+			looks(ns, how == 1 && now ? CALL + 1 : how == 2 && now ? 0 : CALL);
+		}
+		assert_int_equal(fired_value, 0);
+	}
+}
+
+/* Of two that are raised one is handled, the other waits on. */
+static void test_softirq_one_of_two(void **state)
+{
+	(void)state;
+	watch_softirqs();
+	softirqs_raised = RAISED | 1u << 1;
+	for (uint64_t ns = 0; ns <= THRESHOLD; ns += PERIOD) {
+		softirqs_handled[1]++;
+		looks(ns, CALL);
+	}
+	assert_int_equal(fired_value, THRESHOLD);
+}
+
+/* The vCPU stood still in a timer interrupt: two samples, however far apart, say nothing; the third does. */
+static void test_softirq_two_looks(void **state)
+{
+	(void)state;
+	watch_softirqs();
+	looks(0, CALL);
+	looks(7 * THRESHOLD, CALL);
+	assert_int_equal(fired_value, 0);
+	looks(7 * THRESHOLD + PERIOD, CALL);
+	assert_int_equal(fired_value, 7 * THRESHOLD + PERIOD);
+}
+
+static void test_softirq_unwatched(void **state)
+{
+	(void)state;
+	watch_softirqs();
+	control.watch = 0;
+	looks(0, CALL);
+	assert_int_equal(model_cpus.held_since_ns, 0);
+}
+
 /* One in four is taken, and stands for the time of four, late ones included. */
 static void test_thin(void **state)
 {
@@ -158,6 +250,9 @@ int main(void)
 		cmocka_unit_test_setup(test_call_fires, begin),	  cmocka_unit_test_setup(test_late_sample, begin),
 		cmocka_unit_test_setup(test_another_call, begin), cmocka_unit_test_setup(test_thin, begin),
 		cmocka_unit_test_setup(test_several_cross, begin), cmocka_unit_test_setup(test_another_cpu, begin),
+		cmocka_unit_test_setup(test_softirq_held, begin), cmocka_unit_test_setup(test_softirq_not_held, begin),
+		cmocka_unit_test_setup(test_softirq_one_of_two, begin), cmocka_unit_test_setup(test_softirq_two_looks, begin),
+		cmocka_unit_test_setup(test_softirq_unwatched, begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

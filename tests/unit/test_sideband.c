@@ -150,6 +150,60 @@ static void losses_are_counted_once(void **state)
 	assert_int_equal(sideband_lost(&s), 23);
 }
 
+/* Nobody is told a text that has no end, nor reads on behind it. */
+static void texts_without_an_end_are_left_out(void **state)
+{
+	struct {
+		struct mmap2_record r;
+		char path[16];
+		struct trailer t;
+	} map = { { .h = { PERF_RECORD_MMAP2, 0, sizeof(map) }, .pid = 100 }, .t = { 0x41414141, 0x41414141, 20 } };
+	struct {
+		struct ksymbol_record r;
+		char name[16];
+		struct trailer t;
+	} gone = { { .h = { PERF_RECORD_KSYMBOL, 0, sizeof(gone) }, .flags = PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER },
+		   .t = { 0x41414141, 0x41414141, 20 } };
+
+	(void)state;
+	memset(map.path, 'A', sizeof(map.path));
+	memset(gone.name, 'A', sizeof(gone.name));
+	put(0, &map, sizeof(map));
+	put(0, &gone, sizeof(gone));
+	put_task(0, PERF_RECORD_FORK, 30, 101, 1, 101);
+	sideband_read(&s, tell, NULL);
+	assert_string_equal(told, "F101@30 ");
+	/* With an end in their last byte they are told. */
+	map.path[15] = '\0';
+	told[0] = '\0';
+	put(0, &map, sizeof(map));
+	sideband_read(&s, tell, NULL);
+	assert_string_equal(told, "M100@20AAAAAAAAAAAAAAA ");
+}
+
+/* A record that goes beyond what there is, one of an odd length, one that is too short: all up to the ring's head is
+ * lost, which is counted, and what comes then is read again. */
+static void a_record_that_is_none_loses_its_round(void **state)
+{
+	static const uint16_t sizes[] = { 0, 8, 51, 56, 0xfff8 };
+
+	(void)state;
+	for (size_t i = 0; i < SB_ARRAY_SIZE(sizes); i++) {
+		struct {
+			struct task_record r;
+			struct trailer t;
+		} bad = { { { PERF_RECORD_FORK, 0, sizes[i] }, 666, 1, 666, 1, 15 }, { 666, 666, 15 } };
+
+		told[0] = '\0';
+		put_task(0, PERF_RECORD_FORK, 10, 100, 1, 100);
+		put(0, &bad, sizeof(bad));
+		sideband_read(&s, tell, NULL);
+		assert_string_equal(told, "F100@10 ");
+		assert_int_equal(sideband_lost(&s), i + 1);
+		assert_int_equal(s.ring[0].page->data_tail, s.ring[0].page->data_head);
+	}
+}
+
 static const int nothing[SIDEBAND_OTHERS] = { -1, -1 };
 
 /* Makes a record now and then, until it is killed. */
@@ -265,6 +319,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_not_settled_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(records_go_over_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(losses_are_counted_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(texts_without_an_end_are_left_out, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_record_that_is_none_loses_its_round, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_record_that_is_there_is_not_waited_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(others_end_an_idle_wait, setup, teardown),
 		cmocka_unit_test(a_record_rings),

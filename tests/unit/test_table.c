@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "symbols/table.h"
+#include "tests/unit/symbol_at.h"
 
 static uint64_t rnd_state;
 
@@ -36,16 +37,6 @@ static struct symbols *finish(struct symbol_builder *b)
 	return s;
 }
 
-static void expect(const struct symbols *s, uint64_t addr, const char *name)
-{
-	struct symbol found = { .name = "-" };
-	int r = symbols_find(s, addr, &found);
-
-	if (r != (name ? 0 : -ENOENT) || strcmp(found.name, name ? name : "-"))
-		fail_msg("0x%llx: got %d, %s; expected %s", (unsigned long long)addr, r, found.name,
-			 name ? name : "nothing");
-}
-
 /* ---- by example --------------------------------------------------------------------- */
 
 static void test_sizes(void **state)
@@ -58,16 +49,16 @@ static void test_sizes(void **state)
 	add(&b, 0x1000, 0x10, "a", 3, 0); /* not sorted */
 	add(&b, 0x2000, 0x10, "b", 3, 0);
 	s = finish(&b);
-	expect(s, 0, NULL);
-	expect(s, 0xfff, NULL);
-	expect(s, 0x1000, "a");
-	expect(s, 0x100f, "a");
-	expect(s, 0x1010, NULL);
-	expect(s, 0x1fff, NULL);
-	expect(s, 0x2000, "b");
-	expect(s, 0x300f, "c");
-	expect(s, 0x3010, NULL);
-	expect(s, UINT64_MAX, NULL);
+	expect_at(s, 0, NULL);
+	expect_at(s, 0xfff, NULL);
+	expect_at(s, 0x1000, "a");
+	expect_at(s, 0x100f, "a");
+	expect_at(s, 0x1010, NULL);
+	expect_at(s, 0x1fff, NULL);
+	expect_at(s, 0x2000, "b");
+	expect_at(s, 0x300f, "c");
+	expect_at(s, 0x3010, NULL);
+	expect_at(s, UINT64_MAX, NULL);
 	symbols_free(s);
 }
 
@@ -86,15 +77,15 @@ static void test_open(void **state)
 	add(&b, 0x4080, 0x800, "hidden", 3, SYMBOL_OPEN);
 	add(&b, 0x4080, 0, "", 0, SYMBOL_EDGE | SYMBOL_STOP);
 	s = finish(&b);
-	expect(s, 0x10ff, "a");
-	expect(s, 0x1100, "b");
-	expect(s, 0x18ff, "b");
-	expect(s, 0x1900, NULL); /* longer than it may be */
-	expect(s, 0x303f, "c");
-	expect(s, 0x3040, NULL);
-	expect(s, 0x4000, "d");
-	expect(s, 0x407f, "d");
-	expect(s, 0x4080, NULL);
+	expect_at(s, 0x10ff, "a");
+	expect_at(s, 0x1100, "b");
+	expect_at(s, 0x18ff, "b");
+	expect_at(s, 0x1900, NULL); /* longer than it may be */
+	expect_at(s, 0x303f, "c");
+	expect_at(s, 0x3040, NULL);
+	expect_at(s, 0x4000, "d");
+	expect_at(s, 0x407f, "d");
+	expect_at(s, 0x4080, NULL);
 	symbols_free(s);
 }
 
@@ -110,11 +101,11 @@ static void test_one_name_per_address(void **state)
 	add(&b, 0x2000, 0, "sized", 3, SYMBOL_OPEN);
 	add(&b, 0x2000, 0x10, "s", 1, 0);
 	s = finish(&b);
-	expect(s, 0x1000, "aa"); /* the shorter, then the first of the alphabet */
-	expect(s, 0x101f, "aa"); /* the largest size */
-	expect(s, 0x1020, NULL);
-	expect(s, 0x200f, "sized"); /* the rank; the known size */
-	expect(s, 0x2010, NULL);
+	expect_at(s, 0x1000, "aa"); /* the shorter, then the first of the alphabet */
+	expect_at(s, 0x101f, "aa"); /* the largest size */
+	expect_at(s, 0x1020, NULL);
+	expect_at(s, 0x200f, "sized"); /* the rank; the known size */
+	expect_at(s, 0x2010, NULL);
 	symbols_free(s);
 }
 
@@ -127,11 +118,11 @@ static void test_ends_of_the_address_space(void **state)
 	add(&b, 0, 0x10, "first", 3, 0);
 	add(&b, UINT64_MAX - 0x10, UINT32_MAX, "last", 3, 0);
 	s = finish(&b);
-	expect(s, 0, "first");
-	expect(s, 0x10, NULL);
-	expect(s, UINT64_MAX - 0x11, NULL);
-	expect(s, UINT64_MAX - 0x10, "last");
-	expect(s, UINT64_MAX - 1, "last");
+	expect_at(s, 0, "first");
+	expect_at(s, 0x10, NULL);
+	expect_at(s, UINT64_MAX - 0x11, NULL);
+	expect_at(s, UINT64_MAX - 0x10, "last");
+	expect_at(s, UINT64_MAX - 1, "last");
 	symbols_free(s);
 }
 
@@ -185,9 +176,9 @@ static void test_nesting(void **state)
 	for (uint32_t i = 0; i < 200; i++)
 		add(&b, i, 2000 - 2 * i, i == 0 ? "outer" : i == 190 ? "near" : "inner", 3, 0);
 	s = finish(&b);
-	expect(s, 199, "inner");
-	expect(s, 2000 - 2 * 190 + 190 - 1, "near"); /* 9 levels up */
-	expect(s, 1999, NULL);			    /* 199 levels up: given up */
+	expect_at(s, 199, "inner");
+	expect_at(s, 2000 - 2 * 190 + 190 - 1, "near"); /* 9 levels up */
+	expect_at(s, 1999, NULL);			    /* 199 levels up: given up */
 	symbols_free(s);
 }
 
@@ -283,7 +274,7 @@ static void test_model(void **state)
 				assert_null(model_find(m, n, addr));
 		} else {
 			for (uint64_t addr = 0; addr < SPAN; addr++)
-				expect(s, addr, model_find(m, n, addr));
+				expect_at(s, addr, model_find(m, n, addr));
 		}
 		symbol_builder_done(&b);
 		symbols_free(s);

@@ -196,6 +196,32 @@ static void test_psi(void **state)
 	trigger_free(t);
 }
 
+/* A cgroup made again under its name counts from 0: that is no pressure, and what comes then is looked at afresh. */
+static void test_psi_counted_anew(void **state)
+{
+	struct trigger_env e = env();
+	struct trigger *t = parse("psi:memory:full:150ms/2s");
+	struct trigger_hit hit;
+	uint64_t total = 0;
+
+	(void)state;
+	put_memory(5000000);
+	assert_int_equal(t->ops->arm(t, &e), 0);
+	for (int i = 0; i < 20; i++) {
+		total += 18000;
+		clock_ns += t->period_ns;
+		put_memory(total);
+		assert_int_equal(t->ops->check(t, &e, clock_ns, &hit), 0);
+		assert_int_equal(t->period_ns, 250 * NSEC_PER_MSEC);
+		assert_true(t->value < 150);
+	}
+	clock_ns += t->period_ns;
+	put_memory(total + 150000);
+	assert_int_equal(t->ops->check(t, &e, clock_ns, &hit), 1);
+	t->ops->disarm(t);
+	trigger_free(t);
+}
+
 static uint64_t ticks[2]; /* system, idle */
 
 static void put_stat(void)
@@ -358,7 +384,7 @@ int main(void)
 		cmocka_unit_test(test_psi),	 cmocka_unit_test(test_system),
 		cmocka_unit_test(test_baseline), cmocka_unit_test(test_limits_of_a_spec),
 		cmocka_unit_test(test_hysteresis), cmocka_unit_test(test_goes_on),
-		cmocka_unit_test(test_psi_held_for),
+		cmocka_unit_test(test_psi_held_for), cmocka_unit_test(test_psi_counted_anew),
 	};
 
 	return cmocka_run_group_tests(tests, begin, tear_down);

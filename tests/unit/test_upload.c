@@ -39,6 +39,9 @@ static void test_key(void **state)
 	/* 32 February is no date */
 	assert_int_equal(key_make("", "web-20260232T000000Z-x.stall.pb.zst", NULL, key), 0);
 	assert_string_equal(key, "unnamed/web-20260232T000000Z-x.stall.pb.zst");
+	/* Nor is a day of which no time since 1970 can be told. */
+	assert_int_equal(key_make("", "web-00261120T233350Z-x.stall.pb.zst", NULL, key), 0);
+	assert_string_equal(key, "unnamed/web-00261120T233350Z-x.stall.pb.zst");
 	memset(deep, 'p', sizeof(deep) - 1);
 	deep[sizeof(deep) - 1] = '\0';
 	assert_int_equal(key_make(deep, "x.stall.pb.zst", NULL, key), -ENAMETOOLONG);
@@ -118,6 +121,12 @@ static void test_urls(void **state)
 	assert_false(http_url_ok("https://ho st"));
 	assert_true(http_url_is_exposed("http://s3.example.com"));
 	assert_false(http_url_is_exposed("http://127.0.0.1:7480"));
+	assert_false(http_url_is_exposed("http://127.1.2.3/base"));
+	assert_false(http_url_is_exposed("http://localhost/base"));
+	assert_false(http_url_is_exposed("http://[::1]:7480"));
+	assert_true(http_url_is_exposed("http://localhost.example.com"));
+	assert_true(http_url_is_exposed("http://127.example.com:7480"));
+	assert_true(http_url_is_exposed("http://[::1:2]:7480"));
 	assert_false(http_url_is_exposed("https://s3.example.com"));
 	assert_true(s3_bucket_ok("my-bucket.1"));
 	assert_false(s3_bucket_ok("My"));

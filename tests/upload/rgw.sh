@@ -72,6 +72,7 @@ sed -i 's/^aws_secret_access_key.*/aws_secret_access_key = wrong/' "$TEST_TMP/cr
 capture web-1-20261121T030000.000Z-psi.stall.pb.zst seed=31
 ok "a wrong secret is a failure of its own kind" wait_for 30 metric_above 'stallbox_upload_failures_total{cause="refused"}' 0
 like "and said with the store's words" "$(cat "$LOG")" "cannot store $PROXY: refused: status 403 SignatureDoesNotMatch"
+ok "which comes again and again" wait_for 30 metric_above 'stallbox_upload_failures_total{cause="refused"}' 2
 is "which nobody has to read twice" "$(grep -c SignatureDoesNotMatch "$LOG")" 1
 is "the secret is in no message and no metric" "$(grep -cF "$SECRET" "$LOG" "$STATUS" | tr '\n' ' ')" "$LOG:0 $STATUS:0 "
 configure "Endpoint=$PROXY"
@@ -91,13 +92,14 @@ is "none was sent unfinished so far" "$(metric stallbox_upload_unfinished_total)
 head -c $half "$TEST_TMP/whole" >"$TEST_TMP/cut" && touch -d '-10 minutes' "$TEST_TMP/cut"
 mv "$TEST_TMP/cut" "$CAPTURES/web-1-20261121T041000.000Z-psi.stall.pb.zst"
 ok "one whose writer is gone is delivered as it is, and counted" wait_for 30 metric_is stallbox_upload_unfinished_total 1
-ln -s "$TEST_TMP/credentials" "$CAPTURES/web-1-20261121T042000.000Z-psi.stall.pb.zst"
+make_bundle "$TEST_TMP/elsewhere" seed=43
+ln -s "$TEST_TMP/elsewhere" "$CAPTURES/web-1-20261121T042000.000Z-psi.stall.pb.zst"
 cp "$TEST_TMP/whole" "$CAPTURES/what is this.stall.pb.zst"
 ok "a name that is none of a capture is left alone, and counted" wait_for 90 metric_is stallbox_upload_foreign_files 1
-rm "$CAPTURES"/what* "$CAPTURES"/web-1-20261121T042000*
-is "a symbolic link is not followed" "$(objects | grep -c T042000)" 0
 make_bundle "$FALLBACK/$name" seed=42
 ok "another capture of the same name is stored beside the first" wait_for 90 metric_is stallbox_upload_renamed_total 1
+is "a symbolic link was not followed meanwhile" "$(objects | grep -c T042000)" 0
+rm "$CAPTURES"/what* "$CAPTURES"/web-1-20261121T042000*
 hash=$(sha256sum <"$FALLBACK/$name" | cut -c1-64)
 is "with its hash in the key" "$(objects | grep "$hash")" \
 	"$hash  fleet/a/web-1/2026-11-21/${name%.stall.pb.zst}.${hash:0:12}.stall.pb.zst"

@@ -65,7 +65,7 @@ static uint64_t run(int fd, uint32_t packets)
 	return now_ns() - begin;
 }
 
-int main(int argc, char **argv)
+WORKLOAD_MAIN(bh_stall)
 {
 	unsigned int ms, times, cpu;
 	uint64_t ns, base, packets;

@@ -46,7 +46,7 @@ static void *dstall_thread(void *arg)
 	return NULL;
 }
 
-int main(int argc, char **argv)
+WORKLOAD_MAIN(dstall)
 {
 	uint64_t length_ns, min_ns = UINT64_MAX, max_ns = 0;
 	pthread_attr_t attr;

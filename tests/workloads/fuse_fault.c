@@ -14,7 +14,7 @@
 #include "tests/workloads/convoy.h"
 
 static const char usage[] =
-	"usage: fuse_fault read|write TIMES SECONDS [THREADS [GAP_MS]]\n"
+	"usage: fuse_fault read|write|mmap TIMES SECONDS [THREADS [GAP_MS]]\n"
 	"\n"
 	"One thread faults on a page of a file whose server answers SECONDS later, TIMES times,\n"
 	"GAP_MS (default 100) apart; THREADS (default 32) map and fault pages of their own all the\n"
@@ -25,8 +25,11 @@ static const char usage[] =
 	"  write  the page is being written back, and WRITE gets no answer: page_mkwrite waits\n"
 	"         with mmap_lock held for reading, or with the lock of the VMA alone (6.4 and\n"
 	"         later); then the writer holds mmap_lock and waits for the VMA\n"
+	"  mmap   not a fault: one thread maps over 1 GiB in which a page of the file is dirty, and\n"
+	"         WRITE gets no answer: mmap() waits for the page to be written back, with mmap_lock\n"
+	"         held for writing, on every kernel\n"
 	"One line per fault, times of CLOCK_MONOTONIC in ns, then the total:\n"
-	"  tid=T writer=T begin_ns=NS end_ns=NS waiters=N longest_wait_ns=NS\n"
+	"  tid=T writer=T bytes=S begin_ns=NS end_ns=NS waiters=N longest_wait_ns=NS\n"
 	"  pid=P times=N\n"
 	"Exit status 77: this kernel has no FUSE, or no right to mount.\n"
 	"\n"
@@ -37,6 +40,7 @@ static const char usage[] =
 #define PAGE	  4096u
 #define FILE_NODE 2
 #define MAX_TIMES 1000
+#define OVER_BYTES (1ul << 30)
 
 static struct shared {
 	/* The page whose request is to be kept waiting, 0: none; and how often it was read. */
@@ -46,7 +50,7 @@ static struct shared {
 } *shared;
 
 static struct {
-	bool write; /* mode */
+	bool write, over; /* mode; over: mmap, whose server waits as for write */
 	uint64_t hold_ns;
 	unsigned int gap_ms;
 	uint64_t bytes;
@@ -163,12 +167,6 @@ static void serve(int fd)
 
 /* ---- the victim --------------------------------------------------------------------- */
 
-static void cannot(const char *what)
-{
-	fprintf(stderr, "fuse_fault: %s: %s\n", what, strerror(errno));
-	exit(77);
-}
-
 /* Mounts in a namespace of our own: it goes with us. */
 static void mount_file(const char *dir)
 {
@@ -177,12 +175,12 @@ static void mount_file(const char *dir)
 	pid_t child;
 
 	if (fd < 0)
-		cannot("cannot open '/dev/fuse'");
+		cannot_run("cannot open '/dev/fuse'");
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		cannot("cannot make a mount namespace");
+		cannot_run("cannot make a mount namespace");
 	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
 	if (mount("fuse_fault", dir, "fuse", MS_NOSUID | MS_NODEV, options) < 0)
-		cannot("cannot mount a FUSE file system");
+		cannot_run("cannot mount a FUSE file system");
 	child = fork();
 	if (child < 0)
 		die("cannot start the server");
@@ -193,6 +191,9 @@ static void mount_file(const char *dir)
 	o.fd = open(path, O_RDWR | O_CLOEXEC);
 	if (o.fd < 0)
 		die("cannot open '%s'", path);
+	/* It lives on as long as the file is open: whatever ends us, nothing is left behind. */
+	umount2(dir, MNT_DETACH);
+	rmdir(dir);
 	o.map = mmap(NULL, o.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, o.fd, 0);
 	if (o.map == MAP_FAILED)
 		die("cannot map '%s'", path);
@@ -227,10 +228,27 @@ static WL_NOINLINE void fault_on(volatile char *p)
 	*p = 2;
 }
 
+/* The page is dirty by one touch; the kernel is in no hurry to write it back. */
+static WL_NOINLINE void map_over(size_t at)
+{
+	char *area = mmap(NULL, OVER_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *page;
+
+	page = area == MAP_FAILED ? area : mmap(area, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, o.fd, (off_t)at);
+	if (page == MAP_FAILED)
+		die("cannot map a page of the file");
+	*(volatile char *)page = 1;
+	if (mmap(area, OVER_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		die("cannot map over it");
+	munmap(area, OVER_BYTES);
+}
+
 static void *holder(void *arg)
 {
 	atomic_store(&o.holder_tid, wl_gettid());
-	fault_on(arg);
+	if (o.over)
+		map_over((size_t)((char *)arg - o.map));
+	else
+		fault_on(arg);
 	return NULL;
 }
 
@@ -254,6 +272,11 @@ static void *writer(void *arg)
 	atomic_store(&o.writer_tid, wl_gettid());
 	if (!wait_until_set(&shared->begin_ns))
 		return NULL;
+	/* Not to be one of those who wait: a thread that ends gives back its stack. */
+	if (o.over) {
+		wait_until_set(&shared->end_ns);
+		return NULL;
+	}
 	while (!holder_is_stuck() && !atomic_load(&shared->end_ns))
 		sleep_ms(1);
 	mprotect(arg, PAGE, PROT_READ);
@@ -285,19 +308,20 @@ static void one_fault(unsigned int i)
 	pthread_join(w, NULL);
 	mprotect(before, PAGE, PROT_READ | PROT_WRITE);
 	usleep(50000); /* the queue drains */
-	printf("tid=%d writer=%d ", atomic_load(&o.holder_tid), atomic_load(&o.writer_tid));
+	printf("tid=%d writer=%d bytes=%lu ", atomic_load(&o.holder_tid), atomic_load(&o.writer_tid), o.over ? OVER_BYTES : PAGE);
 	convoy_report(atomic_load(&shared->begin_ns), atomic_load(&shared->end_ns));
 }
 
-int main(int argc, char **argv)
+WORKLOAD_MAIN(fuse_fault)
 {
 	char dir[] = "/tmp/fuse_fault.XXXXXX";
 	unsigned int times, threads = 32;
 
 	check_args(argc, argv, 3, 5, usage);
-	if (strcmp(argv[1], "read") && strcmp(argv[1], "write"))
-		bad_usage("mode '%s' is neither read nor write", argv[1]);
-	o.write = !strcmp(argv[1], "write");
+	if (strcmp(argv[1], "read") && strcmp(argv[1], "write") && strcmp(argv[1], "mmap"))
+		bad_usage("mode '%s' is none of read, write and mmap", argv[1]);
+	o.over = !strcmp(argv[1], "mmap");
+	o.write = o.over || !strcmp(argv[1], "write");
 	times = (unsigned int)parse_number("TIMES", argv[2], 1, MAX_TIMES);
 	o.hold_ns = parse_seconds("SECONDS", argv[3], 3600);
 	if (argc > 4)
@@ -317,7 +341,5 @@ int main(int argc, char **argv)
 	convoy_stop();
 	printf("pid=%d times=%u\n", getpid(), times);
 	linger();
-	umount2(dir, MNT_DETACH);
-	rmdir(dir);
 	return 0;
 }

@@ -64,7 +64,7 @@ static size_t part(size_t bytes, unsigned int i, unsigned int times)
 	return times > 1 ? (bytes / 10 + bytes / 10 * 9 / (times - 1) * i) / 4096 * 4096 : bytes;
 }
 
-int main(int argc, char **argv)
+WORKLOAD_MAIN(mmap_hold)
 {
 	unsigned int times, mib, threads = 32, gap_ms = 100;
 	size_t bytes;

@@ -6,18 +6,20 @@
  *
  * With --writers, threads that map and unmap a page wait for whoever holds mmap_lock, or a VMA,
  * in such a fault. Then every long page access and every long wait is told, times of
- * CLOCK_MONOTONIC in ns:
+ * CLOCK_MONOTONIC in ns. With --starved, one thread that hardly gets a CPU reclaims in such a fault:
  *   fault tid=T begin_ns=NS end_ns=NS
  *   wait tid=T begin_ns=NS end_ns=NS
  */
 #include <getopt.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -27,10 +29,27 @@
 #define MIB (1ULL << 20)
 #define PAGE 4096u
 
+static const char usage[] =
+	"usage: " WORKLOAD_PREFIX "reclaim_storm [--limit MIB] [--file-threads N] [--anon-threads N]\n"
+	"       [--file-percent P] [--anon-percent P] [--seconds S] [--ramp S] [--writers N]\n"
+	"       [--starved N] [--dir DIR on a real disk]\n"
+	"\n"
+	"Threads in a memory cgroup of MIB (256) MiB cycle over a mapped file of P (80) percent of it\n"
+	"while others take P (55) percent as anonymous memory, growing for S (5) seconds.\n"
+	"  --writers N   N threads also map and unmap, and wait for whoever holds mmap_lock; long page\n"
+	"                accesses and waits are told: fault|wait tid=T begin_ns=NS end_ns=NS\n"
+	"  --starved N   one thread faults below memory that grows down, which holds mmap_lock on every\n"
+	"                kernel, on a CPU that N spinning threads want, too\n"
+	"SIGTERM and SIGINT end it early. Needs root and the memory controller. At the end:\n"
+	"  pid=P seconds=S touches=N\n"
+	"\n"
+	"examples:\n"
+	"  reclaim_storm --seconds 20 --dir /var/tmp\n";
+
 static struct {
-	unsigned long limit_mib, file_threads, anon_threads, file_percent, anon_percent, seconds, ramp, writers;
+	unsigned long limit_mib, file_threads, anon_threads, file_percent, anon_percent, seconds, ramp, writers, starved;
 	const char *dir;
-} o = { 256, 256, 64, 80, 55, 30, 5, 0, "." };
+} o = { .limit_mib = 256, .file_threads = 256, .anon_threads = 64, .file_percent = 80, .anon_percent = 55, .seconds = 30, .ramp = 5, .dir = "." };
 
 #define LONG_NS (20 * NSEC_PER_MSEC)
 
@@ -115,6 +134,47 @@ static void *anon_thread(void *arg)
 	return NULL;
 }
 
+/* On the last CPU many threads spin; beside them another one gets a few ms at a time, and faults. Below memory that grows down: such a fault holds mmap_lock itself, on every kernel. Most of its time is
+ * reclaim, so that is where it stands, runnable, when its few ms are over. */
+static void pin_to_last(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(sysconf(_SC_NPROCESSORS_ONLN) - 1, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static void *spinning_thread(void *arg)
+{
+	pin_to_last();
+	while (!atomic_load_explicit(&stop, memory_order_relaxed))
+		;
+	return arg;
+}
+
+/* Far below where the kernel puts mappings: nothing else comes to lie there. */
+#define GROWS_FROM ((char *)(1ull << 40))
+
+static void *starved_thread(void *arg)
+{
+	const size_t bytes = o.limit_mib * MIB / 4 / PAGE * PAGE;
+
+	pin_to_last();
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		if (mmap(GROWS_FROM, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED, -1, 0) == MAP_FAILED)
+			return arg;
+		for (size_t i = 0; i < bytes && !atomic_load_explicit(&stop, memory_order_relaxed); i += PAGE) {
+			uint64_t begin = now_ns();
+
+			((volatile char *)GROWS_FROM)[-(ssize_t)i] = 1;
+			tell("fault", begin);
+		}
+		munmap(GROWS_FROM - bytes, bytes + PAGE);
+	}
+	return arg;
+}
+
 static int make_file(void)
 {
 	char path[512], block[65536];
@@ -148,21 +208,23 @@ static void on_signal(int sig)
 
 static int start_thread(pthread_t *t, const pthread_attr_t *attr, unsigned long i)
 {
-	void *(*run)(void *) = i < o.file_threads ? file_thread : anon_thread;
+	const unsigned long workers = o.file_threads + o.anon_threads, others = workers + o.writers;
+	void *(*run)(void *) = i < o.file_threads ? file_thread : i < workers ? anon_thread : writer_thread;
 
-	if (i >= o.file_threads + o.anon_threads)
-		run = writer_thread;
+	if (i >= others)
+		run = i == others ? starved_thread : spinning_thread;
 	return pthread_create(t, attr, run, (void *)(uintptr_t)i);
 }
 
 static int storm(void)
 {
-	unsigned long n = o.file_threads + o.anon_threads + o.writers;
+	unsigned long n = o.file_threads + o.anon_threads + o.writers + (o.starved ? 1 + o.starved : 0);
 	pthread_t *t = calloc(n, sizeof(*t));
 	pthread_attr_t attr;
 
 	if (!t || make_file() < 0)
 		return 1;
+	setrlimit(RLIMIT_STACK, &(struct rlimit){ RLIM_INFINITY, RLIM_INFINITY }); /* of memory that grows down */
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 65536);
 	clock_gettime(CLOCK_MONOTONIC, &started);
@@ -203,7 +265,8 @@ static void parse(int argc, char **argv)
 		{ "limit", 1, NULL, 'l' }, { "file-threads", 1, NULL, 'F' },
 		{ "anon-threads", 1, NULL, 'A' }, { "file-percent", 1, NULL, 'f' },
 		{ "anon-percent", 1, NULL, 'a' }, { "seconds", 1, NULL, 's' },
-		{ "ramp", 1, NULL, 'r' }, { "writers", 1, NULL, 'w' }, { "dir", 1, NULL, 'd' }, {}
+		{ "ramp", 1, NULL, 'r' }, { "writers", 1, NULL, 'w' }, { "starved", 1, NULL, 'S' }, { "dir", 1, NULL, 'd' },
+		{ "help", 0, NULL, 'h' }, {}
 	};
 	int c;
 
@@ -217,11 +280,11 @@ static void parse(int argc, char **argv)
 		case 's': o.seconds = number(optarg); break;
 		case 'r': o.ramp = number(optarg); break;
 		case 'w': o.writers = number(optarg); break;
+		case 'S': o.starved = number(optarg); break;
 		case 'd': o.dir = optarg; break;
+		case 'h': fputs(usage, stdout); exit(0);
 		default:
-			fprintf(stderr, "usage: reclaim_storm [--limit MIB] [--file-threads N] "
-				"[--anon-threads N] [--file-percent P] [--anon-percent P]\n"
-				"       [--seconds S] [--ramp S] [--writers N] [--dir DIR on a real disk]\n");
+			fputs(usage, stderr);
 			exit(2);
 		}
 	}
@@ -230,7 +293,7 @@ static void parse(int argc, char **argv)
 }
 
 /* The parent stays outside the cgroup, so that it can always clean up. */
-int main(int argc, char **argv)
+WORKLOAD_MAIN(reclaim_storm)
 {
 	struct wl_cgroup cg;
 	int status = 0, r;

@@ -60,7 +60,7 @@ static unsigned long long tv_ms(struct timeval tv)
 	return (unsigned long long)tv.tv_sec * 1000 + (unsigned long long)tv.tv_usec / 1000;
 }
 
-int main(int argc, char **argv)
+WORKLOAD_MAIN(syshog)
 {
 	static uint64_t calls[WL_MAX_THREADS];
 	static pthread_t threads[WL_MAX_THREADS];

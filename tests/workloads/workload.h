@@ -25,6 +25,17 @@
 #define WL_UNUSED   __attribute__((unused))
 #define WL_NOINLINE __attribute__((noinline))
 
+/* Each workload is a program of the tests; some are commands of stallbox-workload, too. */
+#ifdef STALLBOX_WORKLOAD
+#define WORKLOAD_MAIN(name)                  \
+	int name##_main(int argc, char **argv); \
+	int name##_main(int argc, char **argv)
+#define WORKLOAD_PREFIX "stallbox-workload "
+#else
+#define WORKLOAD_MAIN(name) int main(int argc, char **argv)
+#define WORKLOAD_PREFIX ""
+#endif
+
 #define NSEC_PER_MSEC UINT64_C(1000000)
 #define NSEC_PER_SEC  UINT64_C(1000000000)
 
@@ -99,11 +110,26 @@ WL_UNUSED static void check_args(int argc, char **argv, int min, int max, const 
 {
 	for (int i = 1; i < argc; i++)
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-			fputs(usage, stdout);
+			/* every text begins with "usage: NAME" */
+			printf("usage: " WORKLOAD_PREFIX "%s", usage + strlen("usage: "));
 			exit(0);
 		}
 	if (argc - 1 < min || argc - 1 > max)
 		bad_usage("%d arguments, expected %d to %d", argc - 1, min, max);
+}
+
+/* Neither a failure nor a success: this host lacks something. Tests skip. */
+WL_UNUSED __attribute__((noreturn, format(printf, 1, 2))) static void cannot_run(const char *fmt, ...)
+{
+	int err = errno;
+	va_list ap;
+
+	fprintf(stderr, "%s: ", program_invocation_short_name);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, ": %s\n", strerror(err));
+	exit(77);
 }
 
 WL_UNUSED static uint64_t parse_number(const char *what, const char *s, uint64_t min, uint64_t max)

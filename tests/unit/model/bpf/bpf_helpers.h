@@ -45,6 +45,12 @@ static inline long model_zero(void *to, size_t size)
 	return 0;
 }
 
+static inline long model_read(void *to, size_t size, const void *from)
+{
+	memcpy(to, from, size);
+	return 0;
+}
+
 static inline long model_callback(const void *fn)
 {
 	(void)fn;
@@ -65,7 +71,7 @@ static inline long model_start(const void *timer, uint64_t ns)
 #define bpf_get_current_task()			   0
 #define bpf_get_stack(ctx, buf, size, flags)	   model_stack((buf), (size), (flags))
 #define bpf_get_task_stack(task, buf, size, flags) model_stack((buf), (size), (flags))
-#define bpf_probe_read_kernel(to, size, from)	   memcpy((to), (from), (size))
+#define bpf_probe_read_kernel(to, size, from)	   model_read((to), (size), (from))
 #define bpf_get_current_task_btf()		   ((void *)0)
 #define bpf_task_pt_regs(task)			   ((uintptr_t)0)
 #define bpf_probe_read_kernel_str(to, size, from)  memset((to), 0, (size))

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# The story of ps that hangs: in a memory cgroup at its limit a thread reclaims in a page fault with mmap_lock held, gets
+# hardly any CPU to end it, and everybody who needs that lock waits.
+#
+# It proves: the default trigger reclaim-age fires within 10 ms of its 500 ms, or mmap-lock-wait of its second; the report says that thread T holds
+# mmap_lock in a page fault, reclaiming in memcg M, N pages scanned and R reclaimed so far, for D seconds; T was by its own
+# clock in one page access all that time, and N and R are what the kernel's own event log (tracefs) counts for T; blame
+# names T with its stack; the bundle holds the seconds before; no reclaim span is lost uncounted.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/../tracefs.sh"
+
+late_ms=10
+[ -z "${STALLBOX_IN_VM:-}" ] || late_ms=200
+if ! open_log 32768; then
+	skip "a reclaim that holds mmap_lock" "tracefs gives no instance of its own"
+	finish
+fi
+log_events vmscan/mm_vmscan_memcg_reclaim_begin vmscan/mm_vmscan_memcg_reclaim_end vmscan/mm_vmscan_lru_shrink_inactive
+start_default || { fail "agent starts"; finish; }
+incident 'reclaim-age|mmap-lock-wait' "$INCIDENT" reclaim_storm --limit 128 --file-threads 6 --anon-threads 2 --writers 16 --starved 250 --seconds 30 --dir "${SCRATCH:-/var/tmp}"
+rc=$?
+stop_log
+case $rc in
+0) ;;
+77) cannot_run "a reclaim that holds mmap_lock" ;;
+*) fail "the default trigger fires"; finish ;;
+esac
+fired=$(info .trigger.fired_ns)
+# Whichever is met first: the thread that reclaims may have taken the lock half a second before it began to.
+case $(info .trigger.name) in
+reclaim-age) fired_in "reclaim-age" 500 $((500 + late_ms)) ;;
+*) fired_in "mmap-lock-wait" 1000 $((1000 + late_ms)) ;;
+esac
+holds_before "reclaim with mmap_lock held"
+
+chain=$(chain_of "$BUNDLE" stallbox-worklo)
+tid=$(jq '.chain[-1].tid' <<<"$chain") pid=$(truth ^pid= pid)
+shot=$(info .stackshot_begin_ns)
+echo "# $(jq -c '[.waiters | length] + [.chain[] | .found, .proven, .tid]' <<<"$chain"); the trigger's: $(info .trigger.target_tid)"
+is "the chain for mmap_lock ends at a thread that was in one page access all the time" \
+	"$(awk -v t="$tid" -v f="$shot" '{ split($2, x, "="); split($3, b, "="); split($4, e, "=") } $1 == "fault" && x[2] == t && b[2] <= f - 400e6 && e[2] >= f { n++ } END { print n + 0 }' "$TEST_TMP/truth")" 1
+like "blame shows its stack" "$("$STALLBOX" blame --stacks "$BUNDLE")" 'shrink_[a-z_]+_\[k\].*try_to_free_mem_cgroup_pages_\[k\].*handle_mm_fault'
+between "threads that wait for it" "$(fact mmap.freeze_waiters)" 10 30
+
+# What the kernel logged of T from the begin of the span that it was in to the stackshot.
+awk -v t="-$tid" -v f="$shot" '
+	function value(name) { return match($0, "[ ]" name "=[-0-9]+") ? substr($0, RSTART + length(name) + 2, RLENGTH - length(name) - 2) + 0 : 0 }
+	substr($1, length($1) - length(t) + 1) != t { next }
+	{ for (i = 1; i <= NF; i++) if ($i ~ /^\[[0-9]+\]$/) at = $(i + 2) * 1e9 }
+	at > f { exit }
+	/_reclaim_begin:/ { s = r = 0; begin = at; open = 1 }
+	/_reclaim_end:/ { open = 0 }
+	/lru_shrink_inactive:/ { s += value("nr_scanned"); r += value("nr_reclaimed") }
+	END { printf "%d %d %.0f %d\n", s, r, begin, open }' "$LOG/trace" >"$TEST_TMP/logged"
+read -r scanned reclaimed begin open <"$TEST_TMP/logged"
+is "tracefs lost nothing" "$(log_lost)" 0
+is "T was in reclaim by the kernel's log" "$open" 1
+like "the sentence: T is in a page fault, reclaiming in memcg M for D, N scanned, R reclaimed" "$(cause_of mmap-lock-stall)" \
+	"stallbox-worklo\\[$pid\\] tid $tid is in a page fault, reclaiming in cgroup [^ ]*stallbox-storm\\.$pid for [0-9.]+ m?s: $scanned pages scanned, $reclaimed reclaimed so far"
+between "D, ms off the kernel's log" "$(($(jq '.facts["mmap.chain_end_reclaim"] * 1000 | round' <<<"$REPORT") - (shot - begin) / 1000000))" -2 2
+is "the queue is a cause that is named" "$(jq -r '[.causes[].rule] | index("mmap-lock-stall") != null' <<<"$REPORT")" true
+
+# Spans of the process: those recorded and those lost are those of the log.
+lost_nothing "reclaim with mmap_lock held" lock-wait
+finish

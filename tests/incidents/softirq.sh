@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# The story of packets that are late by a fifth of a second: a process reads a long file of /proc, the call keeps softirqs
+# off on its CPU, and whatever is raised there waits. No thread is blocked and hardly any CPU time is used.
+#
+# It proves: the default trigger softirq-held fires while the first such call runs, within two periods of the sampler after
+# its 50 ms; the report says on which CPU which thread ran how long in read() of which file and that softirqs waited for
+# it, with the CPU, thread, file and time that the workload knows; each read of the post window is in the bundle with its
+# length, and so are the softirqs that waited, each within a read; packets were in truth as late as that.
+. "$(dirname "$0")/lib.sh"
+
+late_ms=25
+[ -z "${STALLBOX_IN_VM:-}" ] || late_ms=200
+start_default || { fail "agent starts"; finish; }
+TO_ITS_END=1 incident softirq-held "$INCIDENT" slow-proc 150 8
+case $? in
+0) ;;
+77) cannot_run "a read() that keeps softirqs waiting" ;;
+*) fail "the default trigger fires"; finish ;;
+esac
+fired=$(info .trigger.fired_ns)
+line=$(at_the_time "$fired")
+echo "# it fired in: $line"
+tid=$(truth ^pid= tid) cpu=$(field "$line" cpu)
+fired_in "softirq-held" 50 $((50 + late_ms))
+between "it fires while the call runs, ms after it began" $(((fired - $(field "$line" begin_ns)) / 1000000)) 50 $((50 + late_ms))
+like "it names the thread" "$(info .trigger.detail)" "tid $tid"
+holds_before "softirqs that wait"
+
+like "the sentence: on CPU C read() of F by T ran D ms, softirqs waited" "$(cause_of softirq-delay)" \
+	"stallbox-worklo\\[$tid\\] tid $tid spends up to [0-9]+ ms on the CPU in one read\\(\\) of arp; softirqs of CPU $cpu run only when it is over"
+is "it is the first cause" "$(jq -r '.causes[0].rule' <<<"$REPORT")" softirq-delay
+
+# Every read in the bundle's exact times of system calls, to its length; those that were begun after the trigger.
+begin_end() { sed -nE "s/.* begin_ns=([0-9]+) end_ns=([0-9]+) .*/\\1 \\2/p" "$TEST_TMP/truth"; }
+last=$(info .last_ns)
+events --kind syscall --tid "$tid" --no-stacks "$BUNDLE" | jq -r 'select(.syscall == "read" and (.sampled | not) and .duration_ns > 20000000) | "\(.ts_ns) \(.duration_ns) \(.name // .file)"' >"$TEST_TMP/reads"
+begin_end | awk -v f="$fired" -v l="$last" '$1 > f + 200e6 && $2 < l - 500e6' >"$TEST_TMP/after"
+between "there were reads after the trigger" "$(wc -l <"$TEST_TMP/after")" 5 1000
+is "each of them is in the bundle, with its length to a ms" "$(awk '
+	NR == FNR { end[NR] = $1; ns[NR] = $2; n = NR; next }
+	{ found = 0; for (i = 1; i <= n; i++) { d = end[i] - $2; e = ns[i] - ($2 - $1); if (d < 2e6 && d > -2e6 && e < 1e6 && e > -1e6) found = 1 } ok += found }
+	END { print ok + 0 }' "$TEST_TMP/reads" "$TEST_TMP/after")" "$(wc -l <"$TEST_TMP/after")"
+longest=$(begin_end | awk '{ d = $2 - $1; if (d > m) m = d } END { printf "%d\n", m / 1e6 }')
+# Of the call that fired only samples tell, which are 10 ms apart.
+between "the report's D, ms off the longest read" $(($(jq '.facts["syscall.blamed_longest"] * 1000 | round' <<<"$REPORT") - longest)) -50 20
+
+events --kind softirq --no-stacks "$BUNDLE" | jq -r --argjson c "$cpu" 'select(.cpu == $c and .delay_ns > 100000000) | "\(.ts_ns - .duration_ns) \(.delay_ns)"' >"$TEST_TMP/late"
+between "softirqs that waited for more than 100 ms" "$(wc -l <"$TEST_TMP/late")" "$(wc -l <"$TEST_TMP/after")" 100000
+is "all of them while one of the reads ran" "$(begin_end | awk '
+	NR == FNR { b[NR] = $1; e[NR] = $2; n = NR; next }
+	{ in_one = 0; for (i = 1; i <= n; i++) if ($1 - $2 > b[i] - 1e6 && $1 < e[i] + 20e6) in_one = 1; bad += !in_one }
+	END { print bad + 0 }' - "$TEST_TMP/late")" 0
+between "packets were late, ms" "$(grep -oE 'latest_packet_ns=[0-9]+' "$TEST_TMP/truth" | cut -d= -f2 | sort -n | tail -n 1 | awk '{ printf "%d\n", $1 / 1e6 }')" 100 5000
+lost_nothing "softirqs that wait" "softirq|syscall"
+finish
