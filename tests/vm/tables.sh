@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# README's tables of kernels are those of tests/vm/kernels.tsv, and what goes in there is what the machines found.
+# README's tables of kernels and of other tools are those of tests/vm/*.tsv, and what goes in there is what the machines found.
 . "$(dirname "$0")/../lib.sh"
 cd "$ROOT" || exit 1
 
@@ -47,6 +47,9 @@ is "of another release nothing is kept" "$(awk -F '\t' '$1 == "5.10" && $2 == "t
 found 5.10.0-2 'exit times' 'bpf      locks         1 passed   0 failed   1 skipped    2 s' 'skipped:' '  bpf/locks: ok 1 - who waits # SKIP not allowed'
 record 5.10+lockdown
 is "a variant is told by what it changes" "$(row_of 5.10+lockdown)" '| 5.10+lockdown | no exit times: no tracepoint; not allowed | 1: 1 of 1, 1 skipped |'
+printf '#\nmmap_lock\tperf_fresh\t24.1\t1\t34\tno\tafter the stall was over\nreclaim\tperf_fresh\t2.5\t40\t42\t-\t\n' >"$TEST_TMP/peers"
+is "another tool's row" "$(tests/vm/table peers "$TEST_TMP/peers" | tail -n 1)" \
+	'| `perf record -a -g sleep 1`, `perf script` | 24.1 (after the stall was over) | 1 of 34 | no | 2.5 | 40 of 42 |'
 rm "$TEST_TMP/out/0/doctor.json"
 echo 'no such thing' >"$TEST_TMP/out/0/cannot"
 record 5.10+cgroup1
