@@ -333,7 +333,7 @@ vendor:
 	$(Q)cp tools/html/node_modules/uplot/LICENSE tools/html/vendor/uPlot.LICENSE
 
 # ---- demo and tests: they call make again once the packages are there ------
-.PHONY: demo test check check-root check-vm check-peers check-holder check-incidents check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-flips check-san check-mutations bench bench-more fuzz tests-bin
+.PHONY: demo test check check-root check-vm check-peers check-holder check-incidents check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-flips check-soak check-san check-san-root check-all check-mutations bench bench-more fuzz tests-bin
 demo:
 	$(Q)tests/install-deps build
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all $(B)/tests/workloads/reclaim_storm
@@ -401,12 +401,31 @@ check-disk: tests-bin
 check-service: tests-bin
 	$(Q)tests/install-deps service
 	$(Q)tests/run service/units service/deb service/boot
-# Every reading command and export under sanitizers, in a build of its own.
+# Under sanitizers, in builds of their own. ASan and UBSan: every reading command and export on damaged bundles, the unit
+# tests, command lines, golden bundles, corpora and the gateway. TSan: what has threads. Fifteen minutes.
 SAN_B := $(B)/san
-check-san:
-	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) B=$(SAN_B) SAN=address,undefined CFLAGS='-O1 -g' \
-		$(SAN_B)/stallbox $(SAN_B)/tests/helpers/make_bundle $(SAN_B)/tests/helpers/make_scene
+TSAN_B := $(B)/tsan
+SAN_MAKE = $(MAKE) --no-print-directory -j$(shell nproc) B=$(SAN_B) SAN=address,undefined CFLAGS='-O1 -g -fno-sanitize-recover=undefined'
+TSAN_MAKE = $(MAKE) --no-print-directory -j$(shell nproc) B=$(TSAN_B) SAN=thread CFLAGS='-O1 -g -Wno-tsan'
+check-san: all
+	$(Q)$(SAN_MAKE) all tests-bin
+	$(Q)$(TSAN_MAKE) all tests-bin
 	$(Q)tests/campaigns/sanitize $(SAN_B)/stallbox $(SAN_B)/tests/helpers
+	$(Q)tests/campaigns/sanitized address $(SAN_B) unit cli golden fuzz gateway/requests gateway/access
+	$(Q)tests/campaigns/sanitized thread $(TSAN_B) unit gateway/requests gateway/access
+# The agent under sanitizers: its tests in the same builds. What they measure of memory and time is not promised there.
+SAN_ROOT := $(addprefix bpf/,records control triggers conditions requests export locks reclaim names survive series freeze_path)
+check-san-root: all
+	$(Q)$(SAN_MAKE) all tests-bin
+	$(Q)$(TSAN_MAKE) all tests-bin
+	$(Q)tests/campaigns/sanitized address $(SAN_B) $(SAN_ROOT)
+	$(Q)tests/campaigns/sanitized thread $(TSAN_B) $(addprefix bpf/,records control triggers)
+# A flood of switches, execs and reclaim for SOAK_MINUTES (30): memory, descriptors, and every record accounted for.
+check-soak: tests-bin
+	$(Q)tests/campaigns/soak
+# The long form of everything, a line each with its result and its time; about six hours. ONLY='check-san fuzz': these alone.
+check-all: tests-bin
+	$(Q)tests/campaigns/all $(ONLY)
 # Can the tests fail? One behaviour at a time is broken in a copy of the tree. ONLY='cli bpf/locks NAME': these alone.
 check-mutations: tests-bin
 	$(Q)tests/mutations/run $(ONLY)
@@ -506,7 +525,7 @@ uninstall:
 clean:
 	rm -rf $(B)
 help:
-	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-peers check-holder check-incidents check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-flips check-san check-mutations bench bench-more fuzz lint'
+	@echo 'all demo test check check-root check-vm KERNEL=x.y|all check-peers check-holder check-incidents check-progress check-limit check-gateway check-upload check-survive check-service check-faults check-power check-disk check-storm check-flips check-soak check-san check-san-root check-all check-mutations bench bench-more fuzz lint lint-all'
 	@echo 'check-layers check-headers format deps deps-test deps-bench deps-upload vendor install uninstall deb clean'
 
 # Not of what was unpacked there: Debian has directories by the name of init.d.

@@ -3,10 +3,9 @@
 #ifndef SB_TESTS_FUZZ_BUNDLE_H
 #define SB_TESTS_FUZZ_BUNDLE_H
 
-#include <zstd.h>
-
 #include "format/reader.h"
 #include "tests/fuzz/target.h"
+#include "tests/helpers/frame.h"
 
 #define PUT_MAX (1u << 18) /* as much as a writer puts in a frame */
 
@@ -83,15 +82,8 @@ static inline void touch_bundle(const char *path)
 static inline int file_of_frame(const void *plain, size_t size)
 {
 	static uint8_t packed[PUT_MAX + 4096];
-	static ZSTD_CCtx *zstd;
-	size_t n;
+	size_t n = frame_pack(packed, sizeof(packed), plain, size);
 
-	if (!zstd) {
-		zstd = ZSTD_createCCtx();
-		ZSTD_CCtx_setParameter(zstd, ZSTD_c_checksumFlag, 1);
-		ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, 1);
-	}
-	n = ZSTD_compress2(zstd, packed, sizeof(packed), plain, size);
 	must(!ZSTD_isError(n), "a frame of this size");
 	return file_of(packed, n);
 }

@@ -14,8 +14,8 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <zstd.h>
 
+#include "tests/helpers/frame.h"
 #include "tests/helpers/views.h"
 
 #define FILE_MAX (4u << 20)
@@ -80,15 +80,8 @@ static size_t chunk_len(const uint8_t *p, const uint8_t *end)
 
 static size_t pack(void *to, size_t size, const void *plain, size_t len)
 {
-	static ZSTD_CCtx *zstd;
-	size_t n;
+	size_t n = frame_pack(to, size, plain, len);
 
-	if (!zstd) {
-		zstd = ZSTD_createCCtx();
-		ZSTD_CCtx_setParameter(zstd, ZSTD_c_checksumFlag, 1);
-		ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, 1);
-	}
-	n = ZSTD_compress2(zstd, to, size, plain, len);
 	need(!ZSTD_isError(n), "a chunk could not be packed");
 	return n;
 }
