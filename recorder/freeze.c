@@ -92,8 +92,8 @@ static void shot_thread(struct freeze *f, const struct sb_shot *s, struct bundle
 		.cpu = s->cpu,
 		.since_ns = s->since_ns,
 		.flags = (s->on_cpu ? BUNDLE_SHOT_RUNNING : 0) |
-		     (!s->on_cpu && s->on_rq ? BUNDLE_SHOT_RUNNABLE : 0) |
-		     (s->kthread ? BUNDLE_SHOT_KTHREAD : 0),
+			 (!s->on_cpu && s->on_rq ? BUNDLE_SHOT_RUNNABLE : 0) |
+			 (s->kthread ? BUNDLE_SHOT_KTHREAD : 0),
 		.wchan = s->nk ? k[0] : 0,
 		.mmap_lock = s->mmap_lock,
 		.mmap_owner = freeze_peer_id(f, s->mmap_owner, f->shot_end_ns),
@@ -119,12 +119,11 @@ static void shot_thread(struct freeze *f, const struct sb_shot *s, struct bundle
 		}
 	}
 	if (s->nk)
-		t->kstack = freeze_write_stack(f, freeze_hash_frames(SB_HASH_KERNEL, k, s->nk), k,
-					       s->nk, 0, BUNDLE_UNWIND_KERNEL);
+		t->kstack = freeze_write_stack(f, freeze_hash_frames(SB_HASH_KERNEL, k, s->nk), k, s->nk, 0,
+					BUNDLE_UNWIND_KERNEL);
 	if (s->nu)
-		t->ustack =
-		    freeze_write_stack(f, freeze_hash_frames(SB_HASH_USER(s->tgid), u, s->nu), u,
-				       s->nu, process, freeze_unwind_of(s->uinfo));
+		t->ustack = freeze_write_stack(f, freeze_hash_frames(SB_HASH_USER(s->tgid), u, s->nu), u, s->nu,
+					process, freeze_unwind_of(s->uinfo));
 }
 
 static bool shot_fits(const struct sb_shot *s, size_t left)

@@ -132,8 +132,7 @@ static void fill_by_kind(struct freeze *f, const struct sb_rec *r, struct bundle
 		device_name(f, io->dev, e);
 		break;
 	case SB_OOM:
-		e->peer = freeze_peer_id(f, (uint32_t)((const struct sb_oom *)payload)->victim_tid,
-					 r->ts_ns);
+		e->peer = freeze_peer_id(f, (uint32_t)((const struct sb_oom *)payload)->victim_tid, r->ts_ns);
 		break;
 	case SB_SLAB:
 		e->addr = slab->fn;
@@ -163,9 +162,9 @@ static int write_record(const struct sb_rec *r, void *ctx)
 		.cpu = pass->cpu,
 		.ts_ns = r->ts_ns,
 		.thread = thread,
-	    /* The lower bits have the same meaning on both sides. */
-		.flags = r->flags &
-		     (BUNDLE_EV_USER | BUNDLE_EV_LATE | BUNDLE_EV_PREEMPTED | BUNDLE_EV_KTHREAD),
+		/* The lower bits have the same meaning on both sides. */
+		.flags = r->flags & (BUNDLE_EV_USER | BUNDLE_EV_LATE | BUNDLE_EV_PREEMPTED |
+				     BUNDLE_EV_KTHREAD),
 	};
 
 	if (r->flags & SB_REC_MMAP_LOCK)
@@ -182,8 +181,8 @@ static int write_record(const struct sb_rec *r, void *ctx)
 	}
 	if (r->ustack) {
 		e.ustack = freeze_stack_by_hash(f, r->ustack,
-						(uint32_t)map64_get(&f->thread_process, thread),
-						freeze_unwind_of(r->uinfo));
+					 (uint32_t)map64_get(&f->thread_process, thread),
+					 freeze_unwind_of(r->uinfo));
 		if (!e.ustack) {
 			e.flags |= BUNDLE_EV_USTACK_LOST;
 			f->stacks_evicted[1]++;
@@ -204,7 +203,7 @@ int freeze_write_bank(struct freeze *f, uint32_t bank)
 		ring_each(probes_ring(p, bank, cpu), p->cfg.ring_bytes, &p->cpus[cpu].bank[bank],
 			  freeze_note_inline, f, &ignored);
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus && r == 0; cpu++) {
-		struct bank_pass pass = {f, cpu};
+		struct bank_pass pass = { f, cpu };
 
 		r = ring_each(probes_ring(p, bank, cpu), p->cfg.ring_bytes,
 			      &p->cpus[cpu].bank[bank], write_record, &pass, &f->stats[bank]);

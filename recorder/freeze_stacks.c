@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Stacks of the bundle: their frames stand where a CPU met them first, the others name them by
- * hash. */
+/* Stacks of the bundle: their frames stand where a CPU met them first, the others name them by hash. */
 #include "recorder/freeze_impl.h"
 #include "unwind/layout.h"
 
@@ -33,7 +32,7 @@ static void remember_uframes(struct freeze *f, uint32_t process, const uint64_t 
 			f->uframe = bigger;
 			f->cap_uframe = cap;
 		}
-		f->uframe[f->n_uframe++] = (struct freeze_frame){process, i == 0, addr[i]};
+		f->uframe[f->n_uframe++] = (struct freeze_frame){ process, i == 0, addr[i] };
 		map64_put(&f->uframes_seen, key, f->n_uframe);
 	}
 }
@@ -42,14 +41,14 @@ static void remember_uframes(struct freeze *f, uint32_t process, const uint64_t 
 uint32_t freeze_unwind_of(uint8_t uinfo)
 {
 	static const uint8_t ends[16] = {
-	    [SB_UNWIND_COMPLETE] = BUNDLE_END_COMPLETE,
-	    [SB_UNWIND_NO_MAPPING] = BUNDLE_END_NO_MAPPING,
-	    [SB_UNWIND_NO_ROWS] = BUNDLE_END_NO_ROWS,
-	    [SB_UNWIND_UNSUPPORTED] = BUNDLE_END_UNSUPPORTED,
-	    [SB_UNWIND_NOT_RESIDENT] = BUNDLE_END_NOT_RESIDENT,
-	    [SB_UNWIND_DEPTH] = BUNDLE_END_DEPTH,
-	    [SB_UNWIND_BAD_STACK] = BUNDLE_END_BAD_STACK,
-	    [SB_UNWIND_STALE] = BUNDLE_END_STALE,
+		[SB_UNWIND_COMPLETE] = BUNDLE_END_COMPLETE,
+		[SB_UNWIND_NO_MAPPING] = BUNDLE_END_NO_MAPPING,
+		[SB_UNWIND_NO_ROWS] = BUNDLE_END_NO_ROWS,
+		[SB_UNWIND_UNSUPPORTED] = BUNDLE_END_UNSUPPORTED,
+		[SB_UNWIND_NOT_RESIDENT] = BUNDLE_END_NOT_RESIDENT,
+		[SB_UNWIND_DEPTH] = BUNDLE_END_DEPTH,
+		[SB_UNWIND_BAD_STACK] = BUNDLE_END_BAD_STACK,
+		[SB_UNWIND_STALE] = BUNDLE_END_STALE,
 	};
 
 	return (uinfo & 15u) | (uint32_t)ends[uinfo >> 4] << 4;
@@ -58,7 +57,7 @@ uint32_t freeze_unwind_of(uint8_t uinfo)
 uint32_t freeze_write_stack(struct freeze *f, uint64_t hash, const uint64_t *addr, uint32_t n,
 			    uint32_t process, uint32_t unwind)
 {
-	struct bundle_stack s = {.addr = addr, .n = n, .process = process, .unwind = unwind};
+	struct bundle_stack s = { .addr = addr, .n = n, .process = process, .unwind = unwind };
 	uint32_t id = bundle_writer_stack(f->w, hash, &s);
 
 	map64_put(&f->stack_ids, hash, id);
@@ -81,7 +80,7 @@ uint32_t freeze_stack_by_hash(struct freeze *f, uint64_t hash, uint32_t process,
 	if (!where)
 		return 0;
 	return freeze_write_stack(f, hash, (const uint64_t *)(uintptr_t)(where >> FRAMES_BITS),
-				  where & ((1u << FRAMES_BITS) - 1), process, unwind);
+			   where & ((1u << FRAMES_BITS) - 1), process, unwind);
 }
 
 uint64_t freeze_hash_frames(uint64_t h, const uint64_t *addr, uint32_t n)
@@ -98,10 +97,8 @@ int freeze_note_inline(const struct sb_rec *r, void *ctx)
 
 	/* The hash is recomputed: a torn stack must not be given to other records. */
 	if (r->nk && freeze_hash_frames(SB_HASH_KERNEL, k, r->nk) == r->kstack)
-		map64_put(&f->inline_stacks, r->kstack,
-			  (uint64_t)(uintptr_t)k << FRAMES_BITS | r->nk);
+		map64_put(&f->inline_stacks, r->kstack, (uint64_t)(uintptr_t)k << FRAMES_BITS | r->nk);
 	if (r->nu && freeze_hash_frames(SB_HASH_USER(r->tgid), u, r->nu) == r->ustack)
-		map64_put(&f->inline_stacks, r->ustack,
-			  (uint64_t)(uintptr_t)u << FRAMES_BITS | r->nu);
+		map64_put(&f->inline_stacks, r->ustack, (uint64_t)(uintptr_t)u << FRAMES_BITS | r->nu);
 	return 0;
 }

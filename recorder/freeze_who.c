@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Who was there: processes and threads of the bundle from the task table, whose pids and tids come
- * again. */
+/* Who was there: processes and threads of the bundle from the task table, whose pids and tids come again. */
 #include "recorder/freeze_impl.h"
 
 static uint32_t cgroup_id(struct freeze *f, uint64_t kernel_id)
@@ -23,8 +22,7 @@ void freeze_copy_comm(char *to, const char *from)
 	to[SB_COMM] = '\0';
 }
 
-static uint32_t remember_user(struct freeze *f, uint32_t process, uint32_t pid, uint64_t start_ns,
-			      uint64_t until_ns)
+static uint32_t remember_user(struct freeze *f, uint32_t process, uint32_t pid, uint64_t start_ns, uint64_t until_ns)
 {
 	if (f->n_user == f->cap_user) {
 		size_t cap = f->cap_user ? f->cap_user * 2 : 256;
@@ -35,7 +33,7 @@ static uint32_t remember_user(struct freeze *f, uint32_t process, uint32_t pid, 
 		f->user = bigger;
 		f->cap_user = cap;
 	}
-	f->user[f->n_user++] = (struct freeze_user){process, pid, start_ns, until_ns};
+	f->user[f->n_user++] = (struct freeze_user){ process, pid, start_ns, until_ns };
 	return (uint32_t)f->n_user;
 }
 
@@ -79,13 +77,12 @@ static struct freeze_life *add_life(struct freeze *f, uint32_t tgid)
 
 /* The one that was there before `since_ns`: the same process until its exec, or another one that
  * had its pid. */
-static uint32_t process_before(struct freeze *f, const struct freeze_who *t,
-			       struct freeze_life *life, uint64_t ts_ns)
+static uint32_t process_before(struct freeze *f, const struct freeze_who *t, struct freeze_life *life, uint64_t ts_ns)
 {
 	const struct sb_task *e = task_of(f, t->tgid);
 	bool same = e && e->exec_ns == life->since_ns && ts_ns >= e->group_start_ns;
 	uint32_t *id = same ? &life->before : &life->earlier;
-	struct bundle_process p = {.pid = t->tgid, .exit_ns = life->since_ns, .comm = "?"};
+	struct bundle_process p = { .pid = t->tgid, .exit_ns = life->since_ns, .comm = "?" };
 	char comm[SB_COMM + 1] = "";
 
 	if (*id)
@@ -176,7 +173,7 @@ uint32_t freeze_process_id(struct freeze *f, const struct freeze_who *t, uint64_
 uint32_t freeze_add_thread(struct freeze *f, const struct freeze_who *t, uint32_t process)
 {
 	uint64_t key = ((uint64_t)process << 32) + t->tid + 1;
-	struct bundle_thread th = {.tid = t->tid, .comm = t->comm, .process = process};
+	struct bundle_thread th = { .tid = t->tid, .comm = t->comm, .process = process };
 	uint32_t id = (uint32_t)map64_get(&f->threads, key);
 
 	if (id)
@@ -193,7 +190,7 @@ uint32_t freeze_add_thread(struct freeze *f, const struct freeze_who *t, uint32_
 uint32_t freeze_thread_id(struct freeze *f, uint32_t tid, uint32_t tgid, uint64_t ts_ns)
 {
 	const struct sb_task *e = task_of(f, tid);
-	struct freeze_who t = {.tid = tid, .tgid = tgid, .comm = "?", .group_comm = "?"};
+	struct freeze_who t = { .tid = tid, .tgid = tgid, .comm = "?", .group_comm = "?" };
 	uint32_t process;
 
 	/* Another thread has its number now; the process may be the same. */

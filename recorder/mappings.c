@@ -6,10 +6,9 @@
 
 #include "recorder/mappings_impl.h"
 
-/* A thread may outlive the first one of its process, and a scan may tell of one that has ended
- * since. */
+/* A thread may outlive the first one of its process, and a scan may tell of one that has ended since. */
 #define EXITED_KEEP_NS (5 * NSEC_PER_SEC)
-#define ALONE_KEEP_NS  NSEC_PER_SEC /* nobody to outlive it; a storm would fill the table */
+#define ALONE_KEEP_NS NSEC_PER_SEC /* nobody to outlive it; a storm would fill the table */
 /* Programs that have ended, for the names of their stacks in the ring: 50,000 of four mappings, ten
  * seconds of a storm of 2,500 a second (a fork and an exec are two). Touched as it fills. */
 #define PAST_BYTES (8u << 20)
@@ -83,16 +82,15 @@ static void process_show(struct mappings *m, struct process *p, uint32_t entry)
 {
 	if (p->shown == NONE)
 		p->shown = m->n_shown++;
-	m->shown[p->shown] = (struct shown){(uint32_t)(p - m->process), entry};
+	m->shown[p->shown] = (struct shown){ (uint32_t)(p - m->process), entry };
 	entry_write(&m->memory.procs[entry], p->pid, p);
 }
 
-/* Its entry; NULL: none. Walkers take one away when a process becomes another program, and then it
- * may be somebody else's. */
+/* Its entry; NULL: none. Walkers take one away when a process becomes another program, and then it may be
+ * somebody else's. */
 static struct sb_unwind_process *shown_entry(const struct mappings *m, const struct process *p)
 {
-	struct sb_unwind_process *e =
-	    p->shown == NONE ? NULL : &m->memory.procs[m->shown[p->shown].entry];
+	struct sb_unwind_process *e = p->shown == NONE ? NULL : &m->memory.procs[m->shown[p->shown].entry];
 
 	return e && e->tgid == p->pid ? e : NULL;
 }
@@ -116,7 +114,7 @@ static void process_hide(struct mappings *m, struct process *p)
 /* What it was until now is over. */
 static void process_retire(struct mappings *m, const struct process *p, uint64_t until_ns)
 {
-	struct image image = {.pid = p->pid, .since_ns = p->since_ns, .until_ns = until_ns};
+	struct image image = { .pid = p->pid, .since_ns = p->since_ns, .until_ns = until_ns };
 
 	if (!p->set || !p->set->n)
 		return;
@@ -134,7 +132,7 @@ static void process_drop(struct mappings *m, struct process *p)
 	while (*link != i)
 		link = &m->process[*link].next;
 	*link = p->next;
-	*p = (struct process){.next = m->free_process};
+	*p = (struct process){ .next = m->free_process };
 	m->free_process = i;
 	m->n_process--;
 }
@@ -152,8 +150,7 @@ static struct process *process_get(struct mappings *m, uint32_t pid)
 	}
 	p = &m->process[i];
 	m->free_process = p->next;
-	*p = (struct process){
-		.pid = pid, .next = m->bucket[pid % PROCESSES], .shown = NONE, .threads = true};
+	*p = (struct process){ .pid = pid, .next = m->bucket[pid % PROCESSES], .shown = NONE, .threads = true };
 	m->bucket[pid % PROCESSES] = i;
 	m->n_process++;
 	return p;
@@ -173,7 +170,7 @@ void mappings_add(struct mappings *m, uint64_t ts_ns, uint32_t pid, uint64_t sta
 		  uint64_t offset, uint32_t file)
 {
 	struct process *p = process_get(m, pid);
-	struct mapped_vma v = {start, start + len, offset, file};
+	struct mapped_vma v = { start, start + len, offset, file };
 
 	if (!p || ts_ns < p->scanned_ns || v.end <= v.start)
 		return;
@@ -265,8 +262,7 @@ void mappings_each(const struct mappings *m, image_fn fn, void *ctx)
 	images_each(m->past, fn, ctx);
 	for (uint32_t i = 0; i < PROCESSES; i++) {
 		const struct process *p = &m->process[i];
-		struct image image = {
-			.pid = p->pid, .since_ns = p->since_ns, .until_ns = p->exited_ns};
+		struct image image = { .pid = p->pid, .since_ns = p->since_ns, .until_ns = p->exited_ns };
 
 		if (!p->pid || !p->set)
 			continue;
@@ -284,7 +280,7 @@ static bool publish_set(struct mappings *m, struct set *s)
 	if (s->first != NONE)
 		return true;
 	while (UNIT << class < s->n)
-		class ++;
+		class++;
 	if (!mappings_take_range(m, class, &s->first)) {
 		s->first = NONE;
 		return false;
@@ -295,7 +291,7 @@ static bool publish_set(struct mappings *m, struct set *s)
 		struct unwind_ref ref = mappings_ref_of(m, s->vma[i].file);
 
 		m->memory.maps[s->first + i] = (struct sb_unwind_map){
-		    s->vma[i].start, s->vma[i].end, s->vma[i].offset, ref.table, ref.generation};
+			s->vma[i].start, s->vma[i].end, s->vma[i].offset, ref.table, ref.generation };
 	}
 	return true;
 }
@@ -332,8 +328,7 @@ static void look_at_exited(struct mappings *m, uint64_t now_ns)
 	for (uint32_t i = 0; i < PROCESSES; i++) {
 		struct process *p = &m->process[i];
 
-		if (!p->pid || !p->exited_ns ||
-		    now_ns <= p->alive_ns + (p->threads ? EXITED_KEEP_NS : ALONE_KEEP_NS))
+		if (!p->pid || !p->exited_ns || now_ns <= p->alive_ns + (p->threads ? EXITED_KEEP_NS : ALONE_KEEP_NS))
 			continue;
 		if (!p->threads || (kill((pid_t)p->pid, 0) < 0 && errno == ESRCH))
 			process_drop(m, p);

@@ -2,8 +2,7 @@
 /* Files that are mapped: each once, forgotten when nobody maps them and there is no room. */
 #include "recorder/mappings_impl.h"
 
-/* So many files are forgotten when there is no room for another one; where that many cannot be, it
- * is tried so often. */
+/* So many files are forgotten when there is no room for another one; where that many cannot be, it is tried so often. */
 #define FILES_FORGOTTEN (MAPPINGS_FILES / 8)
 #define FORGET_AGAIN_NS NSEC_PER_SEC
 
@@ -33,8 +32,8 @@ static uint64_t file_hash(const struct mapped_file *f)
 static bool same_file(const struct mapped_file *a, const struct mapped_file *b)
 {
 	/* Copies of one file share a table, which goes by build-id, and each has its name. */
-	return a->key.len == b->key.len && !memcmp(a->key.id, b->key.id, a->key.len) &&
-	       a->dev == b->dev && a->ino == b->ino && !strcmp(a->path, b->path);
+	return a->key.len == b->key.len && !memcmp(a->key.id, b->key.id, a->key.len) && a->dev == b->dev &&
+	       a->ino == b->ino && !strcmp(a->path, b->path);
 }
 
 static void mark_files(const struct image *image, const struct mapped_vma *vma, void *ctx)
@@ -75,13 +74,13 @@ static void forget_file(struct mappings *m, uint32_t i)
 		link = &m->file[*link].next;
 	*link = f->next;
 	free(f->path);
-	*f = (struct mapped_file){.next = m->free_file};
+	*f = (struct mapped_file){ .next = m->free_file };
 	m->free_file = i;
 	m->n_free_file++;
 }
 
-/* Builds and tests start programs by the thousand, each of a path of its own, which are never seen
- * again. What ended longest ago goes with its files. */
+/* Builds and tests start programs by the thousand, each of a path of its own, which are never seen again. What ended
+ * longest ago goes with its files. */
 static void forget_files(struct mappings *m)
 {
 	uint64_t now = sb_monotonic_ns();
@@ -114,10 +113,10 @@ static uint32_t file_number(struct mappings *m)
 	return i;
 }
 
-uint32_t mappings_file(struct mappings *m, const uint8_t *build_id, size_t build_id_len,
-		       uint64_t dev, uint64_t ino, const char *path)
+uint32_t mappings_file(struct mappings *m, const uint8_t *build_id, size_t build_id_len, uint64_t dev,
+		       uint64_t ino, const char *path)
 {
-	struct mapped_file f = {.dev = dev, .ino = ino, .path = (char *)(uintptr_t)path};
+	struct mapped_file f = { .dev = dev, .ino = ino, .path = (char *)(uintptr_t)path };
 	uint32_t *bucket, i;
 
 	/* One that is no id is none. */
@@ -151,7 +150,7 @@ struct unwind_ref mappings_ref_of(const struct mappings *m, uint32_t file)
 {
 	if (file < m->n_file && m->file[file].state == MAPPED_READY)
 		return m->file[file].ref;
-	return (struct unwind_ref){.table = SB_UNWIND_NO_TABLE};
+	return (struct unwind_ref){ .table = SB_UNWIND_NO_TABLE };
 }
 
 /* Table and generation at once: a walker that sees one of each would ask for the wrong table. */
@@ -160,8 +159,7 @@ static void put_ref(struct sb_unwind_map *map, struct unwind_ref ref)
 	uint64_t both;
 
 	_Static_assert(offsetof(struct sb_unwind_map, table) % 8 == 0 &&
-			   offsetof(struct sb_unwind_map, generation) ==
-			       offsetof(struct sb_unwind_map, table) + 4,
+		       offsetof(struct sb_unwind_map, generation) == offsetof(struct sb_unwind_map, table) + 4,
 		       "one word");
 	memcpy(&both, &ref, sizeof(both));
 	__atomic_store_n((uint64_t *)(void *)&map->table, both, __ATOMIC_RELEASE);

@@ -6,10 +6,10 @@
 
 #include "recorder/mappings.h"
 
-#define NONE	  UINT32_MAX
+#define NONE UINT32_MAX
 #define PROCESSES SB_UNWIND_PROCESSES
-#define UNIT	  8u /* mappings; a range is 2^class of these */
-#define CLASSES	  15u
+#define UNIT 8u /* mappings; a range is 2^class of these */
+#define CLASSES 15u
 _Static_assert(UNIT << (CLASSES - 1) == SB_UNWIND_MAPPINGS, "the largest range is everything");
 
 struct set {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Sets of mappings, which processes share until one changes, and the ranges that they are published
- * in. */
+/* Sets of mappings, which processes share until one changes, and the ranges that they are published in. */
 #include <errno.h>
 
 #include "recorder/mappings_impl.h"
@@ -44,7 +43,7 @@ static void range_retire(struct mappings *m, uint32_t first, uint32_t class)
 		m->limbo = bigger;
 		m->max_limbo = max;
 	}
-	m->limbo[m->n_limbo++] = (struct limbo){sb_monotonic_ns(), first, class};
+	m->limbo[m->n_limbo++] = (struct limbo){ sb_monotonic_ns(), first, class };
 }
 
 void mappings_end_limbo(struct mappings *m, uint64_t now)
@@ -94,7 +93,7 @@ static struct set *set_own(struct mappings *m, struct process *p, uint32_t n)
 	own = malloc(sizeof(*own) + cap * sizeof(*own->vma));
 	if (!own)
 		return NULL;
-	*own = (struct set){.refs = 1, .cap = cap, .first = NONE};
+	*own = (struct set){ .refs = 1, .cap = cap, .first = NONE };
 	if (s) {
 		own->n = s->n;
 		memcpy(own->vma, s->vma, s->n * sizeof(*s->vma));
@@ -105,8 +104,7 @@ static struct set *set_own(struct mappings *m, struct process *p, uint32_t n)
 }
 
 /* Takes [start, end) out: a mapping in the middle of another one leaves two. */
-static uint32_t cut_out(struct mapped_vma *to, const struct mapped_vma *from, uint32_t n,
-			uint64_t start, uint64_t end)
+static uint32_t cut_out(struct mapped_vma *to, const struct mapped_vma *from, uint32_t n, uint64_t start, uint64_t end)
 {
 	uint32_t kept = 0;
 

@@ -21,8 +21,8 @@
 /* Where nothing happens: tables that went and are walked through again are asked for so late. */
 #define IDLE_MS 2000
 /* One that has lived so long worked; others wait, to twice as long each time. */
-#define LIVED_NS     (60 * NSEC_PER_SEC)
-#define AGAIN_NS     NSEC_PER_SEC
+#define LIVED_NS (60 * NSEC_PER_SEC)
+#define AGAIN_NS NSEC_PER_SEC
 #define AGAIN_MAX_NS (300 * NSEC_PER_SEC)
 
 /* ---- answers for those who give names ---------------------------------------------------- */
@@ -93,8 +93,7 @@ static int commit_slots(void *ctx, uint32_t first, uint32_t n)
 	struct keeper *k = ctx;
 	int r;
 
-	for (uint32_t i = first >> SB_UNWIND_PIECE_BITS;
-	     i <= (first + n - 1) >> SB_UNWIND_PIECE_BITS; i++) {
+	for (uint32_t i = first >> SB_UNWIND_PIECE_BITS; i <= (first + n - 1) >> SB_UNWIND_PIECE_BITS; i++) {
 		if (k->piece[i])
 			continue;
 		r = probes_grow_unwind(k->probes, k->slots, i);
@@ -145,9 +144,8 @@ static int keeper_init(struct keeper *k, const struct probes *p)
 		return r;
 	k->stats->build_ids = sideband_has_build_ids(k->sideband);
 	unwinder_load_vdso(k);
-	k->readers = (struct readers){.take = unwinder_take_job, .work = unwinder_do_job, .ctx = k};
-	if (readers_start(&k->readers) < 0 ||
-	    pthread_create(&thread, NULL, unwinder_scanner, k) != 0)
+	k->readers = (struct readers){ .take = unwinder_take_job, .work = unwinder_do_job, .ctx = k };
+	if (readers_start(&k->readers) < 0 || pthread_create(&thread, NULL, unwinder_scanner, k) != 0)
 		return -EAGAIN;
 	k->scanning = true;
 	k->stats->scanning = 1;
@@ -157,7 +155,7 @@ static int keeper_init(struct keeper *k, const struct probes *p)
 
 static void keeper_main(struct keeper *k)
 {
-	const int others[SIDEBAND_OTHERS] = {k->ask, k->found};
+	const int others[SIDEBAND_OTHERS] = { k->ask, k->found };
 
 	for (;;) {
 		uint64_t now, n;
@@ -187,8 +185,8 @@ static int compare_ints(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-/* What the agent has open must end when the agent closes it: a link whose program is to stop, a
- * socket whose peer waits for the end. */
+/* What the agent has open must end when the agent closes it: a link whose program is to stop, a socket whose
+ * peer waits for the end. */
 static void close_all_but(int *keep, size_t n)
 {
 	unsigned int first = 3;
@@ -253,11 +251,10 @@ int unwinder_start(const struct probes *p, struct unwinder *ret)
 {
 	struct unwinder_stats *stats;
 
-	*ret = (struct unwinder){.ask = {-1, -1}};
+	*ret = (struct unwinder){ .ask = { -1, -1 } };
 	if (p->cfg.user_unwind != SB_USER_UNWIND_EH_FRAME)
 		return 0;
-	stats =
-	    mmap(NULL, sizeof(*stats), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	stats = mmap(NULL, sizeof(*stats), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (stats == MAP_FAILED)
 		return -errno;
 	ret->stats = stats;
@@ -284,8 +281,7 @@ enum unwinder_news unwinder_check(const struct probes *p, struct unwinder *u)
 	if (!s || (u->pid > 0 && waitpid(u->pid, NULL, WNOHANG) == 0))
 		return UNWINDER_SAME;
 	if (u->pid > 0) {
-		*s = (struct unwinder_stats){
-			.restarts = s->restarts, .error = s->error, .waiting = 1};
+		*s = (struct unwinder_stats){ .restarts = s->restarts, .error = s->error, .waiting = 1 };
 		u->pid = 0;
 		plan_next(u, now);
 		if (u->wait_ns)
@@ -293,7 +289,7 @@ enum unwinder_news unwinder_check(const struct probes *p, struct unwinder *u)
 	}
 	if (now < u->again_ns)
 		return UNWINDER_SAME;
-	*s = (struct unwinder_stats){.restarts = s->restarts + 1};
+	*s = (struct unwinder_stats){ .restarts = s->restarts + 1 };
 	if (start_process(p, u) == 0)
 		return UNWINDER_BEGINS;
 	s->waiting = 1;
@@ -307,7 +303,7 @@ enum unwinder_news unwinder_check(const struct probes *p, struct unwinder *u)
 int unwinder_start(const struct probes *p, struct unwinder *ret)
 {
 	(void)p;
-	*ret = (struct unwinder){.ask = {-1, -1}};
+	*ret = (struct unwinder){ .ask = { -1, -1 } };
 	return 0;
 }
 

@@ -25,7 +25,7 @@ struct load_result {
 /* For the first thread, which may be waiting for anything to happen. */
 void unwinder_say_found(const struct keeper *k)
 {
-	(void)!write(k->found, &(uint64_t){1}, sizeof(uint64_t));
+	(void)!write(k->found, &(uint64_t){ 1 }, sizeof(uint64_t));
 }
 
 static int load(const struct load_job *j, struct load_result *ret)
@@ -38,8 +38,7 @@ static int load(const struct load_job *j, struct load_result *ret)
 		fd = process_open_map_file(j->pid, &j->map, SCAN_TIMEOUT_MS);
 	if (fd < 0)
 		return fd;
-	return unwind_file_load(fd, j->key.len ? &j->key : NULL, &limits, &counts, &ret->key,
-				&ret->rows);
+	return unwind_file_load(fd, j->key.len ? &j->key : NULL, &limits, &counts, &ret->key, &ret->rows);
 }
 
 void *unwinder_take_job(void *ctx)
@@ -68,8 +67,7 @@ void unwinder_do_job(void *ctx, void *job)
 }
 
 /* A file that somebody has mapped now: known already, or to be read. */
-void unwinder_want_file(struct keeper *k, uint32_t file, uint32_t pid, uint64_t start, uint64_t len,
-			uint64_t now)
+void unwinder_want_file(struct keeper *k, uint32_t file, uint32_t pid, uint64_t start, uint64_t len, uint64_t now)
 {
 	struct mapped_file *f = mappings_file_at(k->mappings, file);
 	struct unwind_ref ref;
@@ -136,7 +134,7 @@ void unwinder_load_vdso(struct keeper *k)
 {
 	static const struct unwind_limits limits = UNWIND_LIMITS_DEFAULT;
 	const void *vdso = (const void *)(uintptr_t)getauxval(AT_SYSINFO_EHDR);
-	struct unwind_key key = {.len = 4, .id = "vdso"};
+	struct unwind_key key = { .len = 4, .id = "vdso" };
 	struct unwind_image image = {};
 	struct unwind_rows rows = {};
 	struct cfi_counts counts = {};

@@ -12,12 +12,11 @@
 #include "recorder/sideband.h"
 #include "recorder/unwinder.h"
 
-/* How late a new process or library may be known: its stacks are walked by frame pointers before.
- */
-#define ROUND_MS	50
+/* How late a new process or library may be known: its stacks are walked by frame pointers before. */
+#define ROUND_MS 50
 #define SCAN_TIMEOUT_MS 200
-#define QUEUE		4096u
-#define KSYMS		1024u /* BPF programs that went; older ones are forgotten */
+#define QUEUE 4096u
+#define KSYMS 1024u /* BPF programs that went; older ones are forgotten */
 
 struct queue {
 	void *item[QUEUE];
@@ -38,11 +37,11 @@ struct keeper {
 	uint32_t vdso; /* file */
 	uint64_t *slots;
 	bool piece[SB_UNWIND_PIECES]; /* of slots, that are there */
-	uint64_t now_ns;	      /* of this round */
+	uint64_t now_ns; /* of this round */
 	uint64_t lost_seen, rescan_ns, second_ns;
 	uint64_t cut; /* mappings that a scan had no room for */
 	bool scanning;
-	int ask;   /* where the storing processes ask */
+	int ask; /* where the storing processes ask */
 	int found; /* an eventfd: a thread has a result */
 	struct known_ksym ksym[KSYMS];
 	uint32_t n_ksyms; /* ever; the newest KSYMS are there */

@@ -7,25 +7,25 @@
 #include "recorder/unwinder_impl.h"
 #include "symbols/symbols.h"
 
-#define SCAN_MAPS  (int)MAPPINGS_PER_PROCESS
+#define SCAN_MAPS (int)MAPPINGS_PER_PROCESS
 #define SCAN_AGAIN 5
-#define RESCAN_NS  (2 * NSEC_PER_SEC)
+#define RESCAN_NS (2 * NSEC_PER_SEC)
 
 struct scan_result {
 	uint32_t pid, tries;
 	uint64_t ts_ns;
-	int n;	       /* or a negative errno */
+	int n; /* or a negative errno */
 	uint32_t more; /* mappings that there was no room for */
 	struct process_map maps[];
 };
 
 /* ---- who is mapped where ---------------------------------------------------------------- */
 
-/* Shared memory, where compilers at run time put code, as .NET does; a program may run from there,
- * too, and has a build-id then. */
+/* Shared memory, where compilers at run time put code, as .NET does; a program may run from there, too, and has a
+ * build-id then. */
 static bool is_memory(const char *path)
 {
-	static const char *const names[] = {"/memfd:", "/dev/zero", "/SYSV"};
+	static const char *const names[] = { "/memfd:", "/dev/zero", "/SYSV" };
 
 	for (size_t i = 0; i < SB_ARRAY_SIZE(names); i++) {
 		if (!strncmp(path, names[i], strlen(names[i])))
@@ -34,8 +34,8 @@ static bool is_memory(const char *path)
 	return false;
 }
 
-static uint32_t file_of(struct keeper *k, const uint8_t *id, size_t id_len, uint64_t dev,
-			uint64_t ino, const char *path)
+static uint32_t file_of(struct keeper *k, const uint8_t *id, size_t id_len, uint64_t dev, uint64_t ino,
+			const char *path)
 {
 	if (path[0] == '[' && !strcmp(path, "[vdso]"))
 		return k->vdso;
@@ -71,7 +71,7 @@ void unwinder_take_event(const struct sideband_event *e, void *ctx)
 		break;
 	case SIDEBAND_KSYM_GONE:
 		ksym = &k->ksym[k->n_ksyms++ % KSYMS];
-		*ksym = (struct known_ksym){e->start, e->len, e->ts_ns, ""};
+		*ksym = (struct known_ksym){ e->start, e->len, e->ts_ns, "" };
 		memcpy(ksym->name, e->path, strnlen(e->path, sizeof(ksym->name) - 1));
 		break;
 	}
@@ -96,8 +96,7 @@ static void scan_process(struct keeper *k, uint32_t pid, uint32_t tries)
 	}
 	r = malloc(sizeof(*r) + (size_t)SB_MAX(n, 0) * sizeof(*maps));
 	if (r) {
-		*r = (struct scan_result){
-			.pid = pid, .tries = tries, .ts_ns = begin, .n = n, .more = more};
+		*r = (struct scan_result){ .pid = pid, .tries = tries, .ts_ns = begin, .n = n, .more = more };
 		memcpy(r->maps, maps, (size_t)SB_MAX(n, 0) * sizeof(*maps));
 	}
 	free(maps);
@@ -169,8 +168,7 @@ void unwinder_take_scanned(struct keeper *k)
 				const struct process_map *m = &r->maps[i];
 				uint32_t file = file_of(k, NULL, 0, m->dev, m->ino, m->path);
 
-				mappings_add(k->mappings, r->ts_ns, r->pid, m->start, m->len,
-					     m->pgoff, file);
+				mappings_add(k->mappings, r->ts_ns, r->pid, m->start, m->len, m->pgoff, file);
 				unwinder_want_file(k, file, r->pid, m->start, m->len, k->now_ns);
 			}
 		}
@@ -178,14 +176,12 @@ void unwinder_take_scanned(struct keeper *k)
 	}
 }
 
-/* What was lost may have been anybody's mapping: look at everybody again, some time after a storm.
- */
+/* What was lost may have been anybody's mapping: look at everybody again, some time after a storm. */
 void unwinder_repair(struct keeper *k, uint64_t now)
 {
 	uint64_t lost = sideband_lost(k->sideband);
 
-	if (lost == k->lost_seen || now < k->rescan_ns ||
-	    __atomic_load_n(&k->scanning, __ATOMIC_ACQUIRE))
+	if (lost == k->lost_seen || now < k->rescan_ns || __atomic_load_n(&k->scanning, __ATOMIC_ACQUIRE))
 		return;
 	k->lost_seen = lost;
 	k->rescan_ns = now + RESCAN_NS;
