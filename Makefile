@@ -364,7 +364,7 @@ check-peers: tests-bin
 check-holder: tests-bin
 	$(Q)tests/campaigns/holder
 # Stalls made on purpose under an agent with the default configuration, and what the bundle says of each. LONG=1: also
-# while ps hangs, beside 300 runnable threads a CPU, and with the disk of the captures frozen.
+# while ps hangs, beside 300 runnable threads a CPU, and with the disk of the captures frozen; a quarter of an hour.
 check-incidents: tests-bin
 	$(Q)LONG=$(LONG) tests/run incidents
 # Do triggers, seals and bundles keep their times on a host that makes hardly any progress? RUNS=30 stalls under each load, ten minutes.

@@ -45,9 +45,17 @@ static bool is_storage(const struct facts_input *in, uint32_t kstack)
 		"iomap_", "sync_", "do_fsync", "vfs_fsync", "scsi_", "nvme_", "dm_", "md_", "raid", "wbt_wait", "rq_qos", "io_schedule",
 		"balance_dirty_pages", "filemap_",
 	};
-	uint32_t ids[BUNDLE_STACK_MAX_FRAMES], n = names_leaf_first(in->names, kstack, ids, SB_ARRAY_SIZE(ids));
+	/* Who wants to change a frozen file system waits for its per-CPU semaphore right below these, where sb_start_write() is
+	 * inlined. */
+	static const char *const percpu[] = { "percpu_rwsem_wait", "__percpu_down_read" };
+	static const char *const changes[] = { "vfs_", "do_iter_", "do_splice", "do_sendfile", "do_sys_ftruncate", "ksys_fallocate" };
+	uint32_t ids[BUNDLE_STACK_MAX_FRAMES], n = names_leaf_first(in->names, kstack, ids, SB_ARRAY_SIZE(ids)), i = 0;
 
-	for (uint32_t i = 0; i < n; i++) {
+	while (i < n && STARTS(names_get(in->names, ids[i]), percpu))
+		i++;
+	if (i && i < n && STARTS(names_get(in->names, ids[i]), changes))
+		return true;
+	for (i = 0; i < n; i++) {
 		if (STARTS(names_get(in->names, ids[i]), names))
 			return true;
 	}

@@ -123,4 +123,21 @@ elif condition softirq 'kernel:softirq-delay>20ms' 'kernel:softirq-delay>100s' '
 	between "softirq: the trigger's value is the longest delay up to then (ms)" "$fired_ms" 20 \
 		"$(jq -s 'map(.delay_ns) | max / 1000000 | ceil' "$TEST_TMP/late")"
 fi
+
+# The same seen by the sampler alone, while the call still runs: without a tracepoint, by the thread that runs.
+if ! grep -q 'end_ns' "$TEST_TMP/can"; then
+	skip "held fires" "$(head -n 1 "$TEST_TMP/can")"
+elif condition held 'kernel:softirq-held>50ms:comm=bh_stall' 'kernel:softirq-held>50ms:comm=another' 'softirqs that a system call holds up' \
+	"$WORKLOADS/bh_stall" 150 20 1; then
+	at=$("$STALLBOX" info --json "$BUNDLE" | jq .trigger.fired_ns)
+	is "held: it fires while one of the calls runs" "$(awk -v at="$at" '{ split($2, b, "="); split($3, e, "=") } /begin_ns/ && b[2] < at && at < e[2] { n++ } END { print n + 0 }' "$TEST_TMP/held")" 1
+	between "held: at its age, by the sampler (ms)" "$("$STALLBOX" info --json "$BUNDLE" | jq '.trigger.value | round')" 50 $((50 + 15 + fine_us / 1000))
+	# In user mode, and in a call that lets softirqs run, however long: nothing.
+	condition_calm() { "$WORKLOADS/spinner" 1 2 >/dev/null; "$WORKLOADS/syshog" 1 2 >/dev/null; }
+	start_agent --post 0s --cooldown 0s --trigger 'kernel:softirq-held>20ms:comm=spinner:name=user' --trigger 'kernel:softirq-held>20ms:comm=syshog:name=call' ||
+		fail "held: agent starts"
+	condition_calm
+	is "held: neither user code nor a call that lets softirqs run is taken for one" "$(fired user) $(fired call)" "0 0"
+	stop_agent
+fi
 finish

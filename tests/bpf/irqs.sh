@@ -55,7 +55,7 @@ stop_agent
 
 # A slow read of a file of /proc on the CPU on which packets come in: the bundle has the call, and the
 # softirqs that waited for the CPU meanwhile, as tracefs has them.
-start_agent --post 1s --escalate always --irq-threshold 2ms --syscall-threshold 1ms || { fail "agent starts"; finish; }
+start_agent --post 1s --escalate always --irq-threshold 2ms --syscall-threshold 1ms --trigger "kernel:reclaim>600s" || { fail "agent starts"; finish; }
 log_events irq/softirq_raise:'vec == 3' irq/softirq_entry:'vec == 3' raw_syscalls/sys_enter:'comm == "slow_read" && id == 17' \
 	raw_syscalls/sys_exit:'comm == "slow_read" && id == 17'
 "$WORKLOADS/slow_read" 3 1 /proc/kcore >"$TEST_TMP/reads" 2>&1

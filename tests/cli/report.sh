@@ -29,6 +29,8 @@ throttle 100 cpu-throttle
 throttle 2 calm
 storage 100 storage-dstate
 storage 10 unidentified
+frozen 100 storage-dstate
+percpu 100 unidentified
 vfork 100 unidentified
 fork 100 fork-storm
 fork 5 calm

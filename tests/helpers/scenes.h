@@ -375,6 +375,30 @@ static void tell_storage(struct scene *s)
 	}
 }
 
+/* 10 writers stand at a frozen file system, whose lock their system call waits for itself. */
+static void tell_frozen(struct scene *s)
+{
+	uint32_t t[MAX_THREADS], k;
+
+	crowd(s, 600, "postgres", "/system.slice/postgres.service", 10, t);
+	k = stack(s, 0, "percpu_rwsem_wait;__percpu_down_read;vfs_write;ksys_write;do_syscall_64");
+	ordinary_series(s, 3, 1, 1, 2);
+	for (uint32_t i = 0; i < 10; i++)
+		shot(s, t[i], 2, scaled(6000), k);
+}
+
+/* The same wait for another lock of this kind: processes are to be moved between cgroups. */
+static void tell_percpu(struct scene *s)
+{
+	uint32_t t[MAX_THREADS], k;
+
+	crowd(s, 600, "manager", "/app", 10, t);
+	k = stack(s, 0, "percpu_rwsem_wait;percpu_down_write;cgroup_procs_write_start;cgroup_procs_write;kernfs_fop_write_iter;vfs_write;ksys_write");
+	ordinary_series(s, 3, 1, 1, 2);
+	for (uint32_t i = 0; i < 10; i++)
+		shot(s, t[i], 2, scaled(6000), k);
+}
+
 /* As many threads in D state for as long, but each waits for the child that it started. */
 static void tell_vfork(struct scene *s)
 {
@@ -438,6 +462,8 @@ static const struct scene_entry {
 	{ "runq-late", tell_runq_late, MANUAL },
 	{ "fork", tell_fork, MANUAL },
 	{ "storage", tell_storage, MANUAL },
+	{ "frozen", tell_frozen, MANUAL },
+	{ "percpu", tell_percpu, MANUAL },
 	{ "vfork", tell_vfork, MANUAL },
 	{ "odd", tell_odd, MANUAL },
 	{ "both", tell_both, MANUAL },

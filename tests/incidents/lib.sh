@@ -97,7 +97,6 @@ incident() {
 	}
 	INFO=$("$STALLBOX" info --json "$BUNDLE")
 	REPORT=$("$STALLBOX" report --json "$BUNDLE" 2>/dev/null)
-	SAID=$("$STALLBOX" report "$BUNDLE" 2>/dev/null | tr -s ' \n' ' ')
 	# ps reads the command line of each process, which waits for its mmap_lock.
 	[ "${CONDITION:-}" != ps ] || between "ps took, ms" "$(cat "$TEST_TMP/ps")" "${PS_HANGS_MS:-0}" 600000
 	[ -z "${STALLBOX_ARTIFACTS:-}" ] || cp "$BUNDLE" "$STALLBOX_ARTIFACTS/${0##*/}-$name.stall.pb.zst"

@@ -33,10 +33,10 @@ fired_in "mmap-lock-wait" 1000 $((1000 + late_ms))
 between "it fires while the lock is held: ms after it was taken" $(((fired - begin) / 1000000)) 950 $(((end - begin) / 1000000))
 holds_before "mmap_lock held for writing"
 
-size=$(awk -v b="$bytes" 'BEGIN { split("bytes KiB MiB GiB TiB", u); for (i = 1; b >= 1024 && i < 5; i++) b /= 1024; printf "%.1f %s", b, u[i] }')
+human=$(awk -v b="$bytes" 'BEGIN { split("bytes KiB MiB GiB TiB", u); for (i = 1; b >= 1024 && i < 5; i++) b /= 1024; printf "%.1f %s", b, u[i] }')
 is "the first cause is the queue for mmap_lock" "$(jq -r '.causes[0].rule' <<<"$REPORT")" mmap-lock-stall
 like "the sentence: T holds mmap_lock for writing in mmap() of S bytes, N threads wait" "$(cause_of mmap-lock-stall)" \
-	"stallbox-worklo\\[$pid\\] tid $tid has held it for writing in mmap\\(\\) of ${size//./\\.} for [0-9.]+ m?s; $waiters threads wait"
+	"stallbox-worklo\\[$pid\\] tid $tid has held it for writing in mmap\\(\\) of ${human//./\\.} for [0-9.]+ m?s; $waiters threads wait"
 between "S is what the workload maps over, to a page" $(($(fact mmap.holder_call_bytes) - bytes)) -4096 4096
 is "N is how many it counts itself" "$(fact mmap.freeze_waiters)" "$waiters"
 age=$(jq '.facts["mmap.holder_call_age"] * 1000 | round' <<<"$REPORT")

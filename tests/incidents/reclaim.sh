@@ -26,7 +26,6 @@ case $rc in
 77) cannot_run "a reclaim that holds mmap_lock" ;;
 *) fail "the default trigger fires"; finish ;;
 esac
-fired=$(info .trigger.fired_ns)
 # Whichever is met first: the thread that reclaims may have taken the lock half a second before it began to.
 case $(info .trigger.name) in
 reclaim-age) fired_in "reclaim-age" 500 $((500 + late_ms)) ;;

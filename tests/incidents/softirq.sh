@@ -45,8 +45,10 @@ longest=$(begin_end | awk '{ d = $2 - $1; if (d > m) m = d } END { printf "%d\n"
 # Of the call that fired only samples tell, which are 10 ms apart.
 between "the report's D, ms off the longest read" $(($(jq '.facts["syscall.blamed_longest"] * 1000 | round' <<<"$REPORT") - longest)) -50 20
 
-events --kind softirq --no-stacks "$BUNDLE" | jq -r --argjson c "$cpu" 'select(.cpu == $c and .delay_ns > 100000000) | "\(.ts_ns - .duration_ns) \(.delay_ns)"' >"$TEST_TMP/late"
-between "softirqs that waited for more than 100 ms" "$(wc -l <"$TEST_TMP/late")" "$(wc -l <"$TEST_TMP/after")" 100000
+# Of the packets: where the kernel does not run the program at an entry (this sandbox, while a thread of its pid 1 is on the
+# CPU) the wait of a rarer softirq seems to last to its next one. Packets come every ms.
+events --kind softirq --no-stacks "$BUNDLE" | jq -r --argjson c "$cpu" 'select(.cpu == $c and .vector == "NET_RX" and .delay_ns > 100000000) | "\(.ts_ns - .duration_ns) \(.delay_ns)"' >"$TEST_TMP/late"
+between "packets that waited for more than 100 ms in their softirq: one time for each read at least" "$(wc -l <"$TEST_TMP/late")" "$(wc -l <"$TEST_TMP/after")" $(($(wc -l <"$TEST_TMP/after") + 3))
 is "all of them while one of the reads ran" "$(begin_end | awk '
 	NR == FNR { b[NR] = $1; e[NR] = $2; n = NR; next }
 	{ in_one = 0; for (i = 1; i <= n; i++) if ($1 - $2 > b[i] - 1e6 && $1 < e[i] + 20e6) in_one = 1; bad += !in_one }
