@@ -289,7 +289,7 @@ $(B)/tests/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h)
 $(B)/workload/%.o: tests/workloads/%.c $(wildcard tests/workloads/*.h)
 	$(say) CC $@
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) -D_GNU_SOURCE -DSTALLBOX_WORKLOAD -I. -std=gnu11 $(WARN) $(WERROR) -O1 -g -fno-omit-frame-pointer \
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -D_GNU_SOURCE -DSTALLBOX_WORKLOAD -I. -std=gnu11 $(WARN) $(WERROR) -O1 -g -fno-omit-frame-pointer \
 		-fno-optimize-sibling-calls -fno-inline -pthread -c -o $@ $<
 $(B)/stallbox-workload: $(patsubst tests/workloads/%.c,$(B)/workload/%.o,$(COMMAND_SRC)) $(B)/workload/command/main.o
 	$(say) LINK $@
@@ -311,7 +311,7 @@ $(B)/tests/programs/plugin.so: tests/programs/plugin.c
 	$(Q)$(CC) -std=gnu11 $(WARN) -O2 -fomit-frame-pointer -fno-optimize-sibling-calls -shared -fPIC -o $@ $<
 
 # ---- packages -------------------------------------------------------------
-.PHONY: deps deps-test deps-bench deps-upload vendor
+.PHONY: deps deps-test deps-bench deps-fuzz deps-upload vendor
 deps:
 	$(Q)tests/install-deps build
 	$(Q)tests/install-deps browser
@@ -320,6 +320,9 @@ deps-test:
 # Servers and other tools for make bench. Debian starts the servers that it installs.
 deps-bench:
 	$(Q)tests/install-deps bench
+
+deps-fuzz:
+	$(Q)tests/install-deps fuzz
 
 # Ceph's object store, which the tests of stallbox-upload deliver to.
 deps-upload:
@@ -456,7 +459,7 @@ FUZZ_B := $(B)/fuzz
 FUZZ_SECONDS ?= 60
 FUZZ_MAKE := $(MAKE) --no-print-directory B=$(FUZZ_B) CC=$(CLANG) SAN=fuzzer-no-link,address,undefined \
 	WARN=-Wno-unknown-warning-option CFLAGS='-O1 -g -fno-sanitize-recover=undefined'
-fuzz:
+fuzz: deps-fuzz
 	$(Q)$(FUZZ_MAKE) -j$(shell nproc) fuzzers
 	$(Q)tests/campaigns/fuzz $(FUZZ_B) $(FUZZ_SECONDS) $(FUZZ)
 

@@ -82,8 +82,8 @@ sleeps() {
 	events --kind off-cpu --tid "$(grep -oE '\btids?=[0-9]+' "$1" | head -n 1 | grep -oE '[0-9]+')" "$BUNDLE" |
 		jq -s '[.[] | select(.state == "S" and (.kstack | join(";") | test("nanosleep")))] | length'
 }
-# are_sleeps WHAT GOT WANT: exactly as many. Where the kernel did not run the program at the end of a block (this sandbox
-# runs none while a thread of its pid 1 is on the CPU) the next switch tells, and $BUNDLE counts it, for all threads
+# are_sleeps WHAT GOT WANT: exactly as many. Where the kernel did not run the program at the end of a block (some virtual
+# machines run none while certain threads are on the CPU) the next switch tells, and $BUNDLE counts it, for all threads
 # together: four times this thread's share may be its own.
 are_sleeps() {
 	local unseen=0 share=0

@@ -39,7 +39,7 @@ if [ "${CONDITION:-}" = frozen ]; then
 	extra_cleanup() {
 		fsfreeze -u "$FROZEN" 2>/dev/null
 		stop_agent
-		umount "$FROZEN"
+		wait_for 30 umount "$FROZEN" # those who store may still be in there
 	}
 	bundles() { find "$FALLBACK" -name '*.stall.pb.zst' 2>/dev/null | sort; }
 fi

@@ -6,7 +6,7 @@
 # It proves: the default trigger reclaim-age fires within 10 ms of its 500 ms, or mmap-lock-wait of its second; the report says that thread T holds
 # mmap_lock in a page fault, reclaiming in memcg M, N pages scanned and R reclaimed so far, for D seconds; T was by its own
 # clock in one page access all that time, and N and R are what the kernel's own event log (tracefs) counts for T; blame
-# names T with its stack; the bundle holds the seconds before; no reclaim span is lost uncounted.
+# names T with its stack; the bundle holds the seconds before; no wait for a lock is lost.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../tracefs.sh"
 
@@ -60,6 +60,5 @@ like "the sentence: T is in a page fault, reclaiming in memcg M for D, N scanned
 between "D, ms off the kernel's log" "$(($(jq '.facts["mmap.chain_end_reclaim"] * 1000 | round' <<<"$REPORT") - (shot - begin) / 1000000))" -2 2
 is "the queue is a cause that is named" "$(jq -r '[.causes[].rule] | index("mmap-lock-stall") != null' <<<"$REPORT")" true
 
-# Spans of the process: those recorded and those lost are those of the log.
 lost_nothing "reclaim with mmap_lock held" lock-wait
 finish

@@ -3,10 +3,10 @@
 # The story of packets that are late by a fifth of a second: a process reads a long file of /proc, the call keeps softirqs
 # off on its CPU, and whatever is raised there waits. No thread is blocked and hardly any CPU time is used.
 #
-# It proves: the default trigger softirq-held fires while the first such call runs, within two periods of the sampler after
+# It proves: the default trigger softirq-held fires while the first such call runs, within 25 ms after
 # its 50 ms; the report says on which CPU which thread ran how long in read() of which file and that softirqs waited for
-# it, with the CPU, thread, file and time that the workload knows; each read of the post window is in the bundle with its
-# length, and so are the softirqs that waited, each within a read; packets were in truth as late as that.
+# it, with the CPU, thread, file and time that the workload knows; each read is in the bundle with its
+# length once system calls are timed, two seconds after the trigger at most, and so are the softirqs that waited, each within a read; packets were in truth as late as that.
 . "$(dirname "$0")/lib.sh"
 
 late_ms=25
@@ -48,8 +48,8 @@ longest=$(begin_end | awk '{ d = $2 - $1; if (d > m) m = d } END { printf "%d\n"
 # Of the call that fired only samples tell, which are 10 ms apart.
 between "the report's D, ms off the longest read" $(($(jq '.facts["syscall.blamed_longest"] * 1000 | round' <<<"$REPORT") - longest)) -50 20
 
-# Of the packets: where the kernel does not run the program at an entry (this sandbox, while a thread of its pid 1 is on the
-# CPU) the wait of a rarer softirq seems to last to its next one. Packets come every ms.
+# Of the packets: where the kernel does not run the program at an entry (some virtual machines run none while certain threads
+# are on the CPU) the wait of a rarer softirq seems to last to its next one. Packets come every ms.
 events --kind softirq --no-stacks "$BUNDLE" | jq -r --argjson c "$cpu" 'select(.cpu == $c and .vector == "NET_RX" and .delay_ns > 100000000) | "\(.ts_ns - .duration_ns) \(.delay_ns)"' >"$TEST_TMP/late"
 between "packets that waited for more than 100 ms in their softirq: one time for each read at least" "$(wc -l <"$TEST_TMP/late")" "$(wc -l <"$TEST_TMP/after")" $(($(wc -l <"$TEST_TMP/after") + 3))
 is "all of them while one of the reads ran" "$(begin_end | awk '

@@ -4,13 +4,17 @@
 #include "tests/workloads/workload.h"
 
 #include <linux/bpf.h>
+#include <pthread.h>
 #include <sched.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 
 static const char usage[] =
 	"usage: bh_stall MS TIMES [CPU]\n"
 	"\n"
 	"TIMES times, 100 ms apart, one bpf(BPF_PROG_TEST_RUN) of about MS ms, or as long as one batch\n"
 	"of packets takes, on CPU (default: the one it runs on). Needs CAP_BPF and CAP_NET_ADMIN.\n"
+	"A thread there sleeps 10 ms at a time by a kernel timer, which is a softirq: one that waits.\n"
 	"One line per call, times of CLOCK_MONOTONIC in ns, then the total:\n"
 	"  cpu=C begin_ns=NS end_ns=NS\n"
 	"  pid=P tid=T times=N\n"
@@ -65,8 +69,25 @@ static uint64_t run(int fd, uint32_t packets)
 	return now_ns() - begin;
 }
 
+/* On a quiet CPU no softirq might be raised while the call lasts. The time-out of a socket is on the timer wheel, whose
+ * timers are handled in a softirq of the CPU that set them; those of sleeps and poll() are not. */
+static void *neighbour(void *unused)
+{
+	struct timeval timeout = { .tv_usec = 10000 };
+	int fd[2];
+	char c;
+
+	(void)unused;
+	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fd) < 0 ||
+	    setsockopt(fd[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0)
+		die("cannot make a socket with a time-out");
+	for (;;)
+		(void)!recv(fd[0], &c, sizeof(c), 0);
+}
+
 WORKLOAD_MAIN(bh_stall)
 {
+	pthread_t thread;
 	unsigned int ms, times, cpu;
 	uint64_t ns, base, packets;
 	cpu_set_t set;
@@ -89,6 +110,8 @@ WORKLOAD_MAIN(bh_stall)
 	ns = run(fd, BATCH);
 	packets = (uint64_t)ms * NSEC_PER_MSEC * BATCH / (ns > base ? ns - base : 1);
 	packets = packets < 1 ? 1 : packets > BATCH ? BATCH : packets;
+	if (pthread_create(&thread, NULL, neighbour, NULL))
+		die("cannot start a thread");
 	for (unsigned int i = 0; i < times; i++) {
 		uint64_t begin;
 
