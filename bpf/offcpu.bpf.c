@@ -28,6 +28,7 @@ static __always_inline bool save_ustack(void *ctx, __u32 tid, __u64 since, struc
 	c->ust_captured++;
 	if (cfg.user_unwind == SB_USER_UNWIND_EH_FRAME && sb_unwind_again(tid)) {
 		u->since = since;
+		u->again--;
 		c->ust_again++;
 		return true;
 	}

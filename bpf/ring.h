@@ -37,6 +37,7 @@
 #define SB_USTACKS 8192u  /* saved user stacks of blocked threads, by tid */
 #define SB_UST_BURST 256u /* periods for which a CPU saves up the time for user stacks at switch-out */
 #define SB_UST_AGAIN 16u  /* of such stacks that were found again as they had been saved cost as much as one walk */
+#define SB_UST_AGAIN_MOST 32u /* times in a row; then it is walked, which also says that its tables are in use */
 #define SB_INFLIGHT 1024u /* waits and spans that have begun and not ended */
 #define SB_KTRIGGERS 8u
 #define SB_COMM 16u
@@ -347,7 +348,7 @@ struct sb_ustack {
 	__u16 n, info; /* frames; unwind method and end as in the bundle */
 	__u64 since;   /* sched_info.last_arrival of the slice: identifies the block */
 	__u64 ip, sp, fp; /* with which it had entered the kernel */
-	__u32 again;	/* 1: the rest says how to find out whether the stack is still this one */
+	__u32 again;	/* how often it may be found again by what follows */
 	__u32 version;	/* of what was known of its process, sequence and tables: neither ever shrinks */
 	__u16 slot[SB_UFRAMES]; /* where frame i was read, from the second one on: words above sp */
 	__u64 addr[SB_UFRAMES];

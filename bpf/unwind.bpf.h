@@ -169,7 +169,7 @@ SB_GLOBAL int sb_unwind_again(__u32 tid)
 	if (!u || u->tid != tid || !u->again || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
 		return 0;
 	regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	if (!regs || sb_regs_ip(regs) != u->ip || sb_regs_sp(regs) != u->sp || sb_regs_fp(regs) != u->fp)
+	if (!regs || sb_regs_ip(regs) != u->ip || u->addr[0] != u->ip || sb_regs_sp(regs) != u->sp || sb_regs_fp(regs) != u->fp)
 		return 0;
 	p = sb_unwind_process_of(bpf_get_current_pid_tgid() >> 32);
 	if (!p || sb_unwind_version(p) != u->version)
@@ -240,7 +240,7 @@ SB_GLOBAL int sb_unwind_user(__u32 id)
 	s->walk_sp = w->sp;
 	s->walk_fp = w->fp;
 	s->version = version;
-	s->again = 1;
+	s->again = SB_UST_AGAIN_MOST;
 	for (i = 0; i < SB_UFRAMES; i++) {
 		if (sb_unwind_frame(id, i))
 			break;
@@ -257,7 +257,9 @@ SB_GLOBAL int sb_unwind_user(__u32 id)
 		sb_unwind_want(tgid, w->flags & SB_WALK_EXACT ? w->ip : w->ip - 1);
 	}
 	c->unwind_end[w->end & 15]++;
-	/* What ends a walk here will end the next one. */
+	/* What ends a walk here will end the next one, as long as nothing but return addresses can have changed. */
+	if (w->flags & SB_WALK_LOOSE)
+		s->again = 0;
 	if (w->end != SB_UNWIND_COMPLETE && w->end != SB_UNWIND_NO_ROWS && w->end != SB_UNWIND_UNSUPPORTED &&
 	    w->end != SB_UNWIND_DEPTH)
 		s->again = 0;

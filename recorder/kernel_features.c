@@ -54,8 +54,8 @@ bool kernel_has_timers(void)
 	return libbpf_probe_bpf_helper(BPF_PROG_TYPE_SOCKET_FILTER, BPF_FUNC_timer_init, NULL) == 1;
 }
 
-/* Where a per-CPU variable lies in its section. */
-static bool percpu_offset(const struct btf *btf, const char *name, int64_t *ret)
+/* Where a per-CPU variable lies in its section, and of which type it is. */
+static bool percpu_offset(const struct btf *btf, const char *name, int64_t *ret, uint32_t *ret_type)
 {
 	int id = btf__find_by_name_kind(btf, ".data..percpu", BTF_KIND_DATASEC);
 	const struct btf_type *section = id < 0 ? NULL : btf__type_by_id(btf, (uint32_t)id);
@@ -66,50 +66,66 @@ static bool percpu_offset(const struct btf *btf, const char *name, int64_t *ret)
 
 		if (var && !strcmp(btf__name_by_offset(btf, var->name_off), name)) {
 			*ret = v->offset;
+			*ret_type = var->type;
 			return true;
 		}
 	}
 	return false;
 }
 
-static bool member_offset(const struct btf *btf, const char *structure, const char *member, int64_t *ret)
+/* Of a struct or union, also where it stands in one without a name; depth: of those. */
+static bool member_offset(const struct btf *btf, uint32_t type, const char *member, int depth, int64_t *ret)
 {
-	int id = btf__find_by_name_kind(btf, structure, BTF_KIND_STRUCT);
+	int id = btf__resolve_type(btf, type);
 	const struct btf_type *t = id < 0 ? NULL : btf__type_by_id(btf, (uint32_t)id);
 
-	for (uint32_t i = 0; t && i < btf_vlen(t); i++) {
-		if (!strcmp(btf__name_by_offset(btf, btf_members(t)[i].name_off), member)) {
-			*ret = btf_member_bit_offset(t, i) / 8;
+	for (uint32_t i = 0; t && btf_is_composite(t) && i < btf_vlen(t); i++) {
+		const char *name = btf__name_by_offset(btf, btf_members(t)[i].name_off);
+		int64_t at = btf_member_bit_offset(t, i) / 8;
+
+		if (!strcmp(name, member)) {
+			*ret = at;
+			return true;
+		}
+		if (!*name && depth && member_offset(btf, btf_members(t)[i].type, member, depth - 1, ret)) {
+			*ret += at;
 			return true;
 		}
 	}
 	return false;
 }
 
-/* The word of raised softirqs: a variable of its own (x86 since 6.15), before that in pcpu_hot (x86, 6.2), before that,
- * and on other architectures, the first one of irq_stat, whose type has no name. */
+static bool percpu_member(const struct btf *btf, const char *variable, const char *member, int64_t *ret)
+{
+	int64_t at;
+	uint32_t type;
+
+	if (!percpu_offset(btf, variable, &at, &type) || !member_offset(btf, type, member, 3, ret))
+		return false;
+	*ret += at;
+	return true;
+}
+
+/* The word of raised softirqs: a variable of its own (x86 since 6.15), before that in a union of pcpu_hot (x86, 6.2), before
+ * that, and on other architectures, in irq_stat, which has other words on x86 since 6.2. */
 static bool raised_offset(const struct btf *btf, int64_t *ret)
 {
-	int64_t at, member;
+	uint32_t type;
 
-	if (percpu_offset(btf, "__softirq_pending", ret))
-		return true;
-	if (percpu_offset(btf, "pcpu_hot", &at) && member_offset(btf, "pcpu_hot", "softirq_pending", &member)) {
-		*ret = at + member;
-		return true;
-	}
-	return percpu_offset(btf, "irq_stat", ret);
+	return percpu_offset(btf, "__softirq_pending", ret, &type) || percpu_member(btf, "pcpu_hot", "softirq_pending", ret) ||
+	       percpu_member(btf, "irq_stat", "__softirq_pending", ret);
 }
 
 bool kernel_softirq_words(const struct btf *btf, int64_t *ret_raised, int64_t *ret_handled)
 {
-	int64_t rq, raised, handled, member;
+	int64_t rq, raised, handled;
+	uint32_t type;
 
-	if (!percpu_offset(btf, "runqueues", &rq) || !raised_offset(btf, &raised) || !percpu_offset(btf, "kstat", &handled) ||
-	    !member_offset(btf, "kernel_stat", "softirqs", &member))
+	if (!percpu_offset(btf, "runqueues", &rq, &type) || !raised_offset(btf, &raised) ||
+	    !percpu_member(btf, "kstat", "softirqs", &handled))
 		return false;
 	*ret_raised = raised - rq;
-	*ret_handled = handled + member - rq;
+	*ret_handled = handled - rq;
 	return true;
 }
 

@@ -34,8 +34,12 @@ int mappings_new(const struct mappings_memory *memory, struct mappings **ret)
 		m->process[i].next = i + 1 < PROCESSES ? i + 1 : NONE;
 	m->free_range[CLASSES - 1] = 0;
 	m->link[0] = NONE;
-	/* An earlier agent's; its tables are gone. */
-	memset(memory->procs, 0, SB_UNWIND_PROCESSES * sizeof(*memory->procs));
+	/* An earlier agent's; its tables are gone. What was counted goes on: stacks that were saved by it are not found again. */
+	for (uint32_t i = 0; i < SB_UNWIND_PROCESSES; i++) {
+		struct sb_unwind_process *e = &memory->procs[i];
+
+		*e = (struct sb_unwind_process){ .sequence = (e->sequence | 1) + 1, .tables = e->tables };
+	}
 	*ret = m;
 	return 0;
 }

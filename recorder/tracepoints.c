@@ -119,9 +119,9 @@ int tracepoints_choose(struct probes *p, struct bpf_object *obj, char *err, size
 		if (prog)
 			bpf_program__set_autoload(prog, false);
 	}
-	if (!kernel_softirq_words(btf, &p->raised_from_rq, &p->handled_from_rq))
+	if (!kernel_has_task_regs() || !kernel_softirq_words(btf, &p->raised_from_rq, &p->handled_from_rq))
 		probes_add_missing(p, "softirqs that a system call holds up",
-				   "this kernel's BTF has no per-CPU variables; instead: the escalated window has their delays");
+				   "this kernel has no bpf_task_pt_regs (5.15), or its BTF not the per-CPU variables; instead: the escalated window has their delays");
 	btf__free(btf);
 	reset = obj ? bpf_object__find_program_by_name(obj, PROGRAM_RESET_DEADLINES) : NULL;
 	if (reset)

@@ -38,6 +38,8 @@ enum sb_unwind_walk_flags {
 	SB_WALK_FP_LOST = 1 << 1, /* fp is not this frame's */
 	SB_WALK_LR = 1 << 2,	  /* lr is this frame's */
 	SB_WALK_INNERMOST = 1 << 3, /* all registers are known */
+	SB_WALK_FP_READ = 1 << 4,   /* fp is not the innermost frame's any more */
+	SB_WALK_LOOSE = 1 << 5,	    /* where a frame lies depends on more than the registers at its beginning and on rules */
 };
 
 struct sb_unwind_walk {
@@ -133,7 +135,7 @@ SB_UNWIND_INLINE int sb_unwind_step_fp(struct sb_unwind_walk *w)
 	w->fp = up;
 	w->ip = ip & w->ip_mask;
 	w->at = fp + 8;
-	w->flags = 0;
+	w->flags = SB_WALK_FP_READ | SB_WALK_LOOSE;
 	w->n_fp++;
 	return w->ip ? 0 : sb_unwind_stop(w, end);
 }
@@ -231,6 +233,7 @@ SB_UNWIND_INLINE int sb_unwind_apply(struct sb_unwind_walk *w, const struct sb_u
 {
 	__u8 fp_where = r->where & 15, ra_where = r->where >> 4, signal = r->flags & SB_RULE_SIGNAL,
 	     lost, why;
+	__u8 kept = w->flags & (SB_WALK_FP_READ | SB_WALK_LOOSE);
 	__u64 cfa = 0, at = 0, ip = 0, fp = w->fp, lr = 0;
 
 	if (ra_where == SB_AT_END)
@@ -238,6 +241,9 @@ SB_UNWIND_INLINE int sb_unwind_apply(struct sb_unwind_walk *w, const struct sb_u
 	why = sb_unwind_cfa_of(w, r, &cfa);
 	if (why)
 		return sb_unwind_stop(w, why);
+	if (r->cfa == SB_CFA_DEREF_SP || r->cfa == SB_CFA_DEREF_FP || r->cfa == SB_CFA_REGISTER ||
+	    ((w->flags & SB_WALK_FP_READ) && (r->cfa == SB_CFA_FP || ra_where == SB_AT_FP || fp_where == SB_AT_FP)))
+		kept |= SB_WALK_LOOSE;
 	/* Only a leaf of arm64 has no frame at all. */
 	if (!signal && (ra_where == SB_AT_SAME ? cfa < w->sp : cfa <= w->sp))
 		return sb_unwind_stop(w, SB_UNWIND_BAD_STACK);
@@ -261,12 +267,13 @@ SB_UNWIND_INLINE int sb_unwind_apply(struct sb_unwind_walk *w, const struct sb_u
 		if (!sb_unwind_read(&fp, at))
 			return sb_unwind_stop(w, SB_UNWIND_NOT_RESIDENT);
 		lost = 0;
+		kept |= SB_WALK_FP_READ;
 	}
 	w->ip = ip & w->ip_mask;
 	w->sp = cfa;
 	w->fp = fp;
 	w->lr = lr;
-	w->flags = lost | (signal ? SB_WALK_EXACT | SB_WALK_LR : 0);
+	w->flags = kept | lost | (signal ? SB_WALK_EXACT | SB_WALK_LR : 0);
 	return w->ip ? 0 : sb_unwind_stop(w, SB_UNWIND_COMPLETE);
 }
 

@@ -118,10 +118,10 @@ static uint32_t unpin(const char *pin)
 	return id;
 }
 
-/* The kernel frees a link some time after its last holder has let go. */
+/* The kernel frees a link some time after its last holder has let go: on a busy host up to a minute. */
 static void gone(uint32_t link)
 {
-	uint64_t end = sb_monotonic_ns() + 10 * NSEC_PER_SEC;
+	uint64_t end = sb_monotonic_ns() + 90 * NSEC_PER_SEC;
 	int fd;
 
 	while ((fd = bpf_link_get_fd_by_id(link)) >= 0 || errno == EAGAIN) {

@@ -13,24 +13,37 @@
 #define RQ	   4096
 #define RAISED	   640 /* of the variable that has the word */
 #define KSTAT	   8192
-#define OF_HOT	   30 /* of the word in pcpu_hot */
+#define OF_HOT	   30 /* of the word in pcpu_hot, in a struct in a union */
+#define OF_STAT	   4  /* in irq_stat, behind another one */
 #define OF_HANDLED 8  /* of the counts in kernel_stat */
 
-/* word: the variable that has the raised softirqs, NULL: none. */
+/* word: the variable that has the raised softirqs, NULL: none. irq_stat is there all the same, without it. */
 static struct btf *kernel_with(const char *word)
 {
 	struct btf *btf = btf__new_empty();
-	int number = btf__add_int(btf, "unsigned int", 4, 0), hot, stat, section, var[4] = {}, n = 0;
+	int number = btf__add_int(btf, "unsigned int", 4, 0), hot, fields, either, of_irqs, stat, section, var[4] = {}, n = 0;
 
 	assert_true(number > 0);
-	hot = btf__add_struct(btf, "pcpu_hot", 64);
-	btf__add_field(btf, "softirq_pending", number, OF_HOT * 8, 0);
+	fields = btf__add_struct(btf, NULL, 64);
+	btf__add_field(btf, "current_task", number, 0, 0);
+	btf__add_field(btf, "softirq_pending", number, (OF_HOT - 8) * 8, 0);
+	either = btf__add_union(btf, NULL, 64);
+	btf__add_field(btf, "pad", number, 0, 0);
+	btf__add_field(btf, NULL, fields, 0, 0);
+	hot = btf__add_struct(btf, "pcpu_hot", 72);
+	btf__add_field(btf, "first", number, 0, 0);
+	btf__add_field(btf, NULL, either, 8 * 8, 0);
+	of_irqs = btf__add_struct(btf, NULL, 64);
+	btf__add_field(btf, "kvm_cpu_l1tf_flush_l1d", number, 0, 0);
+	if (word && !strcmp(word, "irq_stat"))
+		btf__add_field(btf, "__softirq_pending", number, OF_STAT * 8, 0);
+	of_irqs = btf__add_typedef(btf, "irq_cpustat_t", of_irqs);
 	stat = btf__add_struct(btf, "kernel_stat", 48);
 	btf__add_field(btf, "irqs_sum", number, 0, 0);
 	btf__add_field(btf, "softirqs", number, OF_HANDLED * 8, 0);
 	var[n++] = btf__add_var(btf, "runqueues", BTF_VAR_GLOBAL_ALLOCATED, number);
 	var[n++] = btf__add_var(btf, "kstat", BTF_VAR_GLOBAL_ALLOCATED, stat);
-	var[n++] = btf__add_var(btf, "irq_stat", BTF_VAR_GLOBAL_ALLOCATED, number);
+	var[n++] = btf__add_var(btf, "irq_stat", BTF_VAR_GLOBAL_ALLOCATED, of_irqs);
 	if (word && strcmp(word, "irq_stat"))
 		var[n++] = btf__add_var(btf, word, BTF_VAR_GLOBAL_ALLOCATED, hot);
 	section = btf__add_datasec(btf, ".data..percpu", 16384);
@@ -39,8 +52,7 @@ static struct btf *kernel_with(const char *word)
 		btf__add_datasec_var_info(btf, var[3], RAISED, 64);
 	btf__add_datasec_var_info(btf, var[0], RQ, 64);
 	btf__add_datasec_var_info(btf, var[1], KSTAT, 48);
-	if (word)
-		btf__add_datasec_var_info(btf, var[2], word && !strcmp(word, "irq_stat") ? RAISED : 12288, 64);
+	btf__add_datasec_var_info(btf, var[2], word && !strcmp(word, "irq_stat") ? RAISED : 12288, 64);
 	return btf;
 }
 
@@ -49,7 +61,7 @@ static void test_softirq_words(void **state)
 	static const struct {
 		const char *word;
 		int64_t in_it;
-	} kernels[] = { { "irq_stat", 0 }, { "pcpu_hot", OF_HOT }, { "__softirq_pending", 0 } };
+	} kernels[] = { { "irq_stat", OF_STAT }, { "pcpu_hot", OF_HOT }, { "__softirq_pending", 0 } };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {

@@ -116,6 +116,29 @@ static void mappings_come_to_be_seen(void **state)
 	assert_int_equal(mappings_find(m, 100, 0x8000)->file, f);
 }
 
+/* Who keeps saved stacks knows them by these counts: a number that comes again would be taken for what it was. */
+static void counts_go_on_under_another_keeper(void **state)
+{
+	struct mappings_memory memory = { maps, procs };
+	struct unwind_ref ref = { 5, 8 };
+	uint32_t f = file("/a", 1), at, sequence, tables;
+
+	(void)state;
+	add(1, 100, 0x1000, 0x2000, 0, f);
+	mappings_publish(m, now);
+	mappings_file_ready(m, f, &ref);
+	at = (uint32_t)(entry(100) - procs);
+	sequence = procs[at].sequence;
+	tables = procs[at].tables;
+	assert_true(sequence && tables);
+	mappings_free(m);
+	assert_int_equal(mappings_new(&memory, &m), 0);
+	assert_null(entry(100));
+	assert_int_equal(procs[at].sequence & 1, 0);
+	assert_true(procs[at].sequence > sequence);
+	assert_int_equal(procs[at].tables, tables);
+}
+
 /* munmap() is not told: what comes later is what is there. */
 static void later_ones_cut_into_earlier_ones(void **state)
 {
@@ -413,6 +436,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(files_are_told_apart, setup, teardown),
 		cmocka_unit_test_setup_teardown(mappings_come_to_be_seen, setup, teardown),
+		cmocka_unit_test_setup_teardown(counts_go_on_under_another_keeper, setup, teardown),
 		cmocka_unit_test_setup_teardown(later_ones_cut_into_earlier_ones, setup, teardown),
 		cmocka_unit_test_setup_teardown(forks_share_until_one_changes, setup, teardown),
 		cmocka_unit_test_setup_teardown(exec_forgets, setup, teardown),
