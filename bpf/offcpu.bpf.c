@@ -65,7 +65,7 @@ enum { UST_SHORT, UST_ANY, UST_LONG_BEFORE, UST_BLOCKED };
 static __always_inline __u64 pay_ustack(struct sb_cpu *c, __u64 now, __u32 who)
 {
 	__u64 period = cfg.ust_period_ns, most = period * SB_UST_BURST;
-	__u64 price = who == UST_SHORT ? period * 2 : who == UST_ANY ? period / 2 : period / 4;
+	__u64 price = who == UST_SHORT ? period * 8 : who == UST_ANY ? period / 2 : period / 4;
 	__u64 *credit = &c->ust_credit_ns[who & 3], *refilled = &c->ust_refilled_ns[who & 3];
 	__u64 earned = now - *refilled, has = *credit;
 

@@ -75,6 +75,7 @@ struct sb_config probes_wanted_config(const struct probes_options *o, uint32_t c
 		.sample_period_ns = NSEC_PER_SEC / o->sample_hz,
 		.cpus = cpus,
 		.keep_segments = 8,
+		.ust_period_ns = 2 * NSEC_PER_MSEC,
 		.short_budget = 8,
 		.other_budget = 32,
 		.reclaim_budget = 1024,
@@ -83,8 +84,6 @@ struct sb_config probes_wanted_config(const struct probes_options *o, uint32_t c
 	};
 
 	unwind_choose(o, &cfg);
-	/* By frame pointers a stack is cheap, and never found again. */
-	cfg.ust_period_ns = cfg.user_unwind == SB_USER_UNWIND_EH_FRAME ? 8 * NSEC_PER_MSEC : 2 * NSEC_PER_MSEC;
 	return cfg;
 }
 

@@ -65,7 +65,7 @@ struct probes {
 	size_t mapped_bytes; /* of it, what is mapped here and so part of our RSS */
 	int hits_fd, iter_link_fd;
 	int unwind_fd[PROBES_UNWIND_MAPS_COUNT]; /* -1: not walked by tables */
-	int sampler_fd[PROBES_MAX_CPUS]; /* link or event; -1: none, or pinned by an earlier agent */
+	int sampler_fd[PROBES_MAX_CPUS]; /* link or event; -1: none, or pinned */
 	char online[256]; /* /sys/devices/system/cpu/online when the samplers were last looked at */
 	int deadlines_fd; /* the program that sets the timers of in-kernel conditions; -1: no timers */
 	int keep_fd[PROBES_MAX_CPUS + PROBES_MAX_PROGRAMS + 8]; /* links that are not pinned */

@@ -45,9 +45,12 @@ static int attach_sampler(struct probes *p, int prog_fd, uint32_t cpu)
 	link = bpf_link_create(prog_fd, perf, BPF_PERF_EVENT, NULL);
 	if (link >= 0) {
 		snprintf(name, sizeof(name), "link_sample_%u", cpu);
-		if (pins_put(p, name, link) < 0)
+		if (pins_put(p, name, link) < 0) {
 			p->perf_links = false;
-		p->sampler_fd[cpu] = link;
+			p->sampler_fd[cpu] = link;
+		} else {
+			close(link); /* the pin holds it, and whoever removes that has it end */
+		}
 		close(perf);
 		return 0;
 	}

@@ -266,8 +266,6 @@ static void attach_all(void)
 		return;
 	if (samplers_attach(&p, sample_fd, err, sizeof(err)) < 0)
 		die(err, -EIO);
-	for (uint32_t cpu = 0; cpu < p.cfg.cpus; cpu++)
-		close(p.sampler_fd[cpu]);
 	sampling = true;
 }
 
