@@ -10,6 +10,11 @@
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../tracefs.sh"
 
+# Beside other work the kernel's log overflows, and then there is no truth to compare with.
+if [ -z "${LONG:-}" ]; then
+	skip "a reclaim that holds mmap_lock" "the long form, on a host with nothing else to do: make check-incidents LONG=1"
+	finish
+fi
 late_ms=10
 [ -z "${STALLBOX_IN_VM:-}" ] || late_ms=200
 if ! open_log 32768; then
