@@ -429,6 +429,22 @@ static void test_sides(void **state)
 	bundle_close(b);
 }
 
+/* These and no others; the last is NULL. */
+static void expect_lines(struct bundle *b, struct filter *all, enum group_by by, const char *const *lines)
+{
+	struct fold_options o = { .kind = FOLD_OFF_CPU, .by = by };
+	struct fold f;
+	size_t n = 0;
+
+	assert_int_equal(fold_bundle_as(&f, b, all, &o), 0);
+	assert_int_equal(fold_merge(&f), 0);
+	fold_sort(&f);
+	for (; lines[n]; n++)
+		assert_string_equal(line(&f, n), lines[n]);
+	assert_int_equal(f.n, n);
+	fold_done(&f);
+}
+
 static void test_groups(void **state)
 {
 	static const struct {
@@ -453,17 +469,8 @@ static void test_groups(void **state)
 	put_event(&m, BUNDLE_OFF_CPU, 2, k, 0, 500000);
 	b = end(&m);
 	all = everything(b);
-	for (size_t i = 0; i < SB_ARRAY_SIZE(cases); i++) {
-		struct fold_options o = { .kind = FOLD_OFF_CPU, .by = cases[i].by };
-		struct fold f;
-
-		assert_int_equal(fold_bundle_as(&f, b, &all, &o), 0);
-		assert_int_equal(fold_merge(&f), 0);
-		fold_sort(&f);
-		for (size_t n = 0; cases[i].lines[n]; n++)
-			assert_string_equal(line(&f, n), cases[i].lines[n]);
-		fold_done(&f);
-	}
+	for (size_t i = 0; i < SB_ARRAY_SIZE(cases); i++)
+		expect_lines(b, &all, cases[i].by, cases[i].lines);
 	filter_done(&all);
 	bundle_close(b);
 }
@@ -473,10 +480,10 @@ static void test_exec(void **state)
 {
 	static const struct {
 		enum group_by by;
-		const char *lines[2];
+		const char *lines[3];
 	} cases[] = {
-		{ GROUP_THREAD, { "db 42/42;schedule 2000/1", "sh 42/42;schedule 1/1" } },
-		{ GROUP_PROCESS, { "db 42;db;schedule 2000/1", "sh 42;sh;schedule 1/1" } },
+		{ GROUP_THREAD, { "db 42/42;schedule 2000/1", "sh 42/42;schedule 1/1", NULL } },
+		{ GROUP_PROCESS, { "db 42;db;schedule 2000/1", "sh 42;sh;schedule 1/1", NULL } },
 	};
 	struct bundle_process before = { .pid = 42, .comm = "sh", .start_ns = 1 };
 	struct bundle_thread t = { .tid = 42, .comm = "sh" };
@@ -496,18 +503,8 @@ static void test_exec(void **state)
 	put_event(&m, BUNDLE_OFF_CPU, 0, k, 0, 2000000);
 	b = end(&m);
 	all = everything(b);
-	for (size_t i = 0; i < SB_ARRAY_SIZE(cases); i++) {
-		struct fold_options o = { .kind = FOLD_OFF_CPU, .by = cases[i].by };
-		struct fold f;
-
-		assert_int_equal(fold_bundle_as(&f, b, &all, &o), 0);
-		assert_int_equal(fold_merge(&f), 0);
-		fold_sort(&f);
-		assert_int_equal(f.n, 2);
-		for (size_t n = 0; n < 2; n++)
-			assert_string_equal(line(&f, n), cases[i].lines[n]);
-		fold_done(&f);
-	}
+	for (size_t i = 0; i < SB_ARRAY_SIZE(cases); i++)
+		expect_lines(b, &all, cases[i].by, cases[i].lines);
 	filter_done(&all);
 	bundle_close(b);
 }

@@ -80,17 +80,23 @@
 #define WL_VFORK() WL_SYSCALL4(SYS_clone, 0x00000100 | 0x00004000 | SIGCHLD, 0, 0, 0)
 #endif
 
-WL_UNUSED __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *fmt, ...)
+/* Says what and errno's text. */
+WL_UNUSED __attribute__((noreturn, format(printf, 2, 0))) static void end_with(va_list ap, const char *fmt, int status)
 {
 	int err = errno;
-	va_list ap;
 
 	fprintf(stderr, "%s: ", program_invocation_short_name);
-	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
-	va_end(ap);
 	fprintf(stderr, ": %s\n", strerror(err));
-	exit(1);
+	exit(status);
+}
+
+WL_UNUSED __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	end_with(ap, fmt, 1);
 }
 
 WL_UNUSED __attribute__((noreturn, format(printf, 1, 2))) static void bad_usage(const char *fmt, ...)
@@ -121,15 +127,10 @@ WL_UNUSED static void check_args(int argc, char **argv, int min, int max, const 
 /* Neither a failure nor a success: this host lacks something. Tests skip. */
 WL_UNUSED __attribute__((noreturn, format(printf, 1, 2))) static void cannot_run(const char *fmt, ...)
 {
-	int err = errno;
 	va_list ap;
 
-	fprintf(stderr, "%s: ", program_invocation_short_name);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fprintf(stderr, ": %s\n", strerror(err));
-	exit(77);
+	end_with(ap, fmt, 77);
 }
 
 WL_UNUSED static uint64_t parse_number(const char *what, const char *s, uint64_t min, uint64_t max)
