@@ -45,11 +45,11 @@ static int attach_sampler(struct probes *p, int prog_fd, uint32_t cpu)
 	link = bpf_link_create(prog_fd, perf, BPF_PERF_EVENT, NULL);
 	if (link >= 0) {
 		snprintf(name, sizeof(name), "link_sample_%u", cpu);
-		if (pins_put(p, name, link) < 0) {
+		if (p->pinned && !pins_put(p, name, link)) {
+			close(link); /* the pin holds it, and whoever removes that has it end */
+		} else {
 			p->perf_links = false;
 			p->sampler_fd[cpu] = link;
-		} else {
-			close(link); /* the pin holds it, and whoever removes that has it end */
 		}
 		close(perf);
 		return 0;
@@ -166,7 +166,7 @@ int samplers_attach(struct probes *p, int prog_fd, char *err, size_t len)
 			return r;
 		}
 	}
-	if (!p->perf_links)
+	if (p->pinned && !p->perf_links)
 		probes_add_missing(p, "samples while no agent runs",
 			    "this kernel cannot pin a sampling event (needs 5.15)");
 	return 0;

@@ -48,8 +48,9 @@ with_only ,+bpf,+perfmon
 if [ "$(cat /proc/sys/kernel/perf_event_paranoid)" -le 2 ]; then
 	ok "CAP_BPF and CAP_PERFMON alone: it records" start_agent --no-pin --post 100ms
 	is "with these two" "$(capabilities Prm "$AGENT")" c000000000
+	"$WORKLOADS/spinner" 0.3 >/dev/null
 	ok "CAP_BPF and CAP_PERFMON alone: a bundle" freeze two
-	ok "with on-CPU samples" [ "$(events --kind on-cpu "$BUNDLE" | wc -l)" -gt 0 ]
+	ok "with the on-CPU samples of 0.3 s" [ "$(events --kind on-cpu --comm spinner "$BUNDLE" | wc -l)" -ge 20 ]
 	ok "with blocks" [ "$(events --kind off-cpu "$BUNDLE" | wc -l)" -gt 0 ]
 	stop_agent
 else

@@ -129,4 +129,14 @@ ok "unload" "$STALLBOX" unload --bpffs "$PINS"
 is "nothing is left pinned" "$(find "$PINS/stallbox" 2>/dev/null | wc -l)" 0
 ok "none of them is left in the kernel" wait_for 10 none_left
 ok "unload a second time is no error" "$STALLBOX" unload --bpffs "$PINS"
+
+# Nothing is held by pins here: each link has to be the agent's own.
+start_agent --no-pin --post 1s || { fail "agent starts without pins"; finish; }
+cpu_ns=$("$WORKLOADS/spinner" 1 | grep -m 1 -oE 'on_cpu_ns=[0-9]+' | cut -d= -f2)
+ok "a freeze without pins" freeze
+between "without pins it records: the samples of a second on the CPU (ms)" \
+	"$(events --kind on-cpu --comm spinner --no-stacks "$BUNDLE" | jq -s 'map(.duration_ns) | add // 0 | . / 1000000 | floor')" \
+	$((cpu_ns * 9 / 10000000)) $((cpu_ns * 11 / 10000000))
+ok "and blocks" [ "$(events --kind off-cpu --no-stacks "$BUNDLE" | wc -l)" -gt 0 ]
+is "nothing is pinned" "$(find "$PINS/stallbox" 2>/dev/null | wc -l)" 0
 finish
