@@ -13,7 +13,8 @@ static const char usage[] =
 	"usage: bh_stall MS TIMES [CPU]\n"
 	"\n"
 	"TIMES times, 100 ms apart, one bpf(BPF_PROG_TEST_RUN) of MS ms or somewhat longer, or as long as\n"
-	"one batch of packets takes, on CPU (default: the one it runs on). Needs CAP_BPF and CAP_NET_ADMIN.\n"
+	"one batch of packets takes, on CPU (default: the one it runs on), after three short ones that\n"
+	"measure how long a packet takes. Needs CAP_BPF and CAP_NET_ADMIN.\n"
 	"A thread there sleeps 10 ms at a time by a kernel timer, which is a softirq: one that waits.\n"
 	"One line per call, times of CLOCK_MONOTONIC in ns, then the total:\n"
 	"  cpu=C begin_ns=NS end_ns=NS\n"
@@ -26,6 +27,7 @@ static const char usage[] =
 /* A loop of a million instructions, the most that a verifier walks through, and most of them slow: one batch is to last
  * for hundreds of milliseconds. */
 #define ROUNDS_OF_TEN 95000
+#define MEASURED 8
 #define BATCH 256 /* packets that are run with softirqs off, at most (net/bpf/test_run.c) */
 
 static int load(void)
@@ -55,29 +57,22 @@ static int load(void)
 	return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
 }
 
-/* One batch of live packets. */
-static uint64_t run(int fd, uint32_t packets)
+/* One batch of live packets. Returns what it took, ns. */
+static uint64_t run(int fd, uint32_t packets, unsigned int cpu)
 {
 	static char packet[64];
 	union bpf_attr attr = { .test = { .prog_fd = (uint32_t)fd, .repeat = packets,
 					  .data_size_in = sizeof(packet),
 					  .data_in = (uint64_t)(uintptr_t)packet,
 					  .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = packets } };
-	uint64_t begin = now_ns();
+	uint64_t begin = now_ns(), end;
 
 	if (syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attr, sizeof(attr)) < 0)
 		die("cannot run live packets (5.18)");
-	return now_ns() - begin;
-}
-
-/* Lowers *packet_ns to what a packet took just now. A CPU that is stolen or emulated takes longer now and then, the first
- * time above all: the least of all calls is nearest to what the next one will take at least. */
-static void measure(int fd, uint32_t packets, uint64_t base, uint64_t *packet_ns)
-{
-	uint64_t ns = run(fd, packets);
-
-	ns = ns > base + packets ? (ns - base) / packets : 1;
-	*packet_ns = ns < *packet_ns ? ns : *packet_ns;
+	end = now_ns();
+	printf("cpu=%u begin_ns=%llu end_ns=%llu\n", cpu, (unsigned long long)begin, (unsigned long long)end);
+	fflush(stdout);
+	return end - begin;
 }
 
 /* On a quiet CPU no softirq might be raised while the call lasts. The time-out of a socket is on the timer wheel, whose
@@ -100,7 +95,8 @@ WORKLOAD_MAIN(bh_stall)
 {
 	pthread_t thread;
 	unsigned int ms, times, cpu;
-	uint64_t base, packet_ns = UINT64_MAX;
+	uint64_t base, ns, packet_ns = UINT64_MAX;
+	uint32_t packets = MEASURED;
 	cpu_set_t set;
 	int fd;
 
@@ -115,21 +111,18 @@ WORKLOAD_MAIN(bh_stall)
 	fd = load();
 	if (fd < 0)
 		die("cannot load an XDP program");
-	/* Setting up takes milliseconds by itself, the first time more. */
-	run(fd, 1);
-	base = run(fd, 1);
-	measure(fd, BATCH, base, &packet_ns);
+	/* Setting up takes milliseconds by itself, the first time more. A CPU that is stolen or emulated takes longer now and
+	 * then: the least of all calls is nearest to what the next one takes at least. */
+	run(fd, 1, cpu);
+	base = run(fd, 1, cpu);
 	if (pthread_create(&thread, NULL, neighbour, NULL))
 		die("cannot start a thread");
-	for (unsigned int i = 0; i < times; i++) {
-		uint64_t begin, packets = (uint64_t)ms * NSEC_PER_MSEC / packet_ns + 1;
-
+	for (unsigned int i = 0; i <= times; i++) {
 		usleep(100000);
-		begin = now_ns();
-		measure(fd, packets > BATCH ? BATCH : (uint32_t)packets, base, &packet_ns);
-		printf("cpu=%u begin_ns=%llu end_ns=%llu\n", cpu, (unsigned long long)begin,
-		       (unsigned long long)now_ns());
-		fflush(stdout);
+		ns = run(fd, packets, cpu);
+		ns = ns > base + packets ? (ns - base) / packets : 1;
+		packet_ns = ns < packet_ns ? ns : packet_ns;
+		packets = (uint32_t)(ms * NSEC_PER_MSEC / packet_ns + 1 < BATCH ? ms * NSEC_PER_MSEC / packet_ns + 1 : BATCH);
 	}
 	printf("pid=%d tid=%d times=%u\n", getpid(), wl_gettid(), times);
 	linger();
