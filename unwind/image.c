@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "unwind/go.h"
 #include "unwind/image.h"
 
 #define MAX_PROGRAM_HEADERS 256u
@@ -186,17 +187,20 @@ static const Elf64_Shdr *section_at(const struct layout *l, uint64_t addr)
 	return NULL;
 }
 
-static const Elf64_Shdr *section_named_eh_frame(const struct layout *l)
+/* The first one with that name, if it is one that is wanted. */
+static const Elf64_Shdr *section_named(const struct layout *l, const char *wanted,
+				       bool (*may_be)(const Elf64_Shdr *))
 {
 	const Elf64_Shdr *names = l->eh.e_shstrndx < l->n_sh ? &l->sh[l->eh.e_shstrndx] : NULL;
-	char name[sizeof(".eh_frame")];
+	size_t len = strlen(wanted) + 1;
+	char name[32];
 
 	for (size_t i = 0; names && i < l->n_sh; i++) {
 		const Elf64_Shdr *sh = &l->sh[i];
 
-		if (may_be_eh_frame(sh) && sh->sh_name < names->sh_size &&
-		    read_at(&l->src, names->sh_offset + sh->sh_name, name, sizeof(name)) == 0 &&
-		    !memcmp(name, ".eh_frame", sizeof(name)))
+		if (may_be(sh) && sh->sh_name < names->sh_size &&
+		    read_at(&l->src, names->sh_offset + sh->sh_name, name, len) == 0 &&
+		    !memcmp(name, wanted, len))
 			return sh;
 	}
 	return NULL;
@@ -214,7 +218,7 @@ static int read_eh_frame(const struct layout *l, struct unwind_image *image)
 	if (r) {
 		sh = section_at(l, addr);
 	} else {
-		sh = section_named_eh_frame(l);
+		sh = section_named(l, ".eh_frame", may_be_eh_frame);
 		if (!sh)
 			return 0;
 		addr = sh->sh_addr;
@@ -285,7 +289,54 @@ static int read_build_id(const struct layout *l, struct unwind_image *image)
 	return 0;
 }
 
-/* ---- signal trampolines --------------------------------------------------------------- */
+/* ---- what nothing describes ----------------------------------------------------------- */
+
+/* At most UNWIND_MARKS; what is empty, or not all in one executable segment, is not taken. */
+static void mark(struct unwind_image *image, uint64_t offset, uint64_t size,
+		 const struct sb_unwind_rule *rule)
+{
+	for (size_t i = 0; size && i < image->n_code && image->n_marks < UNWIND_MARKS; i++) {
+		const struct unwind_segment *s = &image->code[i];
+
+		if (offset >= s->offset && offset - s->offset < s->size &&
+		    size <= s->size - (offset - s->offset)) {
+			image->marks[image->n_marks++] = (struct unwind_mark){
+				.offset = offset, .size = size, .rule = *rule
+			};
+			return;
+		}
+	}
+}
+
+static int marks_by_offset(const void *a, const void *b)
+{
+	const struct unwind_mark *x = a, *y = b;
+
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* What the kernel has put on the stack: struct rt_sigframe of x86-64, whose first word the
+ * return has taken, and of arm64. */
+static const struct sb_unwind_rule sigreturn_rules[] = {
+	[CFI_X86_64] = { .cfa = SB_CFA_DEREF_SP,
+			 .cfa_off = 160,
+			 .fp_off = 120,
+			 .ra_off = 168,
+			 .where = SB_AT_SP | SB_AT_SP << 4,
+			 .flags = SB_RULE_SIGNAL },
+	[CFI_AARCH64] = { .cfa = SB_CFA_DEREF_SP,
+			  .cfa_off = 560,
+			  .fp_off = 544,
+			  .ra_off = 568,
+			  .where = SB_AT_SP | SB_AT_SP << 4,
+			  .flags = SB_RULE_SIGNAL },
+};
+
+/* The return address is its start, which is looked up as the byte before. */
+static void mark_sigreturn(struct unwind_image *image, uint64_t offset, uint64_t size)
+{
+	mark(image, offset - 1, size + 1, &sigreturn_rules[image->machine]);
+}
 
 /* rt_sigreturn as musl and the vdso of arm64 call it, without call frame information: there,
  * because unwinders failed on it (linux, arch/arm64/kernel/vdso/sigreturn.S). */
@@ -295,14 +346,14 @@ static const uint8_t arm64_sigreturn[] = { 0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0
 static int find_trampoline(const struct layout *l, struct unwind_image *image)
 {
 	bool x86 = image->machine == CFI_X86_64;
-	const uint8_t *code = x86 ? x86_sigreturn : arm64_sigreturn, *hit;
+	const uint8_t *code = x86 ? x86_sigreturn : arm64_sigreturn, *hit = NULL;
 	size_t len = x86 ? sizeof(x86_sigreturn) : sizeof(arm64_sigreturn);
 	_cleanup_free_ uint8_t *text = NULL;
 
 	/* Not in what is loaded by somebody else and loads others: most of the files. */
 	if (find_header(l, PT_INTERP) || !image->n_code || (l->src.fd >= 0 && !l->eh.e_entry))
 		return 0;
-	for (size_t i = 0; i < image->n_code && !image->trampoline.len; i++) {
+	for (size_t i = 0; i < image->n_code && !hit; i++) {
 		const struct unwind_segment *s = &image->code[i];
 		int r;
 
@@ -316,12 +367,126 @@ static int find_trampoline(const struct layout *l, struct unwind_image *image)
 		if (r < 0)
 			return r == -EBADMSG ? 0 : r;
 		hit = memmem(text, s->size, code, len);
-		if (hit)
-			image->trampoline = (struct unwind_trampoline){
-				.offset = s->offset + (uint64_t)(hit - text), .len = (uint32_t)len
-			};
+		if (hit > text)
+			mark_sigreturn(image, s->offset + (uint64_t)(hit - text), len);
 	}
 	return 0;
+}
+
+/* ---- Go ------------------------------------------------------------------------------- */
+
+static bool has_bytes(const Elf64_Shdr *sh)
+{
+	return sh->sh_type != SHT_NOBITS && !(sh->sh_flags & SHF_COMPRESSED) && sh->sh_size &&
+	       sh->sh_size <= UNWIND_GO_BYTES;
+}
+
+static int read_section(const struct layout *l, const Elf64_Shdr *sh, uint8_t **ret)
+{
+	_cleanup_free_ uint8_t *bytes = NULL;
+	int r;
+
+	/* Before memory is taken for it. */
+	if (sh->sh_offset > l->src.len || sh->sh_size > l->src.len - sh->sh_offset)
+		return -EBADMSG;
+	bytes = malloc(sh->sh_size);
+	if (!bytes)
+		return -ENOMEM;
+	r = read_at(&l->src, sh->sh_offset, bytes, sh->sh_size);
+	if (r == 0)
+		*ret = TAKE_PTR(bytes);
+	return r;
+}
+
+static int go_by_table(const struct layout *l, struct go_function *ret, size_t *ret_n)
+{
+	const Elf64_Shdr *sh = section_named(l, ".gopclntab", has_bytes);
+	_cleanup_free_ uint8_t *table = NULL;
+	int r;
+
+	if (!sh)
+		sh = section_named(l, ".data.rel.ro.gopclntab", has_bytes);
+	if (!sh)
+		return 0;
+	r = read_section(l, sh, &table);
+	if (r == 0)
+		*ret_n = go_functions_by_table(table, sh->sh_size, ret);
+	return r;
+}
+
+static int go_by_symbols(const struct layout *l, struct go_function *ret, size_t *ret_n)
+{
+	const Elf64_Shdr *sh = section_named(l, ".symtab", has_bytes);
+	_cleanup_free_ uint8_t *symbols = NULL, *names = NULL;
+	int r;
+
+	if (!sh || sh->sh_link >= l->n_sh || !has_bytes(&l->sh[sh->sh_link]))
+		return 0;
+	r = read_section(l, sh, &symbols);
+	if (r == 0)
+		r = read_section(l, &l->sh[sh->sh_link], &names);
+	if (r == 0)
+		*ret_n = go_functions_by_symbols(symbols, sh->sh_size, names,
+						 l->sh[sh->sh_link].sh_size, ret);
+	return r;
+}
+
+static void mark_go(struct unwind_image *image, const struct go_function *f)
+{
+	static const struct sb_unwind_rule
+		ends = { .cfa = SB_CFA_UNSUPPORTED, .where = SB_AT_END << 4 },
+		other_stack = { .cfa = SB_CFA_OTHER_STACK },
+		called[] = { [CFI_X86_64] = { .cfa = SB_CFA_SP,
+					      .cfa_off = 8,
+					      .ra_off = -8,
+					      .where = SB_AT_CFA << 4 },
+			     [CFI_AARCH64] = { .cfa = SB_CFA_SP } };
+	uint64_t offset;
+
+	if (unwind_image_offset(image, f->addr, &offset) < 0)
+		return;
+	if (f->role == GO_ENDS)
+		mark(image, offset, f->size, &ends);
+	else if (f->role == GO_OTHER_STACK)
+		mark(image, offset, f->size, &other_stack);
+	else if (f->role == GO_SIGRETURN && image->machine == CFI_X86_64) /* arm64: in the vdso */
+		mark_sigreturn(image, offset, f->size);
+	else if (f->role == GO_ENTRY || f->role == GO_JUMPS)
+		mark(image, offset, f->role == GO_ENTRY ? 1 : f->size, &called[image->machine]);
+}
+
+static bool is_any(const Elf64_Shdr *sh)
+{
+	return sh->sh_type != SHT_NULL;
+}
+
+/* Each Go file has .go.buildinfo. A help, as all section headers: no error where they make no sense. */
+static int find_go(const struct layout *l, struct unwind_image *image)
+{
+	struct go_function found[GO_FUNCTIONS];
+	size_t n = 0;
+	int r;
+
+	if (!section_named(l, ".go.buildinfo", is_any))
+		return 0;
+	r = go_by_table(l, found, &n);
+	if (r == 0 && !n)
+		r = go_by_symbols(l, found, &n);
+	if (r < 0)
+		return r == -EBADMSG ? 0 : r;
+	for (size_t i = 0; i < n; i++)
+		mark_go(image, &found[i]);
+	return 0;
+}
+
+static int find_marks(const struct layout *l, struct unwind_image *image)
+{
+	int r = find_trampoline(l, image);
+
+	if (r == 0)
+		r = find_go(l, image);
+	qsort(image->marks, image->n_marks, sizeof(image->marks[0]), marks_by_offset);
+	return r;
 }
 
 /* ---- all of it ------------------------------------------------------------------------ */
@@ -341,7 +506,7 @@ static int read_image(struct layout *l, struct unwind_image *image)
 	if (r == 0)
 		r = read_build_id(l, image);
 	if (r == 0)
-		r = find_trampoline(l, image);
+		r = find_marks(l, image);
 	return r;
 }
 

@@ -2,7 +2,8 @@
 /*
  * What unwinding needs of an ELF file: its segments, .eh_frame and build-id. Found through the
  * program headers, which a running file must have; section headers only say where .eh_frame ends,
- * and where it is in the few files that do not announce it.
+ * and where it is in the few files that do not announce it. Of a Go file also where some functions
+ * of its runtime are, by section headers alone.
  *
  * Files are hostile. They are read by descriptor and never mapped, so that one which shrinks
  * meanwhile is an error and no SIGBUS; whatever a header claims is checked against limits before
@@ -24,11 +25,15 @@ struct unwind_segment {
 	uint64_t addr, offset, size; /* size: as much of it as the file holds */
 };
 
-/* Code that the kernel has a signal handler return to and that nothing describes. */
-struct unwind_trampoline {
-	uint64_t offset; /* in the file */
-	uint32_t len;
+/* Code that nothing describes and whose rule is known: what the kernel has a signal handler return
+ * to, and some of Go's runtime (unwind/go.h). */
+struct unwind_mark {
+	uint64_t offset, size; /* in the file, within one executable segment */
+	struct sb_unwind_rule rule;
 };
+#define UNWIND_MARKS 32u
+/* The table of Go's functions; 12 MiB of a large program. The same for its symbols. */
+#define UNWIND_GO_BYTES (64u << 20)
 
 struct unwind_image {
 	enum cfi_machine machine;
@@ -39,8 +44,9 @@ struct unwind_image {
 	uint64_t eh_frame_addr;
 	bool eh_frame_to_its_end; /* the length is the section's, else the segment's */
 	uint8_t build_id[UNWIND_ID_BYTES];
-	size_t build_id_len;		     /* 0: none */
-	struct unwind_trampoline trampoline; /* len 0: none */
+	size_t build_id_len; /* 0: none */
+	struct unwind_mark marks[UNWIND_MARKS]; /* by offset */
+	size_t n_marks;
 };
 
 /*

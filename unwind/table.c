@@ -188,27 +188,9 @@ static int add_function(struct builder *b, struct cfi *cfi, size_t i)
 	return 0;
 }
 
-/* What the kernel has put on the stack: struct rt_sigframe of x86-64, whose first word the
- * return has taken, and of arm64. */
-static int add_trampoline(struct builder *b, const struct unwind_image *image)
+static int add_mark(struct builder *b, const struct unwind_mark *m)
 {
-	static const struct sb_unwind_rule rules[] = {
-		[CFI_X86_64] = { .cfa = SB_CFA_DEREF_SP,
-				 .cfa_off = 160,
-				 .fp_off = 120,
-				 .ra_off = 168,
-				 .where = SB_AT_SP | SB_AT_SP << 4,
-				 .flags = SB_RULE_SIGNAL },
-		[CFI_AARCH64] = { .cfa = SB_CFA_DEREF_SP,
-				  .cfa_off = 560,
-				  .fp_off = 544,
-				  .ra_off = 568,
-				  .where = SB_AT_SP | SB_AT_SP << 4,
-				  .flags = SB_RULE_SIGNAL },
-	};
-	uint64_t end = image->trampoline.offset + image->trampoline.len - b->base;
-	/* The return address is its start, which is looked up as the byte before. */
-	uint64_t start = image->trampoline.offset - 1 - b->base;
+	uint64_t start = m->offset - b->base, end = start + m->size;
 	size_t n_rows = b->n_rows;
 	uint32_t rule;
 	int r;
@@ -217,7 +199,7 @@ static int add_trampoline(struct builder *b, const struct unwind_image *image)
 		return 0;
 	r = close_gap(b, start);
 	if (r == 0)
-		r = intern_rule(b, &rules[image->machine], &rule);
+		r = intern_rule(b, &m->rule, &rule);
 	if (r == 0)
 		r = append_row(b, start, rule);
 	if (r < 0)
@@ -244,17 +226,24 @@ static size_t first_from(const struct cfi *cfi, uint64_t addr)
 	return lo;
 }
 
-static bool trampoline_in(const struct unwind_image *image, const struct unwind_segment *s)
+/* Marks of the segment that begin before an offset and were not added yet. */
+static int add_marks(struct builder *b, const struct unwind_image *image,
+		     const struct unwind_segment *s, uint64_t before, size_t *next)
 {
-	return image->trampoline.len && image->trampoline.offset > s->offset &&
-	       image->trampoline.offset - s->offset < s->size;
+	int r = 0;
+
+	for (; r == 0 && *next < image->n_marks && image->marks[*next].offset < before; ++*next) {
+		if (image->marks[*next].offset >= s->offset)
+			r = add_mark(b, &image->marks[*next]);
+	}
+	return r;
 }
 
 static int add_segment(struct builder *b, struct cfi *cfi, const struct unwind_image *image,
 		       const struct unwind_segment *s, size_t *placed)
 {
-	bool trampoline = trampoline_in(image, s);
 	uint64_t start, end;
+	size_t mark = 0;
 	int r = 0;
 
 	b->delta = s->offset - s->addr - b->base;
@@ -265,15 +254,12 @@ static int add_segment(struct builder *b, struct cfi *cfi, const struct unwind_i
 			break;
 		if (end - s->addr > s->size)
 			continue;
-		if (trampoline && start + b->delta >= image->trampoline.offset - b->base) {
-			trampoline = false;
-			r = add_trampoline(b, image);
-		}
+		r = add_marks(b, image, s, start + b->delta + b->base, &mark);
 		if (r == 0)
 			r = add_function(b, cfi, i);
 		++*placed;
 	}
-	return r == 0 && trampoline ? add_trampoline(b, image) : r;
+	return r == 0 ? add_marks(b, image, s, s->offset + s->size, &mark) : r;
 }
 
 static int finish(struct builder *b, struct unwind_rows *ret)

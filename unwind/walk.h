@@ -111,13 +111,22 @@ SB_UNWIND_INLINE int sb_unwind_stop(struct sb_unwind_walk *w, __u8 end)
 	return 1;
 }
 
+SB_UNWIND_INLINE const struct sb_unwind_map *sb_unwind_map_of(const struct sb_unwind_walk *w,
+							      __u64 pc)
+{
+	__u32 at = sb_unwind_find_map(w->maps, w->n_maps, pc);
+	const struct sb_unwind_map *m = at ? sb_unwind_map_at(at - 1) : 0;
+
+	return m && pc >= m->start && pc < m->end ? m : 0;
+}
+
 /*
  * The caller by the frame pointer: fp points to the caller's fp, and behind it lies the return
- * address, on x86-64 as on arm64. Never to another stack: an idle thread of Go stands in the
- * scheduler with the frame pointer of what it ran last, which is parked, runs in another thread by
- * now, or is gone.
+ * address, on x86-64 as on arm64. To another stack only where a rule says that the caller waits
+ * there (other_stack), and to code: an idle thread of Go stands in the scheduler with the frame
+ * pointer of what it ran last, which is parked, runs in another thread by now, or is gone.
  */
-SB_UNWIND_INLINE int sb_unwind_step_fp(struct sb_unwind_walk *w)
+SB_UNWIND_INLINE int sb_unwind_step_fp(struct sb_unwind_walk *w, bool other_stack)
 {
 	__u64 fp = w->fp, up = 0, ip = 0;
 	/* Where no call is waited for the register may point to zeros, which say nothing. */
@@ -126,14 +135,17 @@ SB_UNWIND_INLINE int sb_unwind_step_fp(struct sb_unwind_walk *w)
 	/* What a start routine leaves there; an interrupted function may have it for anything. */
 	if (!fp && !(w->flags & (SB_WALK_FP_LOST | SB_WALK_EXACT)))
 		return sb_unwind_stop(w, SB_UNWIND_COMPLETE);
-	if ((w->flags & SB_WALK_FP_LOST) || fp < w->sp || fp - w->sp > SB_UNWIND_FP_REACH ||
-	    (fp & 7))
+	if ((w->flags & SB_WALK_FP_LOST) || (fp & 7) ||
+	    (!other_stack && (fp < w->sp || fp - w->sp > SB_UNWIND_FP_REACH)))
 		return sb_unwind_stop(w, SB_UNWIND_NO_ROWS);
 	if (!sb_unwind_read(&up, fp) || !sb_unwind_read(&ip, fp + 8))
 		return sb_unwind_stop(w, SB_UNWIND_NOT_RESIDENT);
+	ip &= w->ip_mask;
+	if (other_stack && !sb_unwind_map_of(w, ip - 1))
+		return sb_unwind_stop(w, SB_UNWIND_NO_ROWS);
 	w->sp = fp + 16;
 	w->fp = up;
-	w->ip = ip & w->ip_mask;
+	w->ip = ip;
 	w->at = fp + 8;
 	w->flags = SB_WALK_FP_READ | SB_WALK_LOOSE;
 	w->n_fp++;
@@ -144,17 +156,16 @@ SB_UNWIND_INLINE int sb_unwind_step_fp(struct sb_unwind_walk *w)
 SB_UNWIND_INLINE __u8 sb_unwind_rule_of(const struct sb_unwind_walk *w, __u64 pc,
 					struct sb_unwind_rule *ret)
 {
-	__u32 at = sb_unwind_find_map(w->maps, w->n_maps, pc), rule, generation;
-	const struct sb_unwind_map *m;
+	const struct sb_unwind_map *m = sb_unwind_map_of(w, pc);
 	struct sb_unwind_table *t;
+	__u32 at, rule, generation;
 	union {
 		__u64 slot[SB_UNWIND_RULE_SLOTS];
 		struct sb_unwind_rule rule;
 	} u = {};
 	__u64 offset;
 
-	m = at ? sb_unwind_map_at(at - 1) : 0;
-	if (!m || pc < m->start || pc >= m->end)
+	if (!m)
 		return SB_UNWIND_NO_MAPPING;
 	if (m->table == SB_UNWIND_NO_TABLE)
 		return SB_UNWIND_NO_ROWS;
@@ -284,9 +295,10 @@ SB_UNWIND_INLINE int sb_unwind_step(struct sb_unwind_walk *w)
 	__u64 pc = w->flags & SB_WALK_EXACT ? w->ip : w->ip - 1;
 	struct sb_unwind_rule rule = {};
 	__u8 why = sb_unwind_rule_of(w, pc, &rule);
+	bool other_stack = rule.cfa == SB_CFA_OTHER_STACK;
 
-	if (why == SB_UNWIND_NO_ROWS)
-		return sb_unwind_step_fp(w);
+	if (why == SB_UNWIND_NO_ROWS || other_stack)
+		return sb_unwind_step_fp(w, other_stack);
 	if (why)
 		return sb_unwind_stop(w, why);
 	return sb_unwind_apply(w, &rule);
