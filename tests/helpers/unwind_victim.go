@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-2-Clause
+
+// A chain of Go functions whose innermost one asks the runtime, which answers on the thread's own
+// stack, or calls C, which waits there: for tests of walks that go from one stack to the other.
+package main
+
+/*
+#include <unistd.h>
+static void hold(void) { for (;;) pause(); }
+*/
+import "C"
+
+import (
+	"os"
+	"runtime"
+)
+
+var stats runtime.MemStats
+
+//go:noinline
+func inner(mode string) {
+	if mode == "c" {
+		C.hold()
+	}
+	for {
+		runtime.ReadMemStats(&stats)
+	}
+}
+
+//go:noinline
+func outer(mode string) {
+	inner(mode)
+	stats.Sys++
+}
+
+// In init(), so that it is the first thread.
+func init() {
+	runtime.LockOSThread()
+}
+
+func main() {
+	outer(os.Args[1])
+	stats.Sys++
+}
