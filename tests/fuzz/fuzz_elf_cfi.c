@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Anything at all as an ELF file, or as a bare .eh_frame: rows are built, looked up and walked with.
- * A bare one begins with a byte: bit 0 arm64, bit 1 the section's end is known.
+ * A bare one begins with a byte: bit 0 arm64, bit 1 the section's end is known. Behind 0x80 stands a table of
+ * Go's functions, behind 0x81 symbols in the first half and their names in the other.
  */
 #include "tests/fuzz/target.h"
 #include "unwind/cache.h"
+#include "unwind/go.h"
 
 static struct {
 	struct sb_unwind_map map;
@@ -93,6 +95,25 @@ static void use_rows(const struct unwind_rows *rows, const uint8_t *data, size_t
 		walk(rows, (uint32_t)slot[i]);
 }
 
+/* A copy, so that a sanitizer sees who reads behind its end. */
+static void find_go(const uint8_t *data, size_t size, bool by_symbols)
+{
+	struct go_function found[GO_FUNCTIONS];
+	size_t half = by_symbols ? size / 2 : size, n;
+	uint8_t *bytes = malloc(half + 1), *names = malloc(size - half + 1);
+
+	must(bytes && names, "memory for a copy");
+	memcpy(bytes, data, half);
+	memcpy(names, data + half, size - half);
+	n = by_symbols ? go_functions_by_symbols(bytes, half, names, size - half, found)
+		       : go_functions_by_table(bytes, half, found);
+	must(n <= GO_FUNCTIONS, "functions have a limit");
+	for (size_t i = 0; i < n; i++)
+		must(found[i].size && found[i].role <= GO_SIGRETURN, "a function has code and a role");
+	free(bytes);
+	free(names);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct unwind_limits limits = {
@@ -103,6 +124,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct unwind_rows rows = {};
 	uint64_t start;
 
+	if (size && (data[0] & 0xfe) == 0x80) {
+		find_go(data + 1, size - 1, data[0] & 1);
+		return 0;
+	}
 	if (size > 4 && !memcmp(data, "\177ELF", 4)) {
 		if (unwind_image_read_memory(data, size, &image) < 0)
 			return 0;
