@@ -486,6 +486,12 @@ static int find_marks(const struct layout *l, struct unwind_image *image)
 	if (r == 0)
 		r = find_go(l, image);
 	qsort(image->marks, image->n_marks, sizeof(image->marks[0]), marks_by_offset);
+	/* The byte before a trampoline may be the last one of another function. */
+	for (size_t i = 1; i < image->n_marks; i++) {
+		struct unwind_mark *m = &image->marks[i - 1];
+
+		m->size = SB_MIN(m->size, m[1].offset - m->offset);
+	}
 	return r;
 }
 

@@ -28,7 +28,7 @@ struct unwind_segment {
 /* Code that nothing describes and whose rule is known: what the kernel has a signal handler return
  * to, and some of Go's runtime (unwind/go.h). */
 struct unwind_mark {
-	uint64_t offset, size; /* in the file, within one executable segment */
+	uint64_t offset, size; /* in the file, within one executable segment; size 0: nothing */
 	struct sb_unwind_rule rule;
 };
 #define UNWIND_MARKS 32u
@@ -45,7 +45,7 @@ struct unwind_image {
 	bool eh_frame_to_its_end; /* the length is the section's, else the segment's */
 	uint8_t build_id[UNWIND_ID_BYTES];
 	size_t build_id_len; /* 0: none */
-	struct unwind_mark marks[UNWIND_MARKS]; /* by offset */
+	struct unwind_mark marks[UNWIND_MARKS]; /* by offset, none over another */
 	size_t n_marks;
 };
 

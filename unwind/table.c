@@ -195,7 +195,7 @@ static int add_mark(struct builder *b, const struct unwind_mark *m)
 	uint32_t rule;
 	int r;
 
-	if (start < b->last_end || end > UINT32_MAX)
+	if (!m->size || start < b->last_end || end > UINT32_MAX)
 		return 0;
 	r = close_gap(b, start);
 	if (r == 0)

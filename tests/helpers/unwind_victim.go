@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 
 // A chain of Go functions whose innermost one asks the runtime, which answers on the thread's own
-// stack, or calls C, which waits there: for tests of walks that go from one stack to the other.
+// stack, or calls C, which waits there, or runs until the runtime's signal interrupts it: for tests
+// of walks that go from one stack to the other.
 package main
 
 /*
@@ -21,6 +22,9 @@ var stats runtime.MemStats
 func inner(mode string) {
 	if mode == "c" {
 		C.hold()
+	}
+	for mode == "spin" {
+		stats.Sys++
 	}
 	for {
 		runtime.ReadMemStats(&stats)
