@@ -11,6 +11,9 @@ enum {
 	GO_1_20 = 0xfffffff1, /* differs behind what is read here */
 };
 
+/* As many as FDEs of a file (CFI_LIMITS_DEFAULT); a large program has 0.1 M. */
+#define MAX_FUNCTIONS 1000000u
+
 /*
  * systemstack() and asmcgocall() run a function on the thread's own stack while the goroutine that
  * called them waits on its stack, in this thread: the frame pointer is the goroutine's. mcall() and
@@ -79,6 +82,7 @@ size_t go_functions_by_table(const uint8_t *table, size_t len,
 	if ((magic != GO_1_16 && magic != GO_1_18 && magic != GO_1_20) || cursor_take(&head, 1) != 8)
 		return 0;
 	n = cursor_take(&head, 8);
+	n = SB_MIN(n, (uint64_t)MAX_FUNCTIONS);
 	cursor_skip(&head, 8); /* files */
 	if (magic != GO_1_16)
 		text = cursor_take(&head, 8);

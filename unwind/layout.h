@@ -45,7 +45,7 @@ enum sb_unwind_cfa {
 	SB_CFA_PLT = 5, /* x86-64 lazy PLT: sp + 8, and 8 more from byte cfa_off of its 16 on */
 	SB_CFA_UNSUPPORTED = 6, /* another expression, out of range */
 	SB_CFA_REGISTER = 7, /* register number post of DWARF + cfa_off; innermost frame only */
-	SB_CFA_OTHER_STACK = 8, /* the caller by the frame pointer alone, on whichever stack */
+	SB_CFA_OTHER_STACK = 8, /* the caller by the frame pointer alone, whichever stack it is on */
 };
 
 /* Where the caller's frame pointer (rbp, x29) and the return address are. */
