@@ -267,6 +267,7 @@ static int role_of(uint64_t pc, bool innermost)
 struct go_result {
 	unsigned int same, whole, handler, other; /* against libdwfl */
 	unsigned int top; /* complete, at a function that Go calls the end of a stack */
+	unsigned int frames;
 };
 
 /* libdwfl takes rbp for a frame pointer as long as the stack goes up. It ends where the goroutine's stack is the lower
@@ -277,6 +278,7 @@ static void compare_go(const struct sb_unwind_walk *w, const uint64_t *ours, con
 	bool equal = w->n >= n + skip && n && ours[0] == truth->pc[0] &&
 		     !memcmp(ours + skip + 1, truth->pc + 1, (n - 1) * sizeof(*ours));
 
+	r->frames += w->n;
 	r->top += w->end == SB_UNWIND_COMPLETE && role_of(ours[w->n - 1], w->n == 1) == GO_ENDS;
 	if (equal && !skip && w->n == n)
 		r->same++;
@@ -349,10 +351,11 @@ static void expect_go(const char *what, struct go_result r)
 {
 	unsigned int n = r.same + r.whole + r.handler + r.other;
 
-	print_message("%s: %u stacks, %u equal to libdwfl's, %u where it ends at the other stack, %u where it misses what a signal "
+	assert_true(n > 0);
+	print_message("%s: %u stacks, %.1f frames each, %u equal to libdwfl's, %u where it ends at the other stack, %u where it misses what a signal "
 		      "interrupted, %u otherwise; %u end where Go ends\n",
-		      what, n, r.same, r.whole, r.handler, r.other, r.top);
-	assert_true(n && r.other <= n / 100);
+		      what, n, (double)r.frames / n, r.same, r.whole, r.handler, r.other, r.top);
+	assert_true(r.other <= n / 100);
 	assert_true(r.top >= n - n / 100);
 }
 
