@@ -64,6 +64,10 @@ became() { [ "$(cat "/proc/$SPAWNED/comm")" = old_chrooted ]; }
 wait_for 30 became
 rm "$TEST_TMP/old_deleted" "$TEST_TMP/old_replaced"
 cp "$PROGRAMS/chain_O0" "$TEST_TMP/old_replaced"
+# Go's compiler on an emulated CPU takes too long.
+if [ -z "${STALLBOX_IN_VM:-}" ] && command -v go >/dev/null; then
+	GOCACHE=$TEST_TMP/cache GO111MODULE=off go build -o "$TEST_TMP/go_cgo" "$ROOT/tests/helpers/unwind_victim.go" || fail "Go builds"
+fi
 start_agent --post 1s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
 if [ "$(status_of '.missing | index("user stacks by .eh_frame") != null')" = true ]; then
 	skip "user stacks by .eh_frame" "this kernel or build has no walk by tables"
@@ -158,6 +162,7 @@ spawn "$TEST_TMP/some_python3" "$TEST_TMP/sleeper.py"
 mkfifo "$TEST_TMP/fifo"
 # shellcheck disable=SC2016 # for that shell
 spawn "$TEST_TMP/some_bash" -c 'while read -r -t 0.02 x <>"$0" || true; do :; done' "$TEST_TMP/fifo"
+[ ! -e "$TEST_TMP/go_cgo" ] || spawn "$TEST_TMP/go_cgo" c-again
 # Those who were there before the recorder have been known for long from here on.
 known_ns=$(python3 -c 'import time; print(time.monotonic_ns())')
 # Of this one not even the file is there.
@@ -169,6 +174,13 @@ wait $away
 rm "$TEST_TMP/away"
 ok "a freeze gives a bundle" freeze
 
+if [ -e "$TEST_TMP/go_cgo" ]; then
+	nearly_all "off the CPU, in C on the thread's stack, called by Go on the goroutine's" \
+		"$(share off-cpu go_cgo '_Cfunc_hold;runtime.asmcgocall[.a-z0-9]*;main._Cfunc_hold[.a-z0-9]*;main.inner;main.outer;main.main;runtime.main;runtime.goexit[.a-z0-9]*$' \
+		'_cgo_[0-9a-z]*_Cfunc_hold;')"
+else
+	skip "off the CPU, in C called by Go" "no go command (Debian package golang-go), or an emulated CPU"
+fi
 for o in $levels; do
 	for mode in sleep read futex; do
 		nearly_all "off the CPU, $mode, -O$o" "$(share off-cpu "${mode}_O$o" "$CHAIN")"

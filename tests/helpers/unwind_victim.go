@@ -7,7 +7,7 @@ package main
 
 /*
 #include <unistd.h>
-static void hold(void) { for (;;) pause(); }
+static void hold(int us) { for (;;) us ? usleep(us) : pause(); }
 */
 import "C"
 
@@ -21,7 +21,10 @@ var stats runtime.MemStats
 //go:noinline
 func inner(mode string) {
 	if mode == "c" {
-		C.hold()
+		C.hold(0)
+	}
+	if mode == "c-again" {
+		C.hold(20000)
 	}
 	for mode == "spin" {
 		stats.Sys++
