@@ -142,6 +142,10 @@ struct request {
 	u64 io_start_time_ns;
 } SB_CO_RE;
 
+struct thread_struct {
+	unsigned long sp; /* x86 */
+} SB_CO_RE;
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state;
@@ -161,6 +165,7 @@ struct task_struct {
 	struct files_struct *files;
 	unsigned long nvcsw, nivcsw;
 	unsigned int in_execve : 1;
+	struct thread_struct thread;
 } SB_CO_RE;
 
 struct seq_file;

@@ -9,6 +9,7 @@
  * owner leaves the CPU, if that is likely to become a long block.
  */
 #include "bpf/ring.bpf.h"
+#include "bpf/kstack.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -160,10 +161,20 @@ static __always_inline void copy_ustack(struct sb_scratch *s, __u32 tid, __u64 s
 	s->uinfo = u->info;
 }
 
+/* Its execs, its end and a new name are noted when they happen, the rest changes seldom. */
+static __always_inline bool noted_lately(struct task_struct *t, __u64 now)
+{
+	__u32 i = t->pid & (SB_TASKS - 1);
+	struct sb_task *e = bpf_map_lookup_elem(&tasks, &i);
+
+	return e && e->tid == (__u32)t->pid && e->start_ns == t->start_time && e->noted == (__u16)(now >> 30) &&
+	       sb_same_comm(e->comm, t->comm);
+}
+
 SEC("tp_btf/sched_switch")
 int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	__u64 now = next->se.cfs_rq->rq->clock, since, duration, runq;
+	__u64 now = next->se.cfs_rq->rq->clock, since, duration, runq, call, clock;
 	__u32 tid = next->pid, flags = 0, state = 0;
 	struct sb_off_cpu *p;
 	struct sb_task_state *t;
@@ -238,7 +249,8 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	if (!state && !(flags & SB_REC_STATE_UNKNOWN))
 		flags |= SB_REC_PREEMPTED;
 
-	n = bpf_get_task_stack(next, s->k, sizeof(s->k), 0);
+	call = next->flags & PF_KTHREAD ? 0 : sb_call_of(next);
+	n = sb_take_kstack_of(next, s, call, c);
 	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
 	if (n <= 0)
 		c->lost[SB_LOST_KSTACK_ERR]++;
@@ -261,9 +273,11 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	p->duration_ns = duration;
 	p->runq_us = runq / 1000;
 	p->state = state;
-	p->call = next->flags & PF_KTHREAD ? 0 : sb_call_of(next);
-	c->clock_offset_ns = bpf_ktime_get_ns() - now;
-	sb_task_note(next);
+	p->call = call;
+	clock = bpf_ktime_get_ns();
+	c->clock_offset_ns = clock - now;
+	if (!noted_lately(next, clock))
+		sb_task_note(next);
 	sb_emit(s);
 	if (control.watch & (1u << SB_KTRIG_RUNQ)) {
 		__u64 task = 0;

@@ -486,6 +486,7 @@ static __noinline __maybe_unused int sb_task_note(struct task_struct *t)
 	e->tgid = BPF_CORE_READ(t, tgid);
 	e->ppid = BPF_CORE_READ(t, real_parent, tgid);
 	e->flags = BPF_CORE_READ(t, flags) & PF_KTHREAD ? SB_TASK_KTHREAD : 0;
+	e->noted = bpf_ktime_get_ns() >> 30;
 	e->start_ns = start_ns;
 	e->group_start_ns = BPF_CORE_READ(t, group_leader, start_time);
 	e->exit_ns = 0;

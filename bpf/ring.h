@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 13u
+#define SB_LAYOUT_VERSION 14u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -120,13 +120,15 @@ struct sb_cpu {
 	struct sb_bank bank[SB_BANKS];
 	__u64 unwind_end[16]; /* walks over user stacks by enum sb_unwind_end */
 	__u64 ust_again; /* of ust_captured: as they had been saved, no walk */
+	__u64 kst_again; /* kernel stacks of off-CPU records that were as one seen before, no walk */
+	__u64 kst_wrong; /* of these, not what a walk gives: builds that check (CHECK_KSTACKS=yes) */
 	/* Raised softirqs that none of the last samples saw handled, all in one system call: which (bit v: vector v), since
 	 * when, until the last look; how many of each had been handled. */
 	__u64 held_since_ns, held_last_ns, held_call;
 	__u32 held_raised, held_tid, held_looks;
 	__u32 held_counts[SB_SOFTIRQS];
 	__u32 pad3;
-	__u64 pad2[405];
+	__u64 pad2[403];
 };
 _Static_assert(sizeof(struct sb_bank) == 64 + SB_SEG_MAX * 8, "bank layout");
 _Static_assert(sizeof(struct sb_cpu) == 12288, "cpu layout: whole pages, mapped by user space");
@@ -325,7 +327,9 @@ _Static_assert(sizeof(struct sb_task_detail) == 168, "task detail layout");
 
 /* Who a tid is; written when a record of the task is, and at fork, exec, exit. */
 struct sb_task {
-	__u32 tid, tgid, ppid, flags; /* flags: PF_KTHREAD as SB_TASK_KTHREAD */
+	__u32 tid, tgid, ppid;
+	__u16 flags; /* PF_KTHREAD as SB_TASK_KTHREAD */
+	__u16 noted; /* when, CLOCK_MONOTONIC in 2^30 ns: what the record of a block may rely on */
 	__u64 start_ns;		      /* CLOCK_MONOTONIC, of the thread */
 	__u64 group_start_ns;	      /* of the process */
 	__u64 exit_ns;
@@ -339,7 +343,7 @@ struct sb_task {
 	__u16 args_len, args_all; /* bytes here; that there were */
 	char args[SB_ARGS];
 };
-#define SB_TASK_KTHREAD 1u
+#define SB_TASK_KTHREAD 1
 _Static_assert(sizeof(struct sb_task) == 192, "task layout");
 
 /* The user stack a thread had when it last left the CPU. */

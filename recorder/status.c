@@ -102,14 +102,26 @@ static uint64_t walks(const struct probes *p, int end)
 	return sum;
 }
 
-static uint64_t found_again(const struct probes *p)
+/* of_user, else of the kernel */
+static uint64_t found_again(const struct probes *p, bool of_user)
 {
 	uint64_t sum = 0;
 
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++)
-		sum += p->cpus[cpu].ust_again;
+		sum += of_user ? p->cpus[cpu].ust_again : p->cpus[cpu].kst_again;
 	return sum;
 }
+
+#ifdef SB_CHECK_KSTACKS
+static uint64_t found_wrong(const struct probes *p)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++)
+		sum += p->cpus[cpu].kst_wrong;
+	return sum;
+}
+#endif
 
 static void put_unwind(struct text *t, const struct probes *p, const struct unwinder_stats *u)
 {
@@ -118,9 +130,11 @@ static void put_unwind(struct text *t, const struct probes *p, const struct unwi
 		if (walks(p, i))
 			text_put(t, ", %llu %s", (unsigned long long)walks(p, i), walk_ends[i]);
 	}
-	if (found_again(p))
-		text_put(t, "; %llu as before, without a walk", (unsigned long long)found_again(p));
+	if (found_again(p, true))
+		text_put(t, "; %llu as before, without a walk", (unsigned long long)found_again(p, true));
 	text_put(t, "\n");
+	if (found_again(p, false))
+		text_put(t, "kernel stacks: %llu of blocks as others before, without a walk\n", (unsigned long long)found_again(p, false));
 	if (!u)
 		return;
 	if (u->waiting)
@@ -145,7 +159,11 @@ static void put_unwind_json(struct text *t, const struct probes *p, const struct
 	text_put(t, "],\"unwind\":{\"method\":\"%s\",\"ends\":{", how_unwound(p));
 	for (int i = 0; i < SB_UNWIND_END_COUNT; i++)
 		text_put(t, "%s\"%s\":%llu", i ? "," : "", walk_ends[i], (unsigned long long)walks(p, i));
-	text_put(t, "},\"again\":%llu", (unsigned long long)found_again(p));
+	text_put(t, "},\"again\":%llu,\"kernel_again\":%llu", (unsigned long long)found_again(p, true),
+	    (unsigned long long)found_again(p, false));
+#ifdef SB_CHECK_KSTACKS
+	text_put(t, ",\"kernel_wrong\":%llu", (unsigned long long)found_wrong(p));
+#endif
 	if (u)
 		text_put(t, ",\"processes\":%llu,\"mappings\":%llu,\"files\":%llu,\"not_kept\":%llu,\"tables\":%llu,"
 		    "\"table_bytes\":%llu,\"table_max_bytes\":%llu,\"room_bytes\":%llu,\"evicted\":%llu,\"refused\":%llu,\"unreadable\":%llu,\"lost\":%llu,"

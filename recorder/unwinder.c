@@ -19,7 +19,7 @@
 #include "recorder/unwinder_impl.h"
 
 /* Where nothing happens: tables that went and are walked through again are asked for so late. */
-#define IDLE_MS 2000
+#define IDLE_MS 10000
 /* One that has lived so long worked; others wait, to twice as long each time. */
 #define LIVED_NS (60 * NSEC_PER_SEC)
 #define AGAIN_NS NSEC_PER_SEC

@@ -23,6 +23,8 @@ static struct sb_task_state model_state;
 static struct sb_task model_task;
 static struct sb_ustack model_ustack;
 static struct sb_scratch model_scratch[SB_SCRATCH_COUNT];
+static struct sb_kstack model_kstack[SB_KSTACKS];
+static struct sb_kstack_words model_words;
 static _Alignas(8) uint8_t model_ring[RING + SB_RING_SLACK];
 
 void *model_lookup(const void *map, uint32_t key)
@@ -32,6 +34,8 @@ void *model_lookup(const void *map, uint32_t key)
 	       map == &task_state   ? (void *)&model_state :
 	       map == &tasks	    ? (void *)&model_task :
 	       map == &ustacks	    ? (void *)&model_ustack :
+	       map == &kstacks	    ? (void *)&model_kstack[key] :
+	       map == &kstack_words ? (void *)&model_words :
 	       map == &scratch	    ? (void *)&model_scratch[key] :
 	       map == &rings	    ? (void *)model_ring : NULL;
 }
@@ -233,6 +237,80 @@ static void test_user_stacks_in_the_long_run(void **state)
 	assert_in_range(in_a_second(7000 * MS, TASK_INTERRUPTIBLE, 50000, 0), 249, 250);
 }
 
+/* A kernel stack: three frames, and what else lies on it. Ends with the stack's own area. */
+static uint64_t *a_stack(uint64_t *area, uint32_t words)
+{
+	static const uint64_t frames[] = { 0xffffffff81000010, 0xffffffff82000020, 0xffffffff83000030 };
+	uint64_t *sp = area + SB_KSTACK_ALIGN / 8 - words;
+
+	memset(area, 0, SB_KSTACK_ALIGN);
+	sp[6] = frames[0];
+	sp[20] = frames[1];
+	sp[21] = 0x1234;
+	sp[words - 2] = frames[2];
+	memcpy(model_scratch[SB_SCRATCH_SWITCH].k, frames, sizeof(frames));
+	return sp;
+}
+
+static void test_kernel_stack_found_again(void **state)
+{
+	uint64_t *area = aligned_alloc(SB_KSTACK_ALIGN, SB_KSTACK_ALIGN), *sp;
+	__u64 *k = model_scratch[SB_SCRATCH_SWITCH].k;
+
+	(void)state;
+	assert_non_null(area);
+	memset(model_kstack, 0, sizeof(model_kstack));
+	sp = a_stack(area, 100);
+	assert_int_equal(sb_kstack_again(5, (uintptr_t)sp), 0);
+	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, 3), 1);
+	memset(k, 0, 3 * sizeof(*k));
+	sp[21] = 0x4321; /* no address of it */
+	assert_int_equal(sb_kstack_again(5, (uintptr_t)sp), 3);
+	assert_int_equal(k[0], 0xffffffff81000010);
+	assert_int_equal(k[1], 0xffffffff82000020);
+	assert_int_equal(k[2], 0xffffffff83000030);
+	assert_int_equal(sb_kstack_again(6, (uintptr_t)sp), 0);
+	sp[20]++;
+	assert_int_equal(sb_kstack_again(5, (uintptr_t)sp), 0);
+	sp[20]--;
+	sp[98] = 0;
+	assert_int_equal(sb_kstack_again(5, (uintptr_t)sp), 0);
+	free(area);
+}
+
+/* What stands there twice may be of an earlier call; what is not there was told by a tracer. */
+static void test_kernel_stack_not_kept(void **state)
+{
+	static const struct { uint32_t word; uint64_t is; } other[] = {
+		{ 3, 0xffffffff81000010 },  { 19, 0xffffffff81000010 }, { 10, 0xffffffff82000020 },
+		{ 30, 0xffffffff82000020 }, { 50, 0xffffffff83000030 }, { 99, 0xffffffff83000030 },
+		{ 6, 0 }, { 20, 0 }, { 98, 0 },
+	};
+	uint64_t *area = aligned_alloc(SB_KSTACK_ALIGN, SB_KSTACK_ALIGN), *sp;
+
+	(void)state;
+	assert_non_null(area);
+	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
+		sp = a_stack(area, 100);
+		sp[other[i].word] = other[i].is;
+		assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, 3), 0);
+		assert_int_equal(sb_kstack_again(5, (uintptr_t)sp), 0);
+	}
+	/* The order is theirs: the same addresses elsewhere are no second way. */
+	sp = a_stack(area, 100);
+	sp[30] = 0xffffffff81000010;
+	sp[2] = 0xffffffff83000030;
+	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, 3), 1);
+	/* Deeper than is looked at. */
+	sp = a_stack(area, SB_KSTACK_WORDS + 1);
+	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, 3), 1);
+	sp = a_stack(area, SB_KSTACK_WORDS + 2);
+	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, 3), 0);
+	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, 0), 0);
+	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, SB_KFRAMES), 0);
+	free(area);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -244,6 +322,8 @@ int main(void)
 		cmocka_unit_test_setup(test_tid_again, empty),
 		cmocka_unit_test_setup(test_user_stacks_at_once, empty),
 		cmocka_unit_test_setup(test_user_stacks_in_the_long_run, empty),
+		cmocka_unit_test_setup(test_kernel_stack_found_again, empty),
+		cmocka_unit_test_setup(test_kernel_stack_not_kept, empty),
 	};
 
 	return cmocka_run_group_tests_name("offcpu", tests, NULL, NULL);
