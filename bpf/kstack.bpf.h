@@ -17,7 +17,7 @@
 #define SB_KSTACK_ALIGN 16384u	/* no stack of a thread ends elsewhere, nor is smaller (arch/x86, page_64_types.h) */
 
 struct sb_kstack {
-	__u32 n, words;		 /* frames, 0: nothing kept; words up to the last of them */
+	__u32 n, last;		 /* frames, 0: nothing kept; slot of the last of them */
 	__u64 addr[SB_KFRAMES];
 	__u16 slot[SB_KFRAMES]; /* words above the stack pointer */
 };
@@ -40,6 +40,13 @@ struct {
 	__type(value, struct sb_kstack_words);
 } kstack_words __weak SEC(".maps");
 
+/* Reads the words 0 to `last` of the stack; bounded right before its use, as verifiers want it. */
+static __always_inline bool sb_kstack_read(struct sb_kstack_words *w, __u64 sp, __u32 last)
+{
+	asm volatile("" : "+r"(last));
+	return bpf_probe_read_kernel(w->word, (last & (SB_KSTACK_WORDS - 1)) * 8 + 8, (const void *)sp) == 0;
+}
+
 static __always_inline struct sb_kstack_words *sb_kstack_words_of(void)
 {
 	__u32 zero = 0;
@@ -53,15 +60,11 @@ SB_GLOBAL int sb_kstack_again(__u32 at, __u64 sp)
 	struct sb_kstack_words *w = sb_kstack_words_of();
 	struct sb_scratch *s = sb_scratch(SB_SCRATCH_SWITCH);
 	struct sb_kstack *k = bpf_map_lookup_elem(&kstacks, &at);
-	__u32 n, bytes;
+	__u32 n;
 
-	if (!w || !s || !k || !k->n)
+	if (!w || !s || !k || !k->n || !sb_kstack_read(w, sp, k->last))
 		return 0;
 	n = k->n;
-	bytes = k->words * 8;
-	asm volatile("" : "+r"(bytes));
-	if (!bytes || bytes > sizeof(w->word) || bpf_probe_read_kernel(w->word, bytes, (const void *)sp))
-		return 0;
 	for (__u32 i = 0; i < SB_KFRAMES; i++) {
 		if (i >= n)
 			break;
@@ -78,17 +81,16 @@ SB_GLOBAL int sb_kstack_keep(__u32 at, __u64 sp, __u32 n)
 	struct sb_kstack_words *w = sb_kstack_words_of();
 	struct sb_scratch *s = sb_scratch(SB_SCRATCH_SWITCH);
 	struct sb_kstack *k = bpf_map_lookup_elem(&kstacks, &at);
-	__u32 bytes = SB_KSTACK_ALIGN - (sp & (SB_KSTACK_ALIGN - 1));
+	__u32 words = (SB_KSTACK_ALIGN - (sp & (SB_KSTACK_ALIGN - 1))) / 8;
 
 	if (!w || !s || !k)
 		return 0;
 	k->n = 0;
-	if (bytes > sizeof(w->word))
-		bytes = sizeof(w->word);
-	asm volatile("" : "+r"(bytes));
-	if (!n || n >= SB_KFRAMES || bytes > sizeof(w->word) || bpf_probe_read_kernel(w->word, bytes, (const void *)sp))
+	if (words > SB_KSTACK_WORDS)
+		words = SB_KSTACK_WORDS;
+	if (!n || n >= SB_KFRAMES || !sb_kstack_read(w, sp, words - 1))
 		return 0;
-	w->words = bytes / 8;
+	w->words = words;
 	w->left = n;
 	/* The latest word for each, from the last frame backwards; then the earliest ones have to be the same. */
 	for (__u32 i = 0; i < SB_KSTACK_WORDS; i++) {
@@ -116,7 +118,7 @@ SB_GLOBAL int sb_kstack_keep(__u32 at, __u64 sp, __u32 n)
 		k->slot[frame] = i;
 		w->left = frame + 1;
 	}
-	k->words = w->latest[(n - 1) & (SB_KFRAMES - 1)] + 1;
+	k->last = w->latest[(n - 1) & (SB_KFRAMES - 1)];
 	k->n = n;
 	return 1;
 }
