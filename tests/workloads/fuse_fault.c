@@ -10,6 +10,8 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "tests/workloads/convoy.h"
 
@@ -175,6 +177,26 @@ static void serve(int fd)
  * could stay behind when we are ended in the middle. */
 #define MOUNT_POINT "/tmp"
 
+/* Of a new file system the kernel writes the first dirty page at once, in the middle of the touch that made it so: its
+ * share of all dirty pages is small. Half of them is enough for ours to stay dirty. */
+static void let_stay_dirty(int fd)
+{
+	static const char *const file[] = { "max_ratio", "min_ratio" }, *const value[] = { "100", "50" };
+	char path[64];
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		die("cannot look at the file");
+	for (unsigned int i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/%s", major(st.st_dev), minor(st.st_dev), file[i]);
+		int ratio = open(path, O_WRONLY | O_CLOEXEC);
+
+		if (ratio < 0 || write(ratio, value[i], strlen(value[i])) < 0)
+			cannot_run("cannot write '%s'", path);
+		close(ratio);
+	}
+}
+
 static void mount_file(void)
 {
 	char options[96];
@@ -198,6 +220,8 @@ static void mount_file(void)
 	o.direct_fd = open(MOUNT_POINT "/data", O_RDWR | O_CLOEXEC);
 	if (o.fd < 0 || o.direct_fd < 0)
 		die("cannot open '%s'", MOUNT_POINT "/data");
+	if (o.maps)
+		let_stay_dirty(o.fd);
 	/* It lives on as long as the file is open. */
 	umount2(MOUNT_POINT, MNT_DETACH);
 	o.map = mmap(NULL, o.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, o.fd, 0);
