@@ -56,7 +56,7 @@ static struct {
 	uint64_t hold_ns;
 	unsigned int gap_ms;
 	uint64_t bytes;
-	int fd, direct_fd; /* the file; the same, of which the kernel keeps no pages */
+	int fd, direct_fd; /* the file; maps: the same, of which the kernel keeps no pages */
 	char *map;
 	_Atomic int writer_tid, holder_tid;
 } o;
@@ -217,7 +217,7 @@ static void mount_file(void)
 		serve(fd);
 	close(fd);
 	o.fd = open(MOUNT_POINT "/data", O_RDWR | O_CLOEXEC);
-	o.direct_fd = open(MOUNT_POINT "/data", O_RDWR | O_CLOEXEC);
+	o.direct_fd = o.maps ? open(MOUNT_POINT "/data", O_RDWR | O_CLOEXEC) : o.fd;
 	if (o.fd < 0 || o.direct_fd < 0)
 		die("cannot open '%s'", MOUNT_POINT "/data");
 	if (o.maps)
