@@ -337,7 +337,7 @@ static void one_fault(unsigned int i)
 	pthread_join(h, NULL);
 	pthread_join(w, NULL);
 	mprotect(before, PAGE, PROT_READ | PROT_WRITE);
-	usleep(50000); /* the queue drains */
+	convoy_drain(atomic_load(&shared->end_ns));
 	printf("tid=%d writer=%d bytes=%lu ", atomic_load(&o.holder_tid), atomic_load(&o.writer_tid), o.maps ? MAP_BYTES : PAGE);
 	convoy_report(atomic_load(&shared->begin_ns), atomic_load(&shared->end_ns));
 }
