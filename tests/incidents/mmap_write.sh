@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# The story of one big mapping operation: a thread maps over S bytes of address space and
-# waits for a dirty page in them, with mmap_lock held for writing, and
+# The story of one big mapping operation: a thread maps S bytes of a file and
+# waits for a dirty page of it, with mmap_lock held for writing, and
 # every other thread of the process that needs it waits. No pressure file tells of it.
 #
 # It proves: the default trigger mmap-lock-wait fires within 10 ms of its second; the report says that thread T holds
@@ -37,7 +37,7 @@ human=$(awk -v b="$bytes" 'BEGIN { split("bytes KiB MiB GiB TiB", u); for (i = 1
 is "the first cause is the queue for mmap_lock" "$(jq -r '.causes[0].rule' <<<"$REPORT")" mmap-lock-stall
 like "the sentence: T holds mmap_lock for writing in mmap() of S bytes, N threads wait" "$(cause_of mmap-lock-stall)" \
 	"stallbox-worklo\\[$pid\\] tid $tid has held it for writing in mmap\\(\\) of ${human//./\\.} for [0-9.]+ m?s; $waiters threads wait"
-between "S is what the workload maps over, to a page" $(($(fact mmap.holder_call_bytes) - bytes)) -4096 4096
+between "S is what the workload maps, to a page" $(($(fact mmap.holder_call_bytes) - bytes)) -4096 4096
 is "N is how many it counts itself" "$(fact mmap.freeze_waiters)" "$waiters"
 age=$(jq '.facts["mmap.holder_call_age"] * 1000 | round' <<<"$REPORT")
 between "the call's age, ms off the workload's clock" $((age - (fired - begin) / 1000000)) -100 100

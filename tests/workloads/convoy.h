@@ -15,6 +15,7 @@ struct convoy_worker {
 	pthread_t thread;
 	/* The longest mapping or fault that ended since convoy_reset(); 0: none. */
 	_Atomic uint64_t begin_ns, end_ns;
+	_Atomic uint64_t last_ns; /* the newest ended then */
 };
 
 static struct {
@@ -49,6 +50,7 @@ WL_UNUSED static void *convoy_thread(void *arg)
 			atomic_store(&w->begin_ns, begin);
 			atomic_store(&w->end_ns, end);
 		}
+		atomic_store(&w->last_ns, end);
 		usleep(convoy.pause_us);
 	}
 	return NULL;
@@ -79,6 +81,16 @@ WL_UNUSED static uint64_t convoy_overlap(uint64_t a, uint64_t b, uint64_t c, uin
 	uint64_t from = a > c ? a : c, to = b < d ? b : d;
 
 	return to > from ? to - from : 0;
+}
+
+/* The queue drains: each thread has ended a mapping after that time. On a busy host each waits for its CPU, too. */
+WL_UNUSED static void convoy_drain(uint64_t after)
+{
+	uint64_t until = now_ns() + 60 * NSEC_PER_SEC;
+
+	for (unsigned int i = 0; i < convoy.threads; i++)
+		while (atomic_load(&convoy.worker[i].last_ns) <= after && now_ns() < until)
+			sleep_ms(1);
 }
 
 /* "begin_ns=B end_ns=E waiters=N longest_wait_ns=NS": threads whose longest mapping overlapped

@@ -10,6 +10,8 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "tests/workloads/convoy.h"
 
@@ -25,9 +27,9 @@ static const char usage[] =
 	"  write  the page is being written back, and WRITE gets no answer: page_mkwrite waits\n"
 	"         with mmap_lock held for reading, or with the lock of the VMA alone (6.4 and\n"
 	"         later); then the writer holds mmap_lock and waits for the VMA\n"
-	"  mmap   not a fault: one thread maps over 1 GiB in which a page of the file is dirty, and\n"
-	"         WRITE gets no answer: mmap() waits for the page to be written back, with mmap_lock\n"
-	"         held for writing, on every kernel\n"
+	"  mmap   not a fault: one thread maps 1 GiB of the file, opened for direct I/O, while a page\n"
+	"         of it is dirty, and WRITE gets no answer: mmap() waits for the page to be written\n"
+	"         back, with mmap_lock held for writing, on every kernel\n"
 	"One line per fault, times of CLOCK_MONOTONIC in ns, then the total:\n"
 	"  tid=T writer=T bytes=S begin_ns=NS end_ns=NS waiters=N longest_wait_ns=NS\n"
 	"  pid=P times=N\n"
@@ -40,7 +42,7 @@ static const char usage[] =
 #define PAGE	  4096u
 #define FILE_NODE 2
 #define MAX_TIMES 1000
-#define OVER_BYTES (1ul << 30)
+#define MAP_BYTES (1ul << 30)
 
 static struct shared {
 	/* The page whose request is to be kept waiting, 0: none; and how often it was read. */
@@ -50,11 +52,11 @@ static struct shared {
 } *shared;
 
 static struct {
-	bool write, over; /* mode; over: mmap, whose server waits as for write */
+	bool write, maps; /* mode; maps: mmap, whose server waits as for write */
 	uint64_t hold_ns;
 	unsigned int gap_ms;
 	uint64_t bytes;
-	int fd;	 /* the file */
+	int fd, direct_fd; /* the file; maps: the same, of which the kernel keeps no pages */
 	char *map;
 	_Atomic int writer_tid, holder_tid;
 } o;
@@ -123,6 +125,7 @@ static void serve_one(int fd, const struct fuse_in_header *in)
 	struct fuse_entry_out entry = { .nodeid = FILE_NODE, .entry_valid = 3600, .attr_valid = 3600,
 					.attr = attr_of(FILE_NODE) };
 	struct fuse_attr_out attr = { .attr_valid = 3600, .attr = attr_of(in->nodeid) };
+	static uint64_t opened;
 	struct fuse_open_out open_out = { .fh = 1 };
 
 	switch (in->opcode) {
@@ -134,7 +137,10 @@ static void serve_one(int fd, const struct fuse_in_header *in)
 	case FUSE_LOOKUP: reply(fd, in->unique, 0, &entry, sizeof(entry)); break;
 	case FUSE_GETATTR:
 	case FUSE_SETATTR: reply(fd, in->unique, 0, &attr, sizeof(attr)); break;
-	case FUSE_OPEN: reply(fd, in->unique, 0, &open_out, sizeof(open_out)); break;
+	case FUSE_OPEN:
+		open_out.open_flags = opened++ ? FOPEN_DIRECT_IO : 0; /* direct_fd */
+		reply(fd, in->unique, 0, &open_out, sizeof(open_out));
+		break;
 	case FUSE_READ: serve_read(fd, in, (const void *)(in + 1)); break;
 	case FUSE_WRITE: serve_write(fd, in, (const void *)(in + 1)); break;
 	case FUSE_FLUSH:
@@ -171,6 +177,26 @@ static void serve(int fd)
  * could stay behind when we are ended in the middle. */
 #define MOUNT_POINT "/tmp"
 
+/* Of a new file system the kernel writes the first dirty page at once, in the middle of the touch that made it so: its
+ * share of all dirty pages is small. Half of them is enough for ours to stay dirty. */
+static void let_stay_dirty(int fd)
+{
+	static const char *const file[] = { "max_ratio", "min_ratio" }, *const value[] = { "100", "50" };
+	char path[64];
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		die("cannot look at the file");
+	for (unsigned int i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/%s", major(st.st_dev), minor(st.st_dev), file[i]);
+		int ratio = open(path, O_WRONLY | O_CLOEXEC);
+
+		if (ratio < 0 || write(ratio, value[i], strlen(value[i])) < 0)
+			cannot_run("cannot write '%s'", path);
+		close(ratio);
+	}
+}
+
 static void mount_file(void)
 {
 	char options[96];
@@ -191,8 +217,11 @@ static void mount_file(void)
 		serve(fd);
 	close(fd);
 	o.fd = open(MOUNT_POINT "/data", O_RDWR | O_CLOEXEC);
-	if (o.fd < 0)
+	o.direct_fd = o.maps ? open(MOUNT_POINT "/data", O_RDWR | O_CLOEXEC) : o.fd;
+	if (o.fd < 0 || o.direct_fd < 0)
 		die("cannot open '%s'", MOUNT_POINT "/data");
+	if (o.maps)
+		let_stay_dirty(o.fd);
 	/* It lives on as long as the file is open. */
 	umount2(MOUNT_POINT, MNT_DETACH);
 	o.map = mmap(NULL, o.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, o.fd, 0);
@@ -229,25 +258,25 @@ static WL_NOINLINE void fault_on(volatile char *p)
 	*p = 2;
 }
 
-/* The page is dirty by one touch; the kernel is in no hurry to write it back. */
-static WL_NOINLINE void map_over(size_t at)
+/* The page is dirty by one touch; the kernel is in no hurry to write it back. Before it maps the file for direct I/O it
+ * forgets all pages of it, and this one has to be written first. (Up to 6.15 nothing else of an mmap() waits: pages are
+ * copied before they are written back.) */
+static WL_NOINLINE void map_direct(volatile char *page)
 {
-	char *area = mmap(NULL, OVER_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *page;
+	char *area;
 
-	page = area == MAP_FAILED ? area : mmap(area, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, o.fd, (off_t)at);
-	if (page == MAP_FAILED)
-		die("cannot map a page of the file");
-	*(volatile char *)page = 1;
-	if (mmap(area, OVER_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
-		die("cannot map over it");
-	munmap(area, OVER_BYTES);
+	*page = 1;
+	area = mmap(NULL, MAP_BYTES, PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, o.direct_fd, 0);
+	if (area == MAP_FAILED)
+		die("cannot map the file for direct I/O");
+	munmap(area, MAP_BYTES);
 }
 
 static void *holder(void *arg)
 {
 	atomic_store(&o.holder_tid, wl_gettid());
-	if (o.over)
-		map_over((size_t)((char *)arg - o.map));
+	if (o.maps)
+		map_direct(arg);
 	else
 		fault_on(arg);
 	return NULL;
@@ -274,7 +303,7 @@ static void *writer(void *arg)
 	if (!wait_until_set(&shared->begin_ns))
 		return NULL;
 	/* Not to be one of those who wait: a thread that ends gives back its stack. */
-	if (o.over) {
+	if (o.maps) {
 		wait_until_set(&shared->end_ns);
 		return NULL;
 	}
@@ -308,8 +337,8 @@ static void one_fault(unsigned int i)
 	pthread_join(h, NULL);
 	pthread_join(w, NULL);
 	mprotect(before, PAGE, PROT_READ | PROT_WRITE);
-	usleep(50000); /* the queue drains */
-	printf("tid=%d writer=%d bytes=%lu ", atomic_load(&o.holder_tid), atomic_load(&o.writer_tid), o.over ? OVER_BYTES : PAGE);
+	convoy_drain(atomic_load(&shared->end_ns));
+	printf("tid=%d writer=%d bytes=%lu ", atomic_load(&o.holder_tid), atomic_load(&o.writer_tid), o.maps ? MAP_BYTES : PAGE);
 	convoy_report(atomic_load(&shared->begin_ns), atomic_load(&shared->end_ns));
 }
 
@@ -320,8 +349,8 @@ WORKLOAD_MAIN(fuse_fault)
 	check_args(argc, argv, 3, 5, usage);
 	if (strcmp(argv[1], "read") && strcmp(argv[1], "write") && strcmp(argv[1], "mmap"))
 		bad_usage("mode '%s' is none of read, write and mmap", argv[1]);
-	o.over = !strcmp(argv[1], "mmap");
-	o.write = o.over || !strcmp(argv[1], "write");
+	o.maps = !strcmp(argv[1], "mmap");
+	o.write = o.maps || !strcmp(argv[1], "write");
 	times = (unsigned int)parse_number("TIMES", argv[2], 1, MAX_TIMES);
 	o.hold_ns = parse_seconds("SECONDS", argv[3], 3600);
 	if (argc > 4)
