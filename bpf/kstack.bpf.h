@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
 /*
- * The kernel stack of a thread that does not run. Most threads sleep where others have slept, and the kernel's walk takes
- * ten times as long as a look whether it would find the same.
+ * The kernel stack of a thread that does not run. Most threads sleep where others have slept, and to look whether the
+ * kernel's walk would find the same is cheaper than the walk.
  *
  * A walk is a function of where it begins and of the words that it reads. It begins at the saved stack pointer, and what it
  * takes from the stack are return addresses, at distances from there that the code alone decides, or a saved frame pointer
@@ -12,15 +12,8 @@
 #ifndef SB_BPF_KSTACK_BPF_H
 #define SB_BPF_KSTACK_BPF_H
 
-#define SB_KSTACKS 128		/* kept for each CPU; a power of two */
-#define SB_KSTACK_WORDS 256u	/* of a stack, from its pointer on, that are looked at */
 #define SB_KSTACK_ALIGN 16384u	/* no stack of a thread ends elsewhere, nor is smaller (arch/x86, page_64_types.h) */
 
-struct sb_kstack {
-	__u32 n, last;		 /* frames, 0: nothing kept; slot of the last of them */
-	__u64 addr[SB_KFRAMES];
-	__u16 slot[SB_KFRAMES]; /* words above the stack pointer */
-};
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, SB_KSTACKS);
@@ -28,11 +21,6 @@ struct {
 	__type(value, struct sb_kstack);
 } kstacks __weak SEC(".maps");
 
-struct sb_kstack_words {
-	__u64 word[SB_KSTACK_WORDS];
-	__u16 latest[SB_KFRAMES];
-	__u32 words, left; /* read here; frames to find. Not on the BPF stack, where a verifier follows each of their values */
-};
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

@@ -358,6 +358,20 @@ struct sb_ustack {
 	__u64 addr[SB_UFRAMES];
 };
 
+/* Kernel stacks of threads that do not run, see bpf/kstack.bpf.h. */
+#define SB_KSTACKS 128	     /* kept for each CPU; a power of two */
+#define SB_KSTACK_WORDS 256u /* of a stack, from its pointer on, that are looked at */
+struct sb_kstack {
+	__u32 n, last;		 /* frames, 0: nothing kept; slot of the last of them */
+	__u64 addr[SB_KFRAMES];
+	__u16 slot[SB_KFRAMES]; /* words above the stack pointer */
+};
+struct sb_kstack_words {
+	__u64 word[SB_KSTACK_WORDS];
+	__u16 latest[SB_KFRAMES];
+	__u32 words, left; /* read here; frames to find. Not on the BPF stack, where a verifier follows each of their values */
+};
+
 enum sb_inflight_type { SB_INFLIGHT_RECLAIM = 1, SB_INFLIGHT_BLOCKED = 2, SB_INFLIGHT_LOCK = 3 };
 
 struct sb_inflight {

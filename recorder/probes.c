@@ -118,7 +118,7 @@ int probes_map_shared(struct probes *p, int control, int cpus, int rings, int ta
 	p->map_bytes = p->ring_stride * SB_BANKS * p->cfg.cpus + sizeof(struct sb_cpu) * p->cfg.cpus +
 		       sizeof(struct sb_task) * SB_TASKS + sizeof(struct sb_task_state) * SB_TASKS +
 		       sizeof(struct sb_ustack) * SB_USTACKS + sizeof(struct sb_task_detail) * SB_DETAILS +
-		       SB_SEEN_SLOTS * 8 * p->cfg.cpus +
+		       (SB_SEEN_SLOTS * 8 + sizeof(struct sb_kstack) * SB_KSTACKS + sizeof(struct sb_kstack_words)) * p->cfg.cpus +
 		       2 * sizeof(struct sb_inflight_table) + unwind_bytes(&p->cfg);
 	return 0;
 }
