@@ -219,9 +219,11 @@ static enum MHD_Result check(struct exchange *e, size_t route, const char *metho
 	r = check_body(e, &h, post, &ok);
 	if (!ok)
 		return r;
-	e->ends = post;
 	if (route == SB_ARRAY_SIZE(routes))
 		return server_refuse(e, MHD_HTTP_NOT_FOUND, "no such page");
+	/* A line may end with LF alone (RFC 9112, 2.2): what is a header to somebody before us may be the next request here. So
+	 * only downloads are followed by another, and those have a token each. */
+	e->ends = post || !routes[route].storage;
 	if (!e->get && !post)
 		e->ends = true;
 	if (routes[route].post != post || (!post && !e->get))

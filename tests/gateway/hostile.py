@@ -74,6 +74,8 @@ CASES = [
     ("a length of 64 KiB and one", post(b"Content-Length: 65537\r\n"), [413, 403]),
     ("no length", post(b""), [411]),
     ("a length in hexadecimal", post(b"Content-Length: 0x2\r\n", b"{}"), [400]),
+    ("a header's end by LF alone", b"GET /-/healthy HTTP/1.1\r\n" + H + b"X: a\n\n" + SMUGGLED, [200]),
+    ("lines that end with LF alone", b"GET /-/healthy HTTP/1.1\nHost: 127.0.0.1\n\n" + SMUGGLED, [200, 400]),
     ("DELETE", b"DELETE " + FILE + b" HTTP/1.1\r\n" + H + CLOSE, [405]),
     ("PUT", b"PUT " + FILE + b" HTTP/1.1\r\nContent-Length: 0\r\n" + H + CLOSE, [405]),
     ("TRACE", b"TRACE / HTTP/1.1\r\n" + H + CLOSE, [405]),
