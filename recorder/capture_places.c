@@ -43,26 +43,33 @@ static uint64_t bytes_of(const struct iovec *part, size_t n)
 	return sum;
 }
 
+/* The first `have` parts are in the file; -ENOENT, -ESTALE: they are not. */
+static int write_claimed(struct place *p, const struct iovec *part, size_t have, size_t upto)
+{
+	uint64_t behind = bytes_of(part, have), need = bytes_of(part, upto) - behind;
+	struct storage_claim *claim;
+	int r = retention_claim(&p->z->c->spool, p->which, need, p->file, storage_of(p), &claim);
+
+	if (r < 0)
+		return r;
+	if (have)
+		r = spool_append(dir_of(p), p->file, behind, part + have, upto - have);
+	else
+		r = spool_publish(dir_of(p), p->z->c->gid, p->file, p->have > 0, part, upto);
+	retention_settle(counts_of(p), claim, r < 0 ? 0 : need);
+	return r;
+}
+
 /* Whatever is wrong with the file that has the first parts: all of them again take its place. */
 static int write_parts(struct place *p, size_t have, size_t upto)
 {
-	const struct freezer *z = p->z;
 	struct iovec part[CAPTURE_PARTS];
-	uint64_t behind;
 	int r;
 
 	for (size_t i = 0; i < upto; i++)
-		part[i] = (struct iovec){ z->part[i].data, z->part[i].len };
-	behind = bytes_of(part, have);
-	r = retention_room(&z->c->spool, p->which, bytes_of(part, upto) - behind, p->file, storage_of(p));
-	if (r < 0)
-		return r;
-	if (have) {
-		r = spool_append(dir_of(p), p->file, behind, part + have, upto - have);
-		if (r != -ENOENT && r != -ESTALE)
-			return r;
-	}
-	return spool_publish(dir_of(p), z->c->gid, p->file, have > 0, part, upto);
+		part[i] = (struct iovec){ p->z->part[i].data, p->z->part[i].len };
+	r = write_claimed(p, part, have, upto);
+	return have && (r == -ENOENT || r == -ESTALE) ? write_claimed(p, part, 0, upto) : r;
 }
 
 static int remove_parts(const struct place *p)
@@ -85,7 +92,6 @@ static void note_written(const struct place *p, size_t have, size_t upto)
 		all += p->z->part[i].len;
 		bytes += i < have ? 0 : p->z->part[i].len;
 	}
-	storage_add(counts_of(p)->used_bytes, bytes);
 	storage_set(storage_of(p)->last_bytes, all);
 	storage_add(p->z->c->work->bytes_written, bytes);
 }

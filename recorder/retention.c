@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -23,6 +24,7 @@ struct file {
 
 struct survey {
 	uint64_t bytes[SPOOL_DIRS], bundles[SPOOL_DIRS];
+	uint64_t written[SPOOL_DIRS]; /* storage_dir.written_bytes when it began */
 	struct file newest, oldest[BATCH]; /* that may go, the oldest first */
 	size_t n;
 	bool waiting; /* some were left out for their upload */
@@ -44,6 +46,72 @@ struct tally {
 	unsigned int deleted;
 	uint64_t freed[SPOOL_DIRS];
 };
+
+/* ---- claims ------------------------------------------------------------------------- */
+
+/* Whoever claims is seen by all that look at claims later: of two that do both at a time one at least sees the other. */
+#define claim_set(field, v)	__atomic_store_n(&(field), (v), __ATOMIC_SEQ_CST)
+#define claim_get(field)	__atomic_load_n(&(field), __ATOMIC_SEQ_CST)
+#define claim_take(field, was)	__atomic_compare_exchange_n(&(field), (was), getpid(), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+
+void retention_settle(struct storage_dir *d, struct storage_claim *claim, uint64_t written)
+{
+	/* In this order: in between they count twice, not never. */
+	__atomic_fetch_add(&d->written_bytes, written, __ATOMIC_SEQ_CST);
+	claim_set(claim->bytes, 0);
+	claim_set(claim->pid, 0);
+}
+
+/* Of those whose process has died: nobody knows how far it came. */
+static void end_dead_claims(struct storage_dir *d)
+{
+	for (size_t i = 0; i < STORAGE_CLAIMS; i++) {
+		struct storage_claim *c = &d->claim[i];
+		pid_t pid = claim_get(c->pid);
+
+		if (pid && kill(pid, 0) < 0 && errno == ESRCH && claim_take(c->pid, &pid))
+			retention_settle(d, c, claim_get(c->bytes));
+	}
+}
+
+/* NULL: none is free. */
+static struct storage_claim *begin_claim(struct storage_dir *d, uint64_t need)
+{
+	end_dead_claims(d);
+	for (size_t i = 0; i < STORAGE_CLAIMS; i++) {
+		pid_t nobody = 0;
+
+		if (!claim_take(d->claim[i].pid, &nobody))
+			continue;
+		claim_set(d->claim[i].bytes, need);
+		return &d->claim[i];
+	}
+	return NULL;
+}
+
+static uint64_t claimed(const struct storage_dir *d)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < STORAGE_CLAIMS; i++)
+		sum += claim_get(d->claim[i].bytes);
+	return sum;
+}
+
+uint64_t retention_used(const struct storage_dir *d)
+{
+	return claim_get(d->seen_bytes) + claim_get(d->written_bytes);
+}
+
+/* By bundles and by claims, which become bundles: they are looked at first. */
+static uint64_t taken(const struct storage_dir *d)
+{
+	uint64_t claims = claimed(d);
+
+	return claims + retention_used(d);
+}
+
+/* ---- what is there ------------------------------------------------------------------ */
 
 static bool older(const struct file *a, const struct file *b)
 {
@@ -85,13 +153,14 @@ static void note_candidate(struct survey *s, const struct rules *r, struct file 
 	s->oldest[i] = *f;
 }
 
-static void survey(const struct rules *r, struct survey *s)
+static void survey(const struct rules *r, const struct storage *counts, struct survey *s)
 {
 	memset(s, 0, sizeof(*s));
 	for (int d = 0; d < SPOOL_DIRS; d++) {
 		struct dirwalk w = { .fd = r->fd[d] };
 		const char *name;
 
+		s->written[d] = claim_get(counts->dir[d].written_bytes);
 		while (r->fd[d] >= 0 && (name = dirwalk_next(&w))) {
 			struct file f = { .which = d };
 			struct stat st;
@@ -152,28 +221,34 @@ static bool same(const struct file *a, const struct file *b)
 static struct tally apply(const struct rules *r, struct survey *ret, struct storage *st)
 {
 	struct tally t = {};
-	unsigned int before;
+	bool fewer;
 
 	do {
-		before = t.deleted;
-		survey(r, ret);
+		fewer = false;
+		survey(r, st, ret);
 		for (size_t i = 0; i < ret->n; i++) {
 			const struct file *f = &ret->oldest[i];
 			enum storage_reason reason = why(r, ret, &t, f);
+			bool gone;
 
 			if (reason == STORAGE_REASONS || same(f, &ret->newest))
 				continue;
-			if (unlinkat(r->fd[f->which], f->name, 0) < 0)
+			gone = unlinkat(r->fd[f->which], f->name, 0) == 0;
+			if (!gone && errno != ENOENT)
 				continue;
-			uploaded_forget(r->fd[f->which], f->name);
+			/* Deleted by somebody else since we looked, it is no reason to delete another one. */
 			ret->bytes[f->which] -= f->bytes;
 			ret->bundles[f->which]--;
+			t.freed[f->which] += f->blocks;
+			fewer = true;
+			if (!gone)
+				continue;
+			uploaded_forget(r->fd[f->which], f->name);
 			storage_add(st->deleted[reason], 1);
 			storage_add(st->deleted_bytes, f->bytes);
-			t.freed[f->which] += f->blocks;
 			t.deleted++;
 		}
-	} while (t.deleted > before && ret->n == BATCH);
+	} while (fewer && ret->n == BATCH);
 	return t;
 }
 
@@ -182,35 +257,59 @@ static uint64_t or_one(uint64_t v)
 	return v ? v : 1; /* 0 is no limit */
 }
 
-int retention_room(const struct spool *s, enum spool_which which, uint64_t need, const char *keep, struct storage *st)
+static void note_seen(struct storage *st, const struct survey *s, enum spool_which which)
 {
-	_cleanup_close_ int fd = spool_open_dir(spool_dir(s, which));
+	claim_set(st->dir[which].seen_bytes, s->bytes[which] - s->written[which]);
+}
+
+/* For what is claimed of the directory already, `need` bytes of it by us. */
+static int make_room(int fd, enum spool_which which, uint64_t need, const char *keep, struct storage *st)
+{
 	struct rules r = { .limits = &st->limits, .fd = { -1, -1 }, .keep = keep };
-	uint64_t max = storage_get(st->limits.max_use_bytes);
-	uint64_t other = storage_get(st->dir[!which].used_bytes), own = storage_get(st->dir[which].used_bytes);
+	const struct storage_dir *dir = &st->dir[which], *beside = &st->dir[!which];
+	uint64_t claims = claimed(dir), other = taken(beside), max = storage_get(st->limits.max_use_bytes);
 	struct survey left;
 	struct tally t;
 
-	if (fd < 0)
-		return -errno;
 	r.fd[which] = fd;
-	r.lack[which] = lack_of(&st->limits, fd, need);
-	if ((!max || own + other + need <= max) && !r.lack[which])
+	r.lack[which] = lack_of(&st->limits, fd, claims);
+	if ((!max || claims + retention_used(dir) + other <= max) && !r.lack[which])
 		return 0;
 	if (max)
-		r.max_bytes = or_one(max > other + need ? max - other - need : 0);
+		r.max_bytes = or_one(max > other + claims ? max - other - claims : 0);
 	t = apply(&r, &left, st);
-	storage_set(st->dir[which].used_bytes, left.bytes[which]);
-	if (t.freed[which] < r.lack[which])
+	note_seen(st, &left, which);
+	/* What others have claimed may be on the disk already: it is no reason to refuse. */
+	if (t.freed[which] + claims - need < r.lack[which])
 		return -ENOSPC;
 	return max && left.waiting && left.bytes[which] - left.newest.bytes > r.max_bytes ? -EDQUOT : 0;
+}
+
+int retention_claim(const struct spool *s, enum spool_which which, uint64_t need, const char *keep, struct storage *st,
+		    struct storage_claim **ret_claim)
+{
+	_cleanup_close_ int fd = spool_open_dir(spool_dir(s, which));
+	struct storage_claim *claim;
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	claim = begin_claim(&st->dir[which], need);
+	if (!claim)
+		return -EBUSY;
+	r = make_room(fd, which, need, keep, st);
+	if (r < 0)
+		retention_settle(&st->dir[which], claim, 0);
+	else
+		*ret_claim = claim;
+	return r;
 }
 
 static void note_use(struct storage *st, const struct survey *s, enum spool_which which, int fd)
 {
 	uint64_t size;
 
-	storage_set(st->dir[which].used_bytes, s->bytes[which]);
+	note_seen(st, s, which);
 	storage_set(st->dir[which].bundles, s->bundles[which]);
 	storage_set(st->dir[which].free_bytes, free_bytes(fd, &size));
 }
@@ -249,6 +348,10 @@ unsigned int retention_enforce(const struct spool *s, uint64_t reserve, struct s
 
 	if (one_directory(first, fallback))
 		r.fd[SPOOL_FALLBACK] = -1;
+	for (int d = 0; d < SPOOL_DIRS; d++) {
+		end_dead_claims(&st->dir[d]);
+		reserve += claimed(&st->dir[d]);
+	}
 	deleted = delete_due(r.fd, st);
 	if (max)
 		r.max_bytes = or_one(max > reserve ? max - reserve : 0);
@@ -258,7 +361,7 @@ unsigned int retention_enforce(const struct spool *s, uint64_t reserve, struct s
 		struct rules one = { .limits = &st->limits, .fd = { -1, -1 }, .keep = newest.name };
 
 		one.fd[d] = r.fd[d];
-		one.lack[d] = lack_of(&st->limits, r.fd[d], 0);
+		one.lack[d] = lack_of(&st->limits, r.fd[d], claimed(&st->dir[d]));
 		deleted += apply(&one, &left, st).deleted;
 		note_use(st, &left, d, r.fd[d]);
 	}

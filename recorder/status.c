@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "recorder/readers.h"
+#include "recorder/retention.h"
 #include "recorder/ring.h"
 #include "unwind/layout.h"
 
@@ -329,7 +330,7 @@ static void put_directory(struct text *t, const struct storage_dir *d, const cha
 	int error = storage_get(d->error);
 
 	text_put(t, "            %s: %llu bundles, %llu KiB, %llu MiB free; %llu stored, %llu attempts failed, %llu not in time%s%s\n",
-	    path, (unsigned long long)d->bundles, (unsigned long long)d->used_bytes >> 10,
+	    path, (unsigned long long)d->bundles, (unsigned long long)retention_used(d) >> 10,
 	    (unsigned long long)d->free_bytes >> 20, (unsigned long long)d->stored, (unsigned long long)d->failed,
 	    (unsigned long long)d->timeouts, error < 0 ? ", LAST: " : "", error < 0 ? strerror(-error) : "");
 }
@@ -355,7 +356,7 @@ static void json_directory(struct text *t, const struct storage_dir *d, const ch
 	text_json(t, path);
 	text_put(t, ",\"bundles\":%llu,\"used_bytes\":%llu,\"free_bytes\":%llu,\"stored\":%llu,\"stored_bytes\":%llu,"
 	       "\"failed\":%llu,\"timeouts\":%llu,\"error\":%d,\"stuck\":%u}",
-	    (unsigned long long)d->bundles, (unsigned long long)d->used_bytes, (unsigned long long)d->free_bytes,
+	    (unsigned long long)d->bundles, (unsigned long long)retention_used(d), (unsigned long long)d->free_bytes,
 	    (unsigned long long)d->stored, (unsigned long long)d->stored_bytes, (unsigned long long)d->failed,
 	    (unsigned long long)d->timeouts, -storage_get(d->error), stuck(d));
 }

@@ -13,6 +13,8 @@
 
 /* Processes that may stand in a directory's file system at a time. */
 #define STORAGE_STUCK 4
+/* That may write to a directory at a time: those that the agent knows (pool.h), those that stand there, and some more. */
+#define STORAGE_CLAIMS 32
 
 /* Why a bundle was deleted. */
 enum storage_reason { STORAGE_MAX_USE, STORAGE_KEEP_FREE, STORAGE_MAX_AGE, STORAGE_UPLOADED, STORAGE_REASONS };
@@ -24,7 +26,17 @@ struct storage {
 		uint64_t failed;   /* attempts that ended with an error */
 		uint64_t timeouts; /* attempts that did not end in time */
 		int32_t error;	   /* of the last attempt, negative; 0: it went well */
-		uint64_t bundles, used_bytes, free_bytes; /* as of the last look */
+		uint64_t bundles, free_bytes; /* as of the last look */
+		/*
+		 * What bundles take is seen_bytes + written_bytes. A look sets seen_bytes to what it saw less what
+		 * was written before it began, so that nothing written since is forgotten; what it saw of that
+		 * counts twice until the next look.
+		 */
+		uint64_t seen_bytes, written_bytes;
+		struct storage_claim {
+			pid_t pid; /* 0: free */
+			uint64_t bytes;
+		} claim[STORAGE_CLAIMS]; /* that are being written; see retention_claim() */
 		pid_t stuck[STORAGE_STUCK]; /* processes that have gone on without it while it keeps a thread of theirs */
 		/* The keeper's; see quarantine.h. */
 		uint64_t checked_s; /* whatever changed before (CLOCK_REALTIME) has been looked at */

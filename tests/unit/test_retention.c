@@ -6,8 +6,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -60,6 +62,17 @@ static unsigned int enforce(const struct spool *s, struct storage *st, uint64_t 
 	return retention_enforce(s, 0, st);
 }
 
+/* What a writer is told that then writes nothing. */
+static int room(const struct spool *s, enum spool_which which, uint64_t need, const char *keep, struct storage *st)
+{
+	struct storage_claim *claim;
+	int r = retention_claim(s, which, need, keep, st, &claim);
+
+	if (r == 0)
+		retention_settle(&st->dir[which], claim, 0);
+	return r;
+}
+
 static void test_max_use(void **state)
 {
 	struct spool s = two_dirs("cap");
@@ -73,8 +86,8 @@ static void test_max_use(void **state)
 	make_file(at("cap/notes.txt"), 1000000); /* not ours: not counted, not deleted */
 	assert_int_equal(enforce(&s, &st, 0), 0); /* no limit */
 	assert_int_equal(st.dir[SPOOL_FIRST].bundles, 3);
-	assert_int_equal(st.dir[SPOOL_FIRST].used_bytes, 300);
-	assert_int_equal(st.dir[SPOOL_FALLBACK].used_bytes, 100);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 300);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FALLBACK]), 100);
 	assert_int_equal(enforce(&s, &st, 400), 0);
 	assert_int_equal(enforce(&s, &st, 399), 1);
 	assert_false(exists(at("cap/a.stall.pb.zst")));
@@ -105,7 +118,7 @@ static void test_one_directory(void **state)
 	make_bundle(at("one/a.stall.pb.zst"), 100, 0);
 	make_bundle(at("one/b.stall.pb.zst"), 200, 0);
 	assert_int_equal(enforce(&s, &st, 200), 0);
-	assert_int_equal(st.dir[SPOOL_FIRST].used_bytes + st.dir[SPOOL_FALLBACK].used_bytes, 200);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]) + retention_used(&st.dir[SPOOL_FALLBACK]), 200);
 	assert_int_equal(enforce(&s, &st, 199), 1);
 	assert_true(exists(at("one/b.stall.pb.zst")));
 }
@@ -189,11 +202,11 @@ static void test_uploads(void **state)
 	make_bundle(at("up/b.stall.pb.zst"), 200, 0);
 	make_bundle(at("up/c.stall.pb.zst"), 300, 0);
 	assert_int_equal(retention_enforce(&s, 0, &st), 0);
-	assert_int_equal(st.dir[SPOOL_FIRST].used_bytes, 300);
-	assert_int_equal(retention_room(&s, SPOOL_FIRST, 100, "", &st), -EDQUOT);
-	assert_int_equal(retention_room(&s, SPOOL_FALLBACK, 100, "", &st), 0); /* it cannot help there */
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 300);
+	assert_int_equal(room(&s, SPOOL_FIRST, 100, "", &st), -EDQUOT);
+	assert_int_equal(room(&s, SPOOL_FALLBACK, 100, "", &st), 0); /* it cannot help there */
 	mark(s.dir, "b.stall.pb.zst");
-	assert_int_equal(retention_room(&s, SPOOL_FIRST, 50, "", &st), 0); /* a and c: no more than c beyond the limit */
+	assert_int_equal(room(&s, SPOOL_FIRST, 50, "", &st), 0); /* a and c: no more than c beyond the limit */
 	assert_false(exists(at("up/b.stall.pb.zst")));
 	assert_false(exists(at("up/" UPLOADED_DIR "/b.stall.pb.zst"))); /* its mark goes with it */
 	mark(s.dir, "a.stall.pb.zst");
@@ -204,7 +217,7 @@ static void test_uploads(void **state)
 	assert_int_equal(st.deleted[STORAGE_MAX_USE] + st.deleted[STORAGE_MAX_AGE], 2);
 	/* One that is larger than the limit is no reason to refuse the next. */
 	st.limits.max_use_bytes = 10;
-	assert_int_equal(retention_room(&s, SPOOL_FIRST, 100, "", &st), 0);
+	assert_int_equal(room(&s, SPOOL_FIRST, 100, "", &st), 0);
 	assert_true(exists(at("up/c.stall.pb.zst")));
 }
 
@@ -267,18 +280,197 @@ static void test_room(void **state)
 	make_bundle(at("room/c.stall.pb.zst"), 300, 0);
 	make_bundle(at("room-fallback/d.stall.pb.zst"), 50, 0);
 	retention_enforce(&s, 0, &st);
-	assert_int_equal(retention_room(&s, SPOOL_FIRST, 100, "", &st), 0);
+	assert_int_equal(room(&s, SPOOL_FIRST, 100, "", &st), 0);
 	assert_int_equal(count_files(s.dir), 3);
-	assert_int_equal(retention_room(&s, SPOOL_FIRST, 101, "a.stall.pb.zst", &st), 0); /* not what is being written */
+	assert_int_equal(room(&s, SPOOL_FIRST, 101, "a.stall.pb.zst", &st), 0); /* not what is being written */
 	assert_true(exists(at("room/a.stall.pb.zst")));
 	assert_false(exists(at("room/b.stall.pb.zst")));
-	assert_int_equal(st.dir[SPOOL_FIRST].used_bytes, 200);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 200);
 	/* Only its own directory is looked at; the newest stays in each. */
-	assert_int_equal(retention_room(&s, SPOOL_FALLBACK, 400, "", &st), 0);
+	assert_int_equal(room(&s, SPOOL_FALLBACK, 400, "", &st), 0);
 	assert_true(exists(at("room-fallback/d.stall.pb.zst")));
 	assert_int_equal(count_files(s.dir), 2);
 	snprintf(s.dir, sizeof(s.dir), "%s", at("nowhere"));
-	assert_int_equal(retention_room(&s, SPOOL_FIRST, 1, "", &st), -ENOENT);
+	assert_int_equal(room(&s, SPOOL_FIRST, 1, "", &st), -ENOENT);
+}
+
+/* Those that write at the same time see each other's claims. */
+static void test_claims(void **state)
+{
+	struct spool s = two_dirs("claims");
+	struct storage st = { .limits.max_use_bytes = 1000 };
+	struct storage_claim *claim[4];
+	char name[64];
+
+	(void)state;
+	for (int i = 0; i < 7; i++) {
+		snprintf(name, sizeof(name), "claims/%d.stall.pb.zst", i);
+		make_bundle(at(name), 100 + i, 0);
+	}
+	make_bundle(at("claims-fallback/f.stall.pb.zst"), 50, 0);
+	retention_enforce(&s, 0, &st);
+	assert_int_equal(retention_claim(&s, SPOOL_FIRST, 150, "", &st, &claim[0]), 0); /* 800 are there */
+	assert_int_equal(count_files(s.dir), 7);
+	assert_int_equal(retention_claim(&s, SPOOL_FIRST, 150, "", &st, &claim[1]), 0); /* 1,100 */
+	assert_int_equal(count_files(s.dir), 6);
+	assert_false(exists(at("claims/0.stall.pb.zst")));
+	assert_int_equal(retention_claim(&s, SPOOL_FALLBACK, 100, "", &st, &claim[2]), 0); /* 1,100: nothing there may go */
+	assert_true(exists(at("claims-fallback/f.stall.pb.zst")));
+	assert_int_equal(retention_claim(&s, SPOOL_FIRST, 1, "", &st, &claim[3]), 0); /* and counts here: 1,101 */
+	assert_int_equal(count_files(s.dir), 4);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 400); /* claims are no bundles */
+	/* One that failed takes nothing any more. */
+	retention_settle(&st.dir[SPOOL_FIRST], claim[0], 0);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 400);
+	/* One that is written is a bundle, of the size that it came to. */
+	make_sized(at("claims/new.stall.pb.zst"), 140, 200, 0);
+	retention_settle(&st.dir[SPOOL_FIRST], claim[1], 140);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 540);
+	retention_settle(&st.dir[SPOOL_FALLBACK], claim[2], 0);
+	retention_settle(&st.dir[SPOOL_FIRST], claim[3], 0);
+	assert_int_equal(room(&s, SPOOL_FIRST, 360, "", &st), 0); /* 100 + 540 + 360 */
+	assert_int_equal(count_files(s.dir), 5);
+	assert_int_equal(room(&s, SPOOL_FIRST, 361, "", &st), 0);
+	assert_int_equal(count_files(s.dir), 4);
+	/* What is refused is not claimed. */
+	snprintf(s.dir, sizeof(s.dir), "%s", at("nowhere"));
+	assert_int_equal(retention_claim(&s, SPOOL_FIRST, 900, "", &st, &claim[0]), -ENOENT);
+	assert_int_equal(st.dir[SPOOL_FIRST].claim[0].bytes, 0);
+}
+
+/* A look at the directory while others write: it forgets neither what is claimed nor what was written meanwhile. */
+static void test_claims_and_looks(void **state)
+{
+	struct spool s = two_dirs("looks");
+	struct storage st = { .limits.max_use_bytes = 1000 };
+	struct storage_claim *a, *b;
+
+	(void)state;
+	for (int i = 0; i < 5; i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "looks/%d.stall.pb.zst", i);
+		make_bundle(at(name), 100 + i, 0);
+	}
+	assert_int_equal(retention_claim(&s, SPOOL_FIRST, 300, "", &st, &a), 0);
+	assert_int_equal(retention_enforce(&s, 200, &st), 0); /* 500 + 300 + 200 */
+	assert_int_equal(retention_enforce(&s, 201, &st), 1);
+	assert_int_equal(retention_claim(&s, SPOOL_FIRST, 300, "", &st, &b), 0); /* 400 + 300 + 300 */
+	assert_int_equal(count_files(s.dir), 4);
+	make_sized(at("looks/a.stall.pb.zst"), 300, 200, 0);
+	retention_settle(&st.dir[SPOOL_FIRST], a, 300);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 700);
+	retention_enforce(&s, 0, &st);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 700);
+	/* It is there already, and its writer has not said so: it counts twice until the next look, never less than once. */
+	make_sized(at("looks/b.stall.pb.zst"), 300, 300, 0);
+	st.limits.max_use_bytes = 0;
+	retention_enforce(&s, 0, &st);
+	retention_settle(&st.dir[SPOOL_FIRST], b, 300);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 1300);
+	retention_enforce(&s, 0, &st);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 1000);
+}
+
+/* A process that is killed while it writes: what it claimed is taken until somebody has looked. */
+static void test_claim_of_the_dead(void **state)
+{
+	struct spool s = two_dirs("dead");
+	struct storage *st = mmap(NULL, sizeof(*st), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct storage_claim *claim;
+	pid_t pid;
+
+	(void)state;
+	assert_true(st != MAP_FAILED);
+	st->limits.max_use_bytes = 1000;
+	make_bundle(at("dead/a.stall.pb.zst"), 100, 0);
+	make_bundle(at("dead/b.stall.pb.zst"), 200, 0);
+	retention_enforce(&s, 0, st);
+	pid = fork();
+	if (pid == 0)
+		_exit(-retention_claim(&s, SPOOL_FIRST, 700, "", st, &claim));
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(room(&s, SPOOL_FIRST, 100, "", st), 0); /* 200 + 700 + 100 */
+	assert_int_equal(count_files(s.dir), 2);
+	assert_int_equal(retention_used(&st->dir[SPOOL_FIRST]), 900);
+	assert_int_equal(retention_enforce(&s, 0, st), 0);
+	assert_int_equal(retention_used(&st->dir[SPOOL_FIRST]), 200);
+	/* Those that live: no more of them than have a place to say so. */
+	for (int i = 0; i < STORAGE_CLAIMS; i++)
+		assert_int_equal(retention_claim(&s, SPOOL_FIRST, 1, "", st, &claim), 0);
+	assert_int_equal(room(&s, SPOOL_FIRST, 1, "", st), -EBUSY);
+	retention_settle(&st->dir[SPOOL_FIRST], claim, 0);
+	assert_int_equal(room(&s, SPOOL_FIRST, 1, "", st), 0);
+	munmap(st, sizeof(*st));
+}
+
+#define WRITERS 8
+#define ROUNDS	40
+#define FIRST	(8u << 10)
+#define SECOND	(4u << 10)
+
+/* Writes and appends, as captures do. */
+static int write_bundle(const struct spool *s, struct storage *st, char name[BUNDLE_FILE_MAX])
+{
+	char data[FIRST] = {};
+	struct iovec part[2] = { { data, FIRST }, { data, SECOND } };
+	int r = 0;
+
+	for (size_t half = 0; r == 0 && half < 2; half++) {
+		struct storage_claim *claim;
+
+		r = retention_claim(s, SPOOL_FIRST, part[half].iov_len, name, st, &claim);
+		if (r < 0)
+			return r;
+		if (half)
+			r = spool_append(s->dir, name, FIRST, part + 1, 1);
+		else
+			r = spool_publish(s->dir, (gid_t)-1, name, false, part, 1);
+		retention_settle(&st->dir[SPOOL_FIRST], claim, r < 0 ? 0 : part[half].iov_len);
+	}
+	return r;
+}
+
+/*
+ * Processes that write at the same time, and one that looks all the time, on a disk as large as the limit: it is never
+ * full. Two thirds of it are of earlier rounds, so that none of those under way is the oldest: one that is deleted
+ * while somebody appends to it would stay on the disk.
+ */
+static void test_claims_of_many(void **state)
+{
+	struct spool s = {};
+	struct storage *st = mmap(NULL, sizeof(*st), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	(void)state;
+	assert_true(st != MAP_FAILED);
+	st->limits.max_use_bytes = 3 * WRITERS * (FIRST + SECOND);
+	if (!mount_small("crowd", (unsigned int)st->limits.max_use_bytes)) {
+		print_message("a tmpfs cannot be mounted here\n");
+		skip();
+	}
+	snprintf(s.dir, sizeof(s.dir), "%s", at("crowd"));
+	for (int round = 0; round < ROUNDS; round++) {
+		int status, running = WRITERS;
+
+		for (int w = 0; w < WRITERS; w++) {
+			char name[BUNDLE_FILE_MAX];
+
+			snprintf(name, sizeof(name), "%02d-%d.stall.pb.zst", round, w);
+			if (fork() == 0)
+				_exit(-write_bundle(&s, st, name));
+		}
+		while (running) {
+			retention_enforce(&s, 0, st);
+			if (waitpid(-1, &status, WNOHANG) > 0) {
+				assert_int_equal(status, 0);
+				running--;
+			}
+		}
+	}
+	retention_enforce(&s, 0, st);
+	assert_in_range(st->dir[SPOOL_FIRST].bundles, WRITERS, 3 * WRITERS);
+	assert_int_equal(umount(s.dir), 0);
+	munmap(st, sizeof(*st));
 }
 
 #define DISK (1u << 20)
@@ -300,11 +492,11 @@ static void test_keep_free(void **state)
 	snprintf(s.dir, sizeof(s.dir), "%s", at("small"));
 	for (int i = 0; i < 6; i++) {
 		snprintf(name, sizeof(name), "%d.stall.pb.zst", i);
-		assert_int_equal(retention_room(&s, SPOOL_FIRST, sizeof(data), name, &st), 0);
+		assert_int_equal(room(&s, SPOOL_FIRST, sizeof(data), name, &st), 0);
 		assert_int_equal(spool_publish(s.dir, (gid_t)-1, name, false, &part, 1), 0);
 	}
 	assert_int_equal(count_files(s.dir), 6);
-	assert_int_equal(retention_room(&s, SPOOL_FIRST, sizeof(data), "", &st), 0);
+	assert_int_equal(room(&s, SPOOL_FIRST, sizeof(data), "", &st), 0);
 	assert_int_equal(count_files(s.dir), 5);
 	assert_false(exists(at("small/0.stall.pb.zst")));
 	assert_int_equal(st.deleted[STORAGE_KEEP_FREE], 1);
@@ -317,13 +509,13 @@ static void test_keep_free(void **state)
 		assert_int_equal(posix_fallocate(fd, 0, (off_t)(v.f_bavail * v.f_frsize)), 0);
 	}
 	assert_int_equal(retention_enforce(&s, 0, &st), 2); /* until a quarter is free */
-	assert_int_equal(retention_room(&s, SPOOL_FIRST, sizeof(data) * 3, "", &st), -ENOSPC);
+	assert_int_equal(room(&s, SPOOL_FIRST, sizeof(data) * 3, "", &st), -ENOSPC);
 	assert_true(exists(at("small/5.stall.pb.zst")));
 	assert_int_equal(count_files(s.dir), 2);
 	/* Never more than half of a file system is kept free. */
 	st.limits.keep_free_bytes = 1ULL << 40;
 	assert_int_equal(unlink(at("small/other")), 0);
-	assert_int_equal(retention_room(&s, SPOOL_FIRST, sizeof(data), "", &st), 0);
+	assert_int_equal(room(&s, SPOOL_FIRST, sizeof(data), "", &st), 0);
 	assert_int_equal(umount(at("small")), 0);
 }
 
@@ -350,7 +542,7 @@ static void test_keep_free_later(void **state)
 		fd[i] = open(path, O_RDONLY);
 		assert_true(fd[i] >= 0);
 	}
-	assert_int_equal(retention_room(&s, SPOOL_FIRST, sizeof(data), "", &st), 0);
+	assert_int_equal(room(&s, SPOOL_FIRST, sizeof(data), "", &st), 0);
 	assert_int_equal(count_files(s.dir), 5);
 	assert_int_equal(st.deleted[STORAGE_KEEP_FREE], 1);
 	st.limits.keep_free_bytes = DISK * 3 / 8;
@@ -471,7 +663,7 @@ static void test_keeper(void **state)
 	keeper_run(&s, (gid_t)-1, &st);
 	/* Room for two more of the size of the last one. */
 	assert_int_equal(st.deleted[STORAGE_MAX_USE], 2);
-	assert_int_equal(st.dir[SPOOL_FIRST].used_bytes, 800);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 800);
 	assert_int_equal(count_files(at("kept/" UPLOADED_DIR)), 8 + 1);
 	assert_true(exists(at("kept/" UPLOADED_DIR "/.tmp-2")));
 	assert_int_equal(st.swept, 1);
@@ -596,6 +788,10 @@ int main(void)
 		cmocka_unit_test(test_delete_after_of_many),
 		cmocka_unit_test(test_uploads),
 		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_claims),
+		cmocka_unit_test(test_claims_and_looks),
+		cmocka_unit_test(test_claim_of_the_dead),
+		cmocka_unit_test(test_claims_of_many),
 		cmocka_unit_test(test_keep_free),
 		cmocka_unit_test(test_keep_free_later),
 		cmocka_unit_test(test_quarantine),
