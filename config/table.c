@@ -17,7 +17,7 @@ const char *const config_section_name[CONFIG_SECTIONS] = { "Recorder", "Storage"
 const struct config_key config_keys[] = {
 	{ KEY(CONFIG_RECORDER, "Memory"), .flag = "memory", .type = CONFIG_SIZE, IN(recorder.memory_bytes), .preset = "",
 	  .min = MIB(2), .max = MIB(65536), .optional = true,
-	  .help = "ring memory of both banks, all CPUs; not set: 16M per CPU, at most 256M or 2% of RAM" },
+	  .help = "ring memory of both banks, all CPUs; not set: 16M per CPU, at most 256M or 2% of RAM; never below 2M per possible CPU" },
 	{ KEY(CONFIG_RECORDER, "Threshold"), .flag = "threshold", .type = CONFIG_DURATION, IN(recorder.threshold_ns),
 	  .preset = "1ms", .min = 100 * NSEC_PER_USEC, .max = SECONDS(1),
 	  .help = "shorter off-CPU blocks are not recorded" },

@@ -34,26 +34,69 @@ static int look_twice(struct server *s, struct agent_client_view *ret, char *ret
 	return agent_client_status(&s->agent, ret, ret_error);
 }
 
-static bool any_armed(const json_t *triggers)
+/* NULL: some trigger would make a bundle. An older agent does not say which are dry runs. */
+static const char *no_trigger(const struct agent_client_view *v)
 {
+	const json_t *all = v->answer[AGENT_TRIGGERS] ? v->answer[AGENT_TRIGGERS] : v->answer[AGENT_STATUS];
+	const char *why = "no trigger is armed";
 	size_t i;
 	json_t *t;
 
-	json_array_foreach(triggers, i, t) {
-		if (json_is_true(json_object_get(t, "armed")))
-			return true;
+	json_array_foreach(json_object_get(all, "triggers"), i, t) {
+		if (!json_is_true(json_object_get(t, "armed")))
+			continue;
+		if (!json_is_true(json_object_get(json_object_get(t, "settings"), "dry_run")))
+			return NULL;
+		why = "every trigger that is armed is a dry run";
 	}
-	return false;
+	return why;
 }
 
-/* What keeps a stall of this minute from becoming a bundle, or NULL. */
-static const char *not_ready(const struct agent_client_view *v)
+/* What we see of a directory counts before anything was tried there. An errno, 0: it takes bundles as far as one knows. */
+static int refusal(const char *path, int agent_error, const struct survey_result *seen)
 {
+	for (size_t i = 0; agent_error == 0 && i < CAPTURES_DIRS; i++) {
+		if (seen->dir[i].path && !strcmp(seen->dir[i].path, path))
+			agent_error = survey_dir_refuses(&seen->dir[i]);
+	}
+	return agent_error;
+}
+
+/* Each directory refuses: what the first one says, else false. What is held is tried again every 30 s at least, so
+ * that the agent's word for it is not old. */
+static bool no_directory(const struct agent_client_view *v, const struct survey_result *seen, char ret[AGENT_CLIENT_ERROR])
+{
+	const json_t *storage = json_object_get(v->answer[AGENT_STATUS], "storage");
+	long long held = json_integer_value(json_object_get(storage, "held"));
+	int first = 0;
+	size_t i;
+	json_t *d;
+
+	json_array_foreach(json_object_get(storage, "directories"), i, d) {
+		const char *path = json_string_value(json_object_get(d, "path"));
+		int error = refusal(path ? path : "", (int)json_integer_value(json_object_get(d, "error")), seen);
+
+		if (!error)
+			return false;
+		first = first ? first : error;
+	}
+	if (!first)
+		return false;
+	snprintf(ret, AGENT_CLIENT_ERROR, "no directory takes a bundle: %s; %lld are held in memory", strerror(first), held);
+	return true;
+}
+
+/* What keeps a stall of this minute from becoming a bundle, or NULL; it may stand in text. */
+static const char *not_ready(const struct agent_client_view *v, const struct survey_result *seen, char text[AGENT_CLIENT_ERROR])
+{
+	const char *why;
+
 	if (!v->grew_ns || v->asked_ns - v->grew_ns >= RECORDS_WITHIN_NS)
 		return "nothing is recorded";
-	if (!any_armed(json_object_get(v->answer[AGENT_STATUS], "triggers")))
-		return "no trigger is armed";
-	return NULL;
+	why = no_trigger(v);
+	if (why)
+		return why;
+	return no_directory(v, seen, text) ? text : NULL;
 }
 
 enum MHD_Result answer_ready(struct exchange *e)
@@ -65,7 +108,7 @@ enum MHD_Result answer_ready(struct exchange *e)
 	int r = look_twice(e->s, &v, error);
 
 	if (r == 0) {
-		why = not_ready(&v);
+		why = not_ready(&v, &storage, error);
 		agent_client_view_done(&v);
 	}
 	if (!why && !survey_answers(&storage, sb_monotonic_ns()))

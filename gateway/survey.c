@@ -2,7 +2,10 @@
 #include "gateway/survey.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 
 struct survey {
 	struct captures *captures;
@@ -11,6 +14,32 @@ struct survey {
 	uint64_t wanted_ns; /* 0: no look is wanted */
 	struct survey_result last;
 };
+
+/* By the options of its file system, the last field of its mounts: a unit or a pod may give us what it gives the
+ * recorder to write as one to read. */
+static bool is_read_only(const char *path)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	unsigned int major, minor;
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+	bool is = false;
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		st.st_dev = 0;
+	while (f && !is && getline(&line, &size, f) > 0) {
+		const char *options = strstr(line, " - ");
+		char of[3];
+
+		is = options && sscanf(line, "%*u %*u %u:%u", &major, &minor) == 2 &&
+		     makedev(major, minor) == st.st_dev && sscanf(options, " - %*s %*s %2[^,\n]", of) == 1 &&
+		     !strcmp(of, "ro");
+	}
+	if (f)
+		fclose(f);
+	return is;
+}
 
 static void look_at_dir(const struct captures *c, size_t i, struct survey_dir *ret)
 {
@@ -23,6 +52,8 @@ static void look_at_dir(const struct captures *c, size_t i, struct survey_dir *r
 	ret->size_bytes = (uint64_t)fs.f_blocks * fs.f_frsize;
 	ret->free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
 	ret->free_inodes = fs.f_favail;
+	ret->no_inodes = fs.f_files && !fs.f_favail;
+	ret->read_only = (fs.f_flag & ST_RDONLY) && is_read_only(ret->path);
 }
 
 static struct survey_result look(struct captures *c)
@@ -107,6 +138,15 @@ struct survey_result survey_get(struct survey *s)
 	r.wanted_ns = s->wanted_ns;
 	pthread_mutex_unlock(&s->lock);
 	return r;
+}
+
+int survey_dir_refuses(const struct survey_dir *d)
+{
+	if (!d->known)
+		return ENOENT;
+	if (d->read_only)
+		return EROFS;
+	return d->free_bytes && !d->no_inodes ? 0 : ENOSPC;
 }
 
 bool survey_answers(const struct survey_result *r, uint64_t now_ns)

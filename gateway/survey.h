@@ -17,8 +17,10 @@
 struct survey_dir {
 	const char *path;
 	bool known; /* the file system answered */
+	bool read_only; /* for everybody: not only for us, whose view of it may be */
 	uint64_t size_bytes, free_bytes; /* of the file system, as far as ordinary users may use it */
 	uint64_t free_inodes;
+	bool no_inodes; /* there is such a limit, and it is reached */
 };
 
 struct survey_result {
@@ -37,6 +39,8 @@ struct survey;
 int survey_start(struct captures *c, struct survey **ret);
 /* The last result; a fresh one where that can be had within SURVEY_WAIT_NS. */
 struct survey_result survey_get(struct survey *s);
+/* Whether no bundle can go there; an errno, 0: one may. */
+int survey_dir_refuses(const struct survey_dir *d);
 /* false: the directories were never looked at, or a look has been under way for SURVEY_HANGS_NS. */
 bool survey_answers(const struct survey_result *r, uint64_t now_ns);
 

@@ -3,9 +3,9 @@
 # Disks fail while bundles are written: full, read-only, gone, frozen, one or both of the directories. Nothing is lost but
 # what the limits say, all of it is counted, and the trigger does not feel it. LONG=1: a hundred triggers with a frozen
 # disk and a hundred without, in turns, for their times.
+[ -z "${SCRATCH:-}" ] || TMPDIR=/tmp # the images are made there
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"
-[ -z "${SCRATCH:-}" ] || TMPDIR=/tmp
 
 A=$TEST_TMP/first B=$TEST_TMP/second
 mkdir -p "$A" "$B"

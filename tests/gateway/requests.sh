@@ -194,6 +194,14 @@ ok "not ready when nothing is recorded" wait_for 30 not_ready "nothing is record
 is "which is no success" "$(status /-/ready)" 503
 rm "$TEST_TMP/mode"
 ok "ready again when it is" wait_for 30 sh -c "[ \$(curl -s -o /dev/null -w '%{http_code}' '$URL/-/ready') = 200 ]"
+echo dry-run >"$TEST_TMP/mode"
+ok "not ready when each trigger is a dry run" wait_for 30 not_ready "every trigger that is armed is a dry run"
+echo full >"$TEST_TMP/mode"
+ok "not ready when no directory takes bundles" wait_for 30 not_ready "no directory takes a bundle: No space left on device; 1 are held in memory"
+echo half-full >"$TEST_TMP/mode"
+is_ready() { [ "$(get /-/ready)" = ready ]; }
+ok "ready when one of them does" wait_for 30 is_ready
+rm "$TEST_TMP/mode"
 mv "$CAPTURES" "$CAPTURES.gone"
 ok "not ready when bundles cannot be read" wait_for 30 not_ready "the bundles cannot be read: No such file or directory"
 mv "$CAPTURES.gone" "$CAPTURES"

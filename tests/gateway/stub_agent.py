@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Answers on a control socket as stallboxd does (recorder/control.h): stub_agent.py SOCKET DIRECTORY.
 
-DIRECTORY/mode says what it is like: recording, still (no record is added), cooldown, refuses, silent (no answer).
+DIRECTORY/mode says what it is like: recording, still (no record is added), cooldown, refuses, silent (no answer),
+dry-run (each trigger is one), full (no directory takes bundles), half-full (one does).
 DIRECTORY/freezes gets the reason of each freeze, a line each.
 """
 import json
@@ -32,6 +33,8 @@ def answer(line):
     if line == "status-json":
         if mode() != "still":
             status["recorded"]["on-cpu"] += 101
+        for i, d in enumerate(status["storage"]["directories"]):
+            d["error"] = 28 if mode() == "full" or (mode() == "half-full" and i == 0) else 0
         status["state"] = "cooldown" if mode() == "cooldown" else "recording"
         return "ok\n" + json.dumps(status) + "\n"
     if line == "directories":
@@ -41,7 +44,11 @@ def answer(line):
     if line == "counters-json":
         return "ok\n" + counters
     if line == "triggers-json":
-        return 'ok\n{"triggers":[{"name":"system","outcomes":{"fired":2,"cooldown":5}}]}\n'
+        dry = "true" if mode() == "dry-run" else "false"
+        return (
+            'ok\n{"triggers":[{"name":"system","armed":true,"settings":{"dry_run":%s},'
+            '"outcomes":{"fired":2,"cooldown":5}}]}\n' % dry
+        )
     if line.startswith("freeze"):
         if mode() == "refuses":
             return "error 1 the stub refuses\n"
