@@ -223,6 +223,7 @@ static void test_uploads(void **state)
 	assert_int_equal(retention_enforce(&s, 0, &st), 0);
 	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 300);
 	assert_int_equal(room(&s, SPOOL_FIRST, 100, "", &st), -EDQUOT);
+	assert_int_equal(st.dir[SPOOL_FIRST].claim[0].bytes, 0); /* what is refused is not claimed */
 	assert_int_equal(room(&s, SPOOL_FALLBACK, 100, "", &st), 0); /* it cannot help there */
 	mark(s.dir, "b.stall.pb.zst");
 	assert_int_equal(room(&s, SPOOL_FIRST, 50, "", &st), 0); /* a and c: no more than c beyond the limit */
@@ -351,7 +352,6 @@ static void test_claims(void **state)
 	assert_int_equal(count_files(s.dir), 5);
 	assert_int_equal(room(&s, SPOOL_FIRST, 361, "", &st), 0);
 	assert_int_equal(count_files(s.dir), 4);
-	/* What is refused is not claimed. */
 	snprintf(s.dir, sizeof(s.dir), "%s", at("nowhere"));
 	assert_int_equal(retention_claim(&s, SPOOL_FIRST, 900, "", &st, &claim[0]), -ENOENT);
 	assert_int_equal(st.dir[SPOOL_FIRST].claim[0].bytes, 0);
@@ -412,27 +412,28 @@ static void delete_meanwhile(const char *name)
 static void test_during_a_look(void **state)
 {
 	struct spool s = two_dirs("during");
-	struct storage st = { .limits.max_use_bytes = 1000 };
+	struct storage st = { .limits.max_use_bytes = 1150 };
 
 	(void)state;
 	make_bundle(at("during/a.stall.pb.zst"), 100, 0);
 	make_bundle(at("during/b.stall.pb.zst"), 200, 0);
 	make_bundle(at("during/c.stall.pb.zst"), 300, 0);
+	make_bundle(at("during/d.stall.pb.zst"), 400, 0);
 	retention_enforce(&s, 0, &st);
 	assert_int_equal(retention_claim(&s, SPOOL_FIRST, 300, "", &st, &under_way), 0);
 	looked_at = &st;
 	during_look = settle_meanwhile;
-	assert_int_equal(room(&s, SPOOL_FIRST, 500, "", &st), 0); /* 300 + 300 + 500: somebody has to look */
+	assert_int_equal(room(&s, SPOOL_FIRST, 500, "", &st), 0); /* 400 + 300 + 500: somebody has to look */
 	assert_null(during_look);
-	assert_int_equal(count_files(s.dir), 2);
-	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 200 + 300);
+	assert_int_equal(count_files(s.dir), 3);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 300 + 300);
 	/* What somebody else has deleted is room: no other one has to go for it. */
-	st.limits.max_use_bytes = 150;
+	st.limits.max_use_bytes = 250;
 	during_look = delete_meanwhile;
 	assert_int_equal(retention_enforce(&s, 0, &st), 0);
 	assert_null(during_look);
 	assert_true(exists(at("during/c.stall.pb.zst")));
-	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 100);
+	assert_int_equal(retention_used(&st.dir[SPOOL_FIRST]), 200);
 	assert_int_equal(st.deleted[STORAGE_MAX_USE], 1);
 }
 
