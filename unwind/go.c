@@ -37,28 +37,32 @@ static const struct {
 	{ "runtime.sigreturn__sigaction", GO_SIGRETURN }, /* from Go 1.21 on */
 };
 
-/* Takes a function whose name stands at p, with or without the ".abi0" of .symtab. */
-static void take_named(struct cursor name, uint64_t addr, uint64_t size, struct go_function *ret,
-		       size_t *n)
+struct found {
+	struct go_function *functions;
+	size_t n;
+};
+
+/* One of those that are known, with or without the ".abi0" of .symtab. */
+static bool take_known(void *ctx, uint64_t addr, uint64_t size, const char *name, size_t max)
 {
 	static const char prefix[] = "runtime.", abi[] = ".abi0";
+	struct found *f = ctx;
 	size_t len;
 
-	if (cursor_left(&name) < sizeof(prefix) || memcmp(name.p, prefix, sizeof(prefix) - 1))
-		return;
-	len = strnlen((const char *)name.p, SB_MIN(cursor_left(&name), (size_t)64));
-	if (len == cursor_left(&name) || !size || *n == GO_FUNCTIONS)
-		return;
-	if (len > sizeof(abi) && !memcmp(name.p + len - (sizeof(abi) - 1), abi, sizeof(abi) - 1))
+	if (max < sizeof(prefix) || memcmp(name, prefix, sizeof(prefix) - 1))
+		return true;
+	len = strnlen(name, SB_MIN(max, (size_t)64));
+	if (len == max)
+		return true;
+	if (len > sizeof(abi) && !memcmp(name + len - (sizeof(abi) - 1), abi, sizeof(abi) - 1))
 		len -= sizeof(abi) - 1;
 	for (size_t i = 0; i < SB_ARRAY_SIZE(known); i++) {
-		if (strlen(known[i].name) == len && !memcmp(known[i].name, name.p, len)) {
-			ret[(*n)++] = (struct go_function){ .addr = addr,
-							    .size = size,
-							    .role = known[i].role };
-			return;
-		}
+		if (strlen(known[i].name) == len && !memcmp(known[i].name, name, len))
+			f->functions[f->n++] = (struct go_function){ .addr = addr,
+								     .size = size,
+								     .role = known[i].role };
 	}
+	return f->n < GO_FUNCTIONS;
 }
 
 /* From an offset to the end; none where that lies behind it. */
@@ -70,58 +74,85 @@ static struct cursor part(const uint8_t *data, size_t len, uint64_t offset)
 	return c;
 }
 
-size_t go_functions_by_table(const uint8_t *table, size_t len,
-			     struct go_function ret[static GO_FUNCTIONS])
+bool go_table_open(const uint8_t *table, size_t len, struct go_table *ret)
 {
-	struct cursor head = { .p = table, .end = table + len }, list;
+	struct cursor head = { .p = table, .end = table + len };
 	uint32_t magic = (uint32_t)cursor_take(&head, 4);
-	size_t word = magic == GO_1_16 ? 8 : 4, found = 0;
-	uint64_t n, text = 0, names, code, next;
+	struct go_table t = { .data = table,
+			      .len = len,
+			      .word = magic == GO_1_16 ? 8 : 4,
+			      .counts_from_text = magic != GO_1_16 };
 
 	cursor_skip(&head, 3);
 	if ((magic != GO_1_16 && magic != GO_1_18 && magic != GO_1_20) || cursor_take(&head, 1) != 8)
-		return 0;
-	n = cursor_take(&head, 8);
-	n = SB_MIN(n, (uint64_t)MAX_FUNCTIONS);
+		return false;
+	t.n = cursor_take(&head, 8);
+	t.n = SB_MIN(t.n, (uint64_t)MAX_FUNCTIONS);
 	cursor_skip(&head, 8); /* files */
-	if (magic != GO_1_16)
-		text = cursor_take(&head, 8);
-	names = cursor_take(&head, 8);
+	if (t.counts_from_text)
+		t.text = cursor_take(&head, 8);
+	t.names = cursor_take(&head, 8);
 	cursor_skip(&head, 3 * 8); /* units, files, values by pc */
-	code = cursor_take(&head, 8);
-	if (head.bad || (magic != GO_1_16 && !text))
-		return 0;
-	/* Start and what is known of each, and the end of the last one. */
-	list = part(table, len, code);
-	next = cursor_take(&list, word);
-	for (uint64_t i = 0; i < n && !list.bad; i++) {
-		uint64_t start = next, at = cursor_take(&list, word);
-		struct cursor function = part(table, len, code);
+	t.list = cursor_take(&head, 8);
+	if (head.bad)
+		return false;
+	*ret = t;
+	return true;
+}
 
-		next = cursor_take(&list, word);
-		cursor_skip(&function, at);
-		cursor_skip(&function, word); /* its start once more */
-		at = cursor_take(&function, 4);
-		if (list.bad || function.bad || next < start)
+uint64_t go_table_first(const struct go_table *t)
+{
+	struct cursor list = part(t->data, t->len, t->list);
+
+	return cursor_take(&list, t->word);
+}
+
+void go_table_each(const struct go_table *t, go_function_fn take, void *ctx)
+{
+	struct cursor list = part(t->data, t->len, t->list);
+	/* Start and what is known of each, and the end of the last one. */
+	uint64_t next = cursor_take(&list, t->word);
+
+	for (uint64_t i = 0; i < t->n && !list.bad; i++) {
+		uint64_t start = next, at = cursor_take(&list, t->word);
+		struct cursor c = part(t->data, t->len, t->list);
+
+		next = cursor_take(&list, t->word);
+		cursor_skip(&c, at);
+		cursor_skip(&c, t->word); /* its start once more */
+		at = cursor_take(&c, 4);
+		if (list.bad || c.bad || next <= start)
 			continue;
-		function = part(table, len, names);
-		cursor_skip(&function, at);
-		take_named(function, text + start, next - start, ret, &found);
+		c = part(t->data, t->len, t->names);
+		cursor_skip(&c, at);
+		if (!take(ctx, t->text + start, next - start, (const char *)c.p, cursor_left(&c)))
+			return;
 	}
-	return found;
+}
+
+size_t go_functions_by_table(const struct go_table *t, struct go_function ret[static GO_FUNCTIONS])
+{
+	struct found found = { .functions = ret };
+
+	go_table_each(t, take_known, &found);
+	return found.n;
 }
 
 size_t go_functions_by_symbols(const uint8_t *symbols, size_t len, const uint8_t *names,
 			       size_t names_len, struct go_function ret[static GO_FUNCTIONS])
 {
-	size_t found = 0;
+	struct found found = { .functions = ret };
 
 	for (size_t at = 0; len - at >= sizeof(Elf64_Sym); at += sizeof(Elf64_Sym)) {
+		struct cursor name;
 		Elf64_Sym s;
 
 		memcpy(&s, symbols + at, sizeof(s));
-		if (ELF64_ST_TYPE(s.st_info) == STT_FUNC)
-			take_named(part(names, names_len, s.st_name), s.st_value, s.st_size, ret, &found);
+		if (ELF64_ST_TYPE(s.st_info) != STT_FUNC || !s.st_size)
+			continue;
+		name = part(names, names_len, s.st_name);
+		if (!take_known(&found, s.st_value, s.st_size, (const char *)name.p, cursor_left(&name)))
+			break;
 	}
-	return found;
+	return found.n;
 }

@@ -15,13 +15,15 @@ static size_t n_go_known;
 static void know_go(const char *path)
 {
 	static uint8_t table[16 << 20];
+	struct go_table t;
 	FILE *f;
 
 	assert_int_equal(sh("objcopy -O binary --only-section=.gopclntab %s table", path), 0);
 	f = fopen(at("table"), "r");
 	assert_non_null(f);
-	n_go_known = go_functions_by_table(table, fread(table, 1, sizeof(table), f), go_known);
+	assert_true(go_table_open(table, fread(table, 1, sizeof(table), f), &t));
 	fclose(f);
+	n_go_known = go_functions_by_table(&t, go_known);
 	assert_true(n_go_known >= 10);
 }
 
