@@ -143,6 +143,7 @@ static int read_table(const struct image_layout *l, enum cfi_machine machine, ui
 
 /* ---- marks ---------------------------------------------------------------------------- */
 
+/* 1: there is a table. */
 static int go_by_table(const struct image_layout *l, enum cfi_machine machine, struct go_function *ret,
 		       size_t *ret_n)
 {
@@ -152,7 +153,7 @@ static int go_by_table(const struct image_layout *l, enum cfi_machine machine, s
 
 	if (r > 0)
 		*ret_n = go_functions_by_table(&t, ret);
-	return r < 0 ? r : 0;
+	return r;
 }
 
 static int go_by_symbols(const struct image_layout *l, struct go_function *ret, size_t *ret_n)
@@ -223,11 +224,11 @@ int image_go_marks(const struct image_layout *l, struct unwind_image *image)
 	if (!is_go(l))
 		return 0;
 	r = no_help(go_by_table(l, image->machine, found, &n));
-	if (r == 0 && !n)
+	if (r == 0)
 		r = no_help(go_by_symbols(l, found, &n));
-	for (size_t i = 0; r == 0 && i < n; i++)
+	for (size_t i = 0; r >= 0 && i < n; i++)
 		mark_go(image, &found[i]);
-	return r;
+	return SB_MIN(r, 0);
 }
 
 /* ---- names ---------------------------------------------------------------------------- */
@@ -260,5 +261,5 @@ int image_go_names(const struct image_layout *l, const struct unwind_image *imag
 	r = read_table(l, image->machine, &bytes, &t);
 	if (r > 0)
 		go_table_each(&t, tell, &told);
-	return r < 0 ? no_help(r) : 0;
+	return no_help(SB_MIN(r, 0));
 }
