@@ -42,26 +42,35 @@ struct found {
 	size_t n;
 };
 
-/* One of those that are known, with or without the ".abi0" of .symtab. */
-static bool take_known(void *ctx, uint64_t addr, uint64_t size, const char *name, size_t max)
+/* One of those that are known, with or without the ".abi0" of .symtab. False: another one. */
+static bool role_of(const char *name, size_t max, enum go_role *ret)
 {
 	static const char prefix[] = "runtime.", abi[] = ".abi0";
-	struct found *f = ctx;
 	size_t len;
 
 	if (max < sizeof(prefix) || memcmp(name, prefix, sizeof(prefix) - 1))
-		return true;
+		return false;
 	len = strnlen(name, SB_MIN(max, (size_t)64));
 	if (len == max)
-		return true;
+		return false;
 	if (len > sizeof(abi) && !memcmp(name + len - (sizeof(abi) - 1), abi, sizeof(abi) - 1))
 		len -= sizeof(abi) - 1;
 	for (size_t i = 0; i < SB_ARRAY_SIZE(known); i++) {
-		if (strlen(known[i].name) == len && !memcmp(known[i].name, name, len))
-			f->functions[f->n++] = (struct go_function){ .addr = addr,
-								     .size = size,
-								     .role = known[i].role };
+		if (strlen(known[i].name) == len && !memcmp(known[i].name, name, len)) {
+			*ret = known[i].role;
+			return true;
+		}
 	}
+	return false;
+}
+
+static bool take_known(void *ctx, uint64_t addr, uint64_t size, const char *name, size_t max)
+{
+	struct found *f = ctx;
+	enum go_role role;
+
+	if (role_of(name, max, &role))
+		f->functions[f->n++] = (struct go_function){ .addr = addr, .size = size, .role = role };
 	return f->n < GO_FUNCTIONS;
 }
 
@@ -92,7 +101,8 @@ bool go_table_open(const uint8_t *table, size_t len, struct go_table *ret)
 	if (t.counts_from_text)
 		t.text = cursor_take(&head, 8);
 	t.names = cursor_take(&head, 8);
-	cursor_skip(&head, 3 * 8); /* units, files, values by pc */
+	cursor_skip(&head, 2 * 8); /* units, files */
+	t.values = cursor_take(&head, 8);
 	t.list = cursor_take(&head, 8);
 	if (head.bad)
 		return false;
@@ -107,27 +117,77 @@ uint64_t go_table_first(const struct go_table *t)
 	return cursor_take(&list, t->word);
 }
 
-void go_table_each(const struct go_table *t, go_function_fn take, void *ctx)
+/* They set the stack pointer without Go's assembler knowing it. */
+static bool moves_stack(const char *name, size_t max)
+{
+	static const char *const names[] = { "gogo", "runtime.clone" };
+	enum go_role role;
+
+	for (size_t i = 0; i < SB_ARRAY_SIZE(names); i++) {
+		if (max > strlen(names[i]) && !memcmp(name, names[i], strlen(names[i]) + 1))
+			return true;
+	}
+	return role_of(name, max, &role);
+}
+
+struct reading {
+	go_function_fn take;
+	void *ctx;
+	bool frameless; /* those alone */
+};
+
+/* How far the stack pointer is from where it was at the start, by pc: a number for each stretch of code,
+ * as difference to the one before, then the length (Go's src/runtime/symtab.go, step()). It is 0 all along where the
+ * first stretch, from -1 on, is the last one. */
+static bool is_frameless(const struct go_table *t, uint64_t depths)
+{
+	struct cursor c = part(t->data, t->len, t->values);
+
+	cursor_skip(&c, depths);
+	if (!depths || cursor_uleb(&c) != 2) /* 1, and no sign */
+		return false;
+	cursor_uleb(&c);
+	return cursor_take(&c, 1) == 0 && !c.bad;
+}
+
+static void read_table(const struct go_table *t, const struct reading *r)
 {
 	struct cursor list = part(t->data, t->len, t->list);
 	/* Start and what is known of each, and the end of the last one. */
 	uint64_t next = cursor_take(&list, t->word);
 
 	for (uint64_t i = 0; i < t->n && !list.bad; i++) {
-		uint64_t start = next, at = cursor_take(&list, t->word);
+		uint64_t start = next, at = cursor_take(&list, t->word), name;
 		struct cursor c = part(t->data, t->len, t->list);
 
 		next = cursor_take(&list, t->word);
 		cursor_skip(&c, at);
 		cursor_skip(&c, t->word); /* its start once more */
-		at = cursor_take(&c, 4);
+		name = cursor_take(&c, 4);
 		if (list.bad || c.bad || next <= start)
 			continue;
+		if (r->frameless) {
+			cursor_skip(&c, 2 * 4); /* arguments, deferred calls */
+			if (!is_frameless(t, cursor_take(&c, 4)))
+				continue;
+		}
 		c = part(t->data, t->len, t->names);
-		cursor_skip(&c, at);
-		if (!take(ctx, t->text + start, next - start, (const char *)c.p, cursor_left(&c)))
+		cursor_skip(&c, name);
+		if (r->frameless && moves_stack((const char *)c.p, cursor_left(&c)))
+			continue;
+		if (!r->take(r->ctx, t->text + start, next - start, (const char *)c.p, cursor_left(&c)))
 			return;
 	}
+}
+
+void go_table_each(const struct go_table *t, go_function_fn take, void *ctx)
+{
+	read_table(t, &(struct reading){ .take = take, .ctx = ctx });
+}
+
+void go_table_each_frameless(const struct go_table *t, go_function_fn take, void *ctx)
+{
+	read_table(t, &(struct reading){ .take = take, .ctx = ctx, .frameless = true });
 }
 
 size_t go_functions_by_table(const struct go_table *t, struct go_function ret[static GO_FUNCTIONS])

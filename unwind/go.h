@@ -18,7 +18,7 @@ struct go_table {
 	size_t len;
 	unsigned int word; /* bytes of a number in the list of functions */
 	uint64_t n;	   /* functions that are claimed, at most */
-	uint64_t names, list; /* offsets in the table */
+	uint64_t names, values, list; /* offsets in the table */
 	uint64_t text; /* what the list counts from. 0: the table does not say, and who does must set it */
 	bool counts_from_text; /* else from 0 */
 };
@@ -37,6 +37,9 @@ typedef bool (*go_function_fn)(void *ctx, uint64_t addr, uint64_t size, const ch
 
 /* In the order of the table. What does not fit is left out. */
 void go_table_each(const struct go_table *t, go_function_fn take, void *ctx);
+
+/* Those that leave the stack pointer where it is: neither a frame nor a role below. */
+void go_table_each_frameless(const struct go_table *t, go_function_fn take, void *ctx);
 
 enum go_role {
 	GO_ENDS,	/* the outermost function of its stack, or one that never returns to it */

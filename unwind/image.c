@@ -271,17 +271,34 @@ static int read_build_id(const struct image_layout *l, struct unwind_image *imag
 
 /* ---- what nothing describes ----------------------------------------------------------- */
 
+static bool has_room(struct unwind_image *image)
+{
+	if (image->n_marks == UNWIND_MARKS)
+		return false;
+	if (image->n_marks == image->cap_marks) {
+		size_t more = SB_MIN(image->cap_marks ? 2 * image->cap_marks : 64, (size_t)UNWIND_MARKS);
+		void *p = reallocarray(image->marks, more, sizeof(*image->marks));
+
+		if (!p)
+			return false;
+		image->marks = p;
+		image->cap_marks = more;
+	}
+	return true;
+}
+
 void image_mark(struct unwind_image *image, uint64_t offset, uint64_t size,
 		const struct sb_unwind_rule *rule)
 {
-	for (size_t i = 0; size && i < image->n_code && image->n_marks < UNWIND_MARKS; i++) {
+	for (size_t i = 0; size && i < image->n_code; i++) {
 		const struct unwind_segment *s = &image->code[i];
 
 		if (offset >= s->offset && offset - s->offset < s->size &&
 		    size <= s->size - (offset - s->offset)) {
-			image->marks[image->n_marks++] = (struct unwind_mark){
-				.offset = offset, .size = size, .rule = *rule
-			};
+			if (has_room(image))
+				image->marks[image->n_marks++] = (struct unwind_mark){
+					.offset = offset, .size = size, .rule = *rule
+				};
 			return;
 		}
 	}
@@ -354,7 +371,8 @@ static int find_trampoline(const struct image_layout *l, struct unwind_image *im
 
 static void sort_marks(struct unwind_image *image)
 {
-	qsort(image->marks, image->n_marks, sizeof(image->marks[0]), marks_by_offset);
+	if (image->n_marks)
+		qsort(image->marks, image->n_marks, sizeof(image->marks[0]), marks_by_offset);
 	/* The byte before a trampoline may be the last one of another function. */
 	for (size_t i = 1; i < image->n_marks; i++) {
 		struct unwind_mark *m = &image->marks[i - 1];
@@ -451,6 +469,7 @@ int unwind_image_read_memory(const void *data, size_t len, struct unwind_image *
 void unwind_image_done(struct unwind_image *image)
 {
 	free(image->eh_frame);
+	free(image->marks);
 	memset(image, 0, sizeof(*image));
 }
 

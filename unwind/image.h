@@ -26,12 +26,13 @@ struct unwind_segment {
 };
 
 /* Code that nothing describes and whose rule is known: what the kernel has a signal handler return
- * to, and some of Go's runtime (unwind/go.h). */
+ * to, some of Go's runtime, and Go's functions without a frame (unwind/go.h). */
 struct unwind_mark {
 	uint64_t offset, size; /* in the file, within one executable segment; size 0: nothing */
 	struct sb_unwind_rule rule;
 };
-#define UNWIND_MARKS 32u
+/* A large program has 17,000. */
+#define UNWIND_MARKS 200000u
 /* What is in memory at a time of the table of Go's functions, 12 MiB of a large program, or of its
  * symbols and their names. */
 #define UNWIND_GO_BYTES (48u << 20)
@@ -46,8 +47,8 @@ struct unwind_image {
 	bool eh_frame_to_its_end; /* the length is the section's, else the segment's */
 	uint8_t build_id[UNWIND_ID_BYTES];
 	size_t build_id_len; /* 0: none */
-	struct unwind_mark marks[UNWIND_MARKS]; /* by offset, none over another */
-	size_t n_marks;
+	struct unwind_mark *marks; /* by offset, none over another */
+	size_t n_marks, cap_marks;
 };
 
 /*

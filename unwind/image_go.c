@@ -143,37 +143,6 @@ static int read_table(const struct image_layout *l, enum cfi_machine machine, ui
 
 /* ---- marks ---------------------------------------------------------------------------- */
 
-/* 1: there is a table. */
-static int go_by_table(const struct image_layout *l, enum cfi_machine machine, struct go_function *ret,
-		       size_t *ret_n)
-{
-	_cleanup_free_ uint8_t *bytes = NULL;
-	struct go_table t;
-	int r = read_table(l, machine, &bytes, &t);
-
-	if (r > 0)
-		*ret_n = go_functions_by_table(&t, ret);
-	return r;
-}
-
-static int go_by_symbols(const struct image_layout *l, struct go_function *ret, size_t *ret_n)
-{
-	const Elf64_Shdr *sh = image_section(l, ".symtab", has_bytes);
-	_cleanup_free_ uint8_t *symbols = NULL, *names = NULL;
-	int r;
-
-	if (!sh || sh->sh_link >= l->n_sh || !has_bytes(&l->sh[sh->sh_link]) ||
-	    sh->sh_size + l->sh[sh->sh_link].sh_size > UNWIND_GO_BYTES)
-		return 0;
-	r = read_section(l, sh, &symbols);
-	if (r == 0)
-		r = read_section(l, &l->sh[sh->sh_link], &names);
-	if (r == 0)
-		*ret_n = go_functions_by_symbols(symbols, sh->sh_size, names,
-						 l->sh[sh->sh_link].sh_size, ret);
-	return r;
-}
-
 static void mark_go(struct unwind_image *image, const struct go_function *f)
 {
 	static const struct sb_unwind_rule
@@ -198,6 +167,59 @@ static void mark_go(struct unwind_image *image, const struct go_function *f)
 		image_mark(image, offset, f->role == GO_ENTRY ? 1 : f->size, &called[image->machine]);
 }
 
+static void mark_all(struct unwind_image *image, const struct go_function *found, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		mark_go(image, &found[i]);
+}
+
+static int go_by_symbols(const struct image_layout *l, struct unwind_image *image)
+{
+	struct go_function found[GO_FUNCTIONS];
+	const Elf64_Shdr *sh = image_section(l, ".symtab", has_bytes);
+	_cleanup_free_ uint8_t *symbols = NULL, *names = NULL;
+	int r;
+
+	if (!sh || sh->sh_link >= l->n_sh || !has_bytes(&l->sh[sh->sh_link]) ||
+	    sh->sh_size + l->sh[sh->sh_link].sh_size > UNWIND_GO_BYTES)
+		return 0;
+	r = read_section(l, sh, &symbols);
+	if (r == 0)
+		r = read_section(l, &l->sh[sh->sh_link], &names);
+	if (r == 0)
+		mark_all(image, found, go_functions_by_symbols(symbols, sh->sh_size, names,
+							       l->sh[sh->sh_link].sh_size, found));
+	return r;
+}
+
+static bool mark_frameless(void *ctx, uint64_t addr, uint64_t size, const char *name, size_t max)
+{
+	const struct go_function f = { .addr = addr, .size = size, .role = GO_JUMPS };
+	struct unwind_image *image = ctx;
+
+	(void)name;
+	(void)max;
+	mark_go(image, &f);
+	return image->n_marks < UNWIND_MARKS;
+}
+
+/* 1: there is a table. Without a frame the caller is known by the stack pointer; of arm64 only that of
+ * the innermost function is, which others may not be. */
+static int go_by_table(const struct image_layout *l, struct unwind_image *image)
+{
+	_cleanup_free_ uint8_t *bytes = NULL;
+	struct go_function found[GO_FUNCTIONS];
+	struct go_table t;
+	int r = read_table(l, image->machine, &bytes, &t);
+
+	if (r <= 0)
+		return r;
+	mark_all(image, found, go_functions_by_table(&t, found));
+	if (image->machine == CFI_X86_64)
+		go_table_each_frameless(&t, mark_frameless, image);
+	return 1;
+}
+
 static bool is_any(const Elf64_Shdr *sh)
 {
 	return sh->sh_type != SHT_NULL;
@@ -217,17 +239,13 @@ static int no_help(int r)
 
 int image_go_marks(const struct image_layout *l, struct unwind_image *image)
 {
-	struct go_function found[GO_FUNCTIONS];
-	size_t n = 0;
 	int r;
 
 	if (!is_go(l))
 		return 0;
-	r = no_help(go_by_table(l, image->machine, found, &n));
+	r = no_help(go_by_table(l, image));
 	if (r == 0)
-		r = no_help(go_by_symbols(l, found, &n));
-	for (size_t i = 0; r >= 0 && i < n; i++)
-		mark_go(image, &found[i]);
+		r = no_help(go_by_symbols(l, image));
 	return SB_MIN(r, 0);
 }
 

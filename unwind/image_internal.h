@@ -36,7 +36,7 @@ int image_read_at(const struct image_source *src, uint64_t offset, void *ret, si
 const Elf64_Shdr *image_section(const struct image_layout *l, const char *wanted,
 				bool (*may_be)(const Elf64_Shdr *));
 
-/* At most UNWIND_MARKS; what is empty, or not all in one executable segment, is not taken. */
+/* At most UNWIND_MARKS, and as memory allows; what is empty, or not all in one executable segment, is not taken. */
 void image_mark(struct unwind_image *image, uint64_t offset, uint64_t size,
 		const struct sb_unwind_rule *rule);
 void image_mark_sigreturn(struct unwind_image *image, uint64_t offset, uint64_t size);

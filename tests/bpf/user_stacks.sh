@@ -170,6 +170,10 @@ spawn "$TEST_TMP/some_bash" -c 'while read -r -t 0.02 x <>"$0" || true; do :; do
 for p in go_cgo go_stripped; do
 	[ ! -e "$TEST_TMP/$p" ] || spawn "$TEST_TMP/$p" c-again
 done
+if [ -e "$TEST_TMP/go_stripped" ]; then
+	cp "$TEST_TMP/go_stripped" "$TEST_TMP/go_leaf"
+	spawn "$TEST_TMP/go_leaf" leaf
+fi
 # Those who were there before the recorder have been known for long from here on.
 known_ns=$(python3 -c 'import time; print(time.monotonic_ns())')
 # Of this one not even the file is there.
@@ -185,9 +189,10 @@ if [ -e "$TEST_TMP/go_cgo" ]; then
 	nearly_all "off the CPU, in C on the thread's stack, called by Go on the goroutine's" \
 		"$(share off-cpu go_cgo '_Cfunc_hold;runtime.asmcgocall[.a-z0-9]*;main._Cfunc_hold[.a-z0-9]*;main.inner;main.outer;main.main;runtime.main;runtime.goexit[.a-z0-9]*$' \
 		'_cgo_[0-9a-z]*_Cfunc_hold;')"
-	# Its C functions are told apart by their starts, Go's have names.
 	nearly_all "the same of a stripped one" "$(share off-cpu go_stripped \
-		'usleep;go_stripped[+]0x[0-9a-f]*;runtime[.]asmcgocall;main[.]_Cfunc_hold;main[.]inner;main[.]outer;main[.]main;runtime[.]main;runtime[.]goexit$' 'usleep;')"
+		'usleep;_cgo_[0-9a-z]*_Cfunc_hold;runtime[.]asmcgocall;main[.]_Cfunc_hold;main[.]inner;main[.]outer;main[.]main;runtime[.]main;runtime[.]goexit$' 'usleep;')"
+	nearly_all "on the CPU, behind a function without a frame" "$(share on-cpu go_leaf \
+		'main[.]leaf;main[.]inner;main[.]outer;main[.]main;runtime[.]main;runtime[.]goexit$' 'main[.]leaf')"
 else
 	skip "off the CPU, in C called by Go" "no go command (Debian package golang-go), or an emulated CPU"
 fi

@@ -423,6 +423,41 @@ static void add_module(const char *name, const char *symbols, int wrong)
 			    (unsigned long long)addr, name), 0);
 }
 
+/* A function without a frame is one whose code does not touch the stack pointer: what objdump says, against the rules. */
+static void expect_frameless(const char *file, const char *symbols)
+{
+	static const struct unwind_limits limits = UNWIND_LIMITS_DEFAULT;
+	_cleanup_close_ int fd = open_at(file);
+	unsigned int n[2] = {}, touches;
+	struct unwind_image image = {};
+	struct cfi_counts counts = {};
+	struct unwind_rows rows = {};
+	unsigned long long addr;
+	FILE *f;
+
+	assert_int_equal(unwind_image_read(fd, &image), 0);
+	assert_int_equal(unwind_rows_build(&image, &limits, &counts, &rows), 0);
+	assert_int_equal(sh("objdump -d -j .text --no-show-raw-insn %s | awk '/^[0-9a-f]+ <.*>:$/ {tell(); at = $1; name = $0; touches = 0} "
+			    "/\t(push|pop|leave|enter)|\t(mov|lea|add|sub|adc|and|xchg)[a-z]* .*,%%[re]sp$/ {touches = 1} END {tell()} "
+			    /* These have a role. */
+			    "function tell() {if (at && name !~ /<runtime[.](systemstack|asmcgocall|mcall|morestack|goexit|mstart|rt0_go|cgoSigtramp|"
+			    "sigtramp|sigreturn|sigreturn__sigaction)([.]abi0)?>/) print touches, at}' >touches", symbols), 0);
+	f = fopen(at("touches"), "r");
+	while (fscanf(f, "%u %llx", &touches, &addr) == 2) {
+		uint64_t offset;
+
+		assert_int_equal(unwind_image_offset(&image, addr, &offset), 0);
+		if (unwind_rows_find(&rows, offset).cfa != (touches ? SB_CFA_NONE : SB_CFA_SP))
+			fail_msg("%s: 0x%llx, which %s the stack pointer", file, addr, touches ? "moves" : "leaves");
+		n[touches]++;
+	}
+	fclose(f);
+	print_message("%s: %u functions without a frame, %u with one\n", file, n[0], n[1]);
+	assert_true(n[0] > 100 && n[1] > 500);
+	unwind_rows_done(&rows);
+	unwind_image_done(&image);
+}
+
 #define GO "export GOCACHE=$PWD/cache GO111MODULE=off; go build "
 
 static void need_go(void)
@@ -444,11 +479,13 @@ static void test_real(void **state)
 	expect_file("plain", "plain");
 	expect_file("stripped", "plain");
 	expect_names("stripped", "plain");
+	expect_frameless("stripped", "plain");
 	expect_file("symbols", "plain");
 	assert_int_equal(sh("export CGO_ENABLED=0; " GO "-buildmode=pie -o pie prog.go && strip -o pie-stripped pie"), 0);
 	expect_file("pie", "pie");
 	expect_file("pie-stripped", "pie");
 	expect_names("pie-stripped", "pie");
+	expect_frameless("pie-stripped", "pie");
 	/* By Go's own linker. */
 	assert_int_equal(sh("export CGO_ENABLED=0; " GO "-ldflags '-s -w' -o small prog.go"), 0);
 	expect_file("small", "plain");
