@@ -43,7 +43,8 @@ int symbols_load_detached(int fd, uint64_t code_offset, struct symbols **ret);
 /*
  * Names of one file from all that is there: .symtab, detached symbols, where there are neither the table of
  * Go's runtime (.gopclntab), .dynsym, and where nothing names an offset the start of its function by
- * .eh_frame, so that frames of one function still are one.
+ * .eh_frame, so that frames of one function still are one. Built with EH_FRAME=no there is neither Go's table nor
+ * .eh_frame.
  */
 struct elf_names;
 /* fd: open file, not closed; roots: NULL-terminated list of directories as debug_root above, or NULL.
