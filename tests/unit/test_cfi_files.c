@@ -232,7 +232,7 @@ static void expect_cost(const char *name, int (*call)(int), long most_mib)
 		  (double)(after.ru_utime.tv_usec - before.ru_utime.tv_usec) / 1e6;
 	print_message("%s: %ld MiB, %.2f s\n", name, mib, seconds);
 	assert_int_equal(r, 0);
-	assert_true(mib < most_mib + MIB_OF_SANITIZER); /* what was given back may be kept */
+	assert_true(mib < most_mib);
 	assert_true(seconds < 3);
 }
 
