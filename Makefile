@@ -265,7 +265,8 @@ $(MODEL): CPPFLAGS_ += -USB_EH_FRAME -Itests/unit/model -D__TARGET_ARCH_$(BPF_AR
 $(MODEL): CFLAGS_ += -Wno-attributes -Wno-missing-prototypes -Wno-unused-parameter -Wno-unused-variable \
 	-Wno-unused-but-set-variable -Wno-array-bounds -Wno-type-limits
 # The truth about call frame information is elfutils'.
-$(B)/tests/unit/test_cfi $(B)/tests/unit/test_unwind_walk $(B)/tests/unit/test_unwind_servers: LIBS += -ldw
+$(B)/tests/unit/test_cfi $(B)/tests/unit/test_unwind_go_walk $(B)/tests/unit/test_unwind_walk \
+	$(B)/tests/unit/test_unwind_servers: LIBS += -ldw
 $(B)/tests/helpers/flips: LIBS += $(DWLIB) -l:libiberty.a
 $(B)/tests/helpers/%: $(B)/tests/helpers/%.o $(TESTLIBS)
 	$(say) LINK $@

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
 
-#include "symbols/symbols.h"
+#include "symbols/table.h"
 #ifdef SB_EH_FRAME
 #include "unwind/table.h"
 #endif
@@ -10,41 +10,48 @@ struct elf_names {
 	struct symbols *symbols; /* NULL: none */
 	const char *source;
 #ifdef SB_EH_FRAME
+	struct symbols *go;		    /* by .gopclntab; NULL: none */
 	struct unwind_functions *functions; /* NULL: none */
 #endif
 };
 
-static void load_starts(int fd, struct elf_names *n)
-{
 #ifdef SB_EH_FRAME
-	static const struct unwind_limits limits = UNWIND_LIMITS_DEFAULT;
-	struct unwind_image image = {};
+/* As in symbols/elf.c; and all of them are no more than UNWIND_GO_BYTES: each stands in the table once. */
+#define MAX_NAME_BYTES 4095u
 
-	if (unwind_image_read(fd, &image) < 0)
-		return;
-	if (unwind_functions_build(&image, &limits, &n->functions) < 0)
+static bool take_go(void *ctx, uint64_t offset, uint64_t size, const char *name, size_t max)
+{
+	struct symbol_builder *b = ctx;
+	size_t len = strnlen(name, SB_MIN(max, (size_t)MAX_NAME_BYTES));
+	struct symbol_entry e = { .start = offset, .len = (uint32_t)SB_MIN(size, (uint64_t)UINT32_MAX) };
+
+	if (!len || len == max)
+		return true;
+	return b->names_len + len < UNWIND_GO_BYTES && symbol_builder_name(b, name, len, &e.name) == 0 &&
+	       symbol_builder_add(b, &e) == 0;
+}
+
+/* wants_go: what names it has so far are not all. */
+static void load_starts(int fd, bool wants_go, struct elf_names *n)
+{
+	static const struct unwind_limits limits = UNWIND_LIMITS_DEFAULT;
+	SB_CLEANUP(symbol_builder_done) struct symbol_builder b = {};
+	struct unwind_image image = {};
+	int r = unwind_image_read_names(fd, wants_go ? take_go : NULL, &b, &image);
+
+	if (r == 0 && unwind_functions_build(&image, &limits, &n->functions) < 0)
 		n->functions = NULL;
 	unwind_image_done(&image);
-#else
-	(void)fd;
-	(void)n;
-#endif
+	if (r != -ESTALE && symbol_builder_finish(&b, &n->go) == 0)
+		n->source = "gopclntab";
 }
-
-static bool has_starts(const struct elf_names *n)
-{
-#ifdef SB_EH_FRAME
-	return n->functions;
-#else
-	(void)n;
-	return false;
 #endif
-}
 
 int elf_names_open(int fd, const char *const *roots, struct elf_names **ret)
 {
 	static const char *const none[] = { NULL };
 	struct elf_names *n = calloc(1, sizeof(*n));
+	bool found = false;
 	int r;
 
 	if (!n)
@@ -66,8 +73,11 @@ int elf_names_open(int fd, const char *const *roots, struct elf_names **ret)
 		if (!*root || !root[1])
 			break;
 	}
-	load_starts(fd, n);
-	if (!n->symbols && !has_starts(n)) {
+#ifdef SB_EH_FRAME
+	load_starts(fd, !n->symbols || !strcmp(n->source, "dynsym"), n);
+	found = n->go || n->functions;
+#endif
+	if (!n->symbols && !found) {
 		free(n);
 		return r < 0 ? r : -ENODATA;
 	}
@@ -95,6 +105,7 @@ void elf_names_free(struct elf_names *n)
 		return;
 	symbols_free(n->symbols);
 #ifdef SB_EH_FRAME
+	symbols_free(n->go);
 	unwind_functions_free(n->functions);
 #endif
 	free(n);
@@ -104,6 +115,10 @@ int elf_names_find(const struct elf_names *n, uint64_t offset, bool caller, stru
 {
 	uint64_t at = caller && offset ? offset - 1 : offset;
 
+#ifdef SB_EH_FRAME
+	if (n->go && symbols_find(n->go, at, ret) == 0)
+		return 0;
+#endif
 	if (n->symbols && symbols_find(n->symbols, at, ret) == 0)
 		return 0;
 #ifdef SB_EH_FRAME

@@ -41,9 +41,10 @@ int symbols_load_elf(int fd, const char *debug_root, struct symbols **ret, const
 int symbols_load_detached(int fd, uint64_t code_offset, struct symbols **ret);
 
 /*
- * Names of one file from all that is there: .symtab, detached symbols, .dynsym, and where nothing
- * names an offset the start of its function by .eh_frame, so that frames of one function still are
- * one.
+ * Names of one file from all that is there: .symtab, detached symbols, where there are neither the table of
+ * Go's runtime (.gopclntab), .dynsym, and where nothing names an offset the start of its function by
+ * .eh_frame, so that frames of one function still are one. Built with EH_FRAME=no there is neither Go's table nor
+ * .eh_frame.
  */
 struct elf_names;
 /* fd: open file, not closed; roots: NULL-terminated list of directories as debug_root above, or NULL.
@@ -59,7 +60,7 @@ static inline void elf_names_freep(struct elf_names **n)
 /* ret->name "": only the start is known. caller: the offset is a return address, whose call may be
  * the last instruction of its function. -ENOENT: nothing is known. */
 int elf_names_find(const struct elf_names *n, uint64_t offset, bool caller, struct symbol *ret);
-const char *elf_names_source(const struct elf_names *n); /* as ret_source above; "eh_frame" for starts only */
+const char *elf_names_source(const struct elf_names *n); /* as ret_source above; "gopclntab"; "eh_frame" for starts only */
 
 /* Name of the file that holds the symbols of the ELF file open at fd (.gnu_debuglink), without a path, and its CRC
  * (ret_crc may be NULL). 0, -ENODATA: none, or one that is no name. */

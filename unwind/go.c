@@ -37,28 +37,41 @@ static const struct {
 	{ "runtime.sigreturn__sigaction", GO_SIGRETURN }, /* from Go 1.21 on */
 };
 
-/* Takes a function whose name stands at p, with or without the ".abi0" of .symtab. */
-static void take_named(struct cursor name, uint64_t addr, uint64_t size, struct go_function *ret,
-		       size_t *n)
+struct found {
+	struct go_function *functions;
+	size_t n;
+};
+
+/* One of those that are known, with or without the ".abi0" of .symtab. False: another one. */
+static bool role_of(const char *name, size_t max, enum go_role *ret)
 {
 	static const char prefix[] = "runtime.", abi[] = ".abi0";
 	size_t len;
 
-	if (cursor_left(&name) < sizeof(prefix) || memcmp(name.p, prefix, sizeof(prefix) - 1))
-		return;
-	len = strnlen((const char *)name.p, SB_MIN(cursor_left(&name), (size_t)64));
-	if (len == cursor_left(&name) || !size || *n == GO_FUNCTIONS)
-		return;
-	if (len > sizeof(abi) && !memcmp(name.p + len - (sizeof(abi) - 1), abi, sizeof(abi) - 1))
+	if (max < sizeof(prefix) || memcmp(name, prefix, sizeof(prefix) - 1))
+		return false;
+	len = strnlen(name, SB_MIN(max, (size_t)64));
+	if (len == max)
+		return false;
+	if (len > sizeof(abi) && !memcmp(name + len - (sizeof(abi) - 1), abi, sizeof(abi) - 1))
 		len -= sizeof(abi) - 1;
 	for (size_t i = 0; i < SB_ARRAY_SIZE(known); i++) {
-		if (strlen(known[i].name) == len && !memcmp(known[i].name, name.p, len)) {
-			ret[(*n)++] = (struct go_function){ .addr = addr,
-							    .size = size,
-							    .role = known[i].role };
-			return;
+		if (strlen(known[i].name) == len && !memcmp(known[i].name, name, len)) {
+			*ret = known[i].role;
+			return true;
 		}
 	}
+	return false;
+}
+
+static bool take_known(void *ctx, uint64_t addr, uint64_t size, const char *name, size_t max)
+{
+	struct found *f = ctx;
+	enum go_role role;
+
+	if (role_of(name, max, &role))
+		f->functions[f->n++] = (struct go_function){ .addr = addr, .size = size, .role = role };
+	return f->n < GO_FUNCTIONS;
 }
 
 /* From an offset to the end; none where that lies behind it. */
@@ -70,58 +83,136 @@ static struct cursor part(const uint8_t *data, size_t len, uint64_t offset)
 	return c;
 }
 
-size_t go_functions_by_table(const uint8_t *table, size_t len,
-			     struct go_function ret[static GO_FUNCTIONS])
+bool go_table_open(const uint8_t *table, size_t len, struct go_table *ret)
 {
-	struct cursor head = { .p = table, .end = table + len }, list;
+	struct cursor head = { .p = table, .end = table + len };
 	uint32_t magic = (uint32_t)cursor_take(&head, 4);
-	size_t word = magic == GO_1_16 ? 8 : 4, found = 0;
-	uint64_t n, text = 0, names, code, next;
+	struct go_table t = { .data = table,
+			      .len = len,
+			      .word = magic == GO_1_16 ? 8 : 4,
+			      .counts_from_text = magic != GO_1_16 };
 
 	cursor_skip(&head, 3);
 	if ((magic != GO_1_16 && magic != GO_1_18 && magic != GO_1_20) || cursor_take(&head, 1) != 8)
-		return 0;
-	n = cursor_take(&head, 8);
-	n = SB_MIN(n, (uint64_t)MAX_FUNCTIONS);
+		return false;
+	t.n = cursor_take(&head, 8);
+	t.n = SB_MIN(t.n, (uint64_t)MAX_FUNCTIONS);
 	cursor_skip(&head, 8); /* files */
-	if (magic != GO_1_16)
-		text = cursor_take(&head, 8);
-	names = cursor_take(&head, 8);
-	cursor_skip(&head, 3 * 8); /* units, files, values by pc */
-	code = cursor_take(&head, 8);
-	if (head.bad || (magic != GO_1_16 && !text))
-		return 0;
-	/* Start and what is known of each, and the end of the last one. */
-	list = part(table, len, code);
-	next = cursor_take(&list, word);
-	for (uint64_t i = 0; i < n && !list.bad; i++) {
-		uint64_t start = next, at = cursor_take(&list, word);
-		struct cursor function = part(table, len, code);
+	if (t.counts_from_text)
+		t.text = cursor_take(&head, 8);
+	t.names = cursor_take(&head, 8);
+	cursor_skip(&head, 2 * 8); /* units, files */
+	t.values = cursor_take(&head, 8);
+	t.list = cursor_take(&head, 8);
+	if (head.bad)
+		return false;
+	*ret = t;
+	return true;
+}
 
-		next = cursor_take(&list, word);
-		cursor_skip(&function, at);
-		cursor_skip(&function, word); /* its start once more */
-		at = cursor_take(&function, 4);
-		if (list.bad || function.bad || next < start)
-			continue;
-		function = part(table, len, names);
-		cursor_skip(&function, at);
-		take_named(function, text + start, next - start, ret, &found);
+uint64_t go_table_first(const struct go_table *t)
+{
+	struct cursor list = part(t->data, t->len, t->list);
+
+	return cursor_take(&list, t->word);
+}
+
+/* They set the stack pointer without Go's assembler knowing it. */
+static bool moves_stack(const char *name, size_t max)
+{
+	static const char *const names[] = { "gogo", "runtime.clone" };
+	enum go_role role;
+
+	for (size_t i = 0; i < SB_ARRAY_SIZE(names); i++) {
+		if (max > strlen(names[i]) && !memcmp(name, names[i], strlen(names[i]) + 1))
+			return true;
 	}
-	return found;
+	return role_of(name, max, &role);
+}
+
+struct reading {
+	go_function_fn take;
+	void *ctx;
+	bool frameless; /* those alone */
+};
+
+/* How far the stack pointer is from where it was at the start, by pc: a number for each stretch of code,
+ * as difference to the one before, then the length (Go's src/runtime/symtab.go, step()). It is 0 all along where the
+ * first stretch, from -1 on, is the last one. */
+static bool is_frameless(const struct go_table *t, uint64_t depths)
+{
+	struct cursor c = part(t->data, t->len, t->values);
+
+	cursor_skip(&c, depths);
+	if (!depths || cursor_uleb(&c) != 2) /* 1, and no sign */
+		return false;
+	cursor_uleb(&c);
+	return cursor_take(&c, 1) == 0 && !c.bad;
+}
+
+static void read_table(const struct go_table *t, const struct reading *r)
+{
+	struct cursor list = part(t->data, t->len, t->list);
+	/* Start and what is known of each, and the end of the last one. */
+	uint64_t next = cursor_take(&list, t->word);
+
+	for (uint64_t i = 0; i < t->n && !list.bad; i++) {
+		uint64_t start = next, at = cursor_take(&list, t->word), name;
+		struct cursor c = part(t->data, t->len, t->list);
+
+		next = cursor_take(&list, t->word);
+		cursor_skip(&c, at);
+		cursor_skip(&c, t->word); /* its start once more */
+		name = cursor_take(&c, 4);
+		if (list.bad || c.bad || next <= start)
+			continue;
+		if (r->frameless) {
+			cursor_skip(&c, 2 * 4); /* arguments, deferred calls */
+			if (!is_frameless(t, cursor_take(&c, 4)))
+				continue;
+		}
+		c = part(t->data, t->len, t->names);
+		cursor_skip(&c, name);
+		if (r->frameless && moves_stack((const char *)c.p, cursor_left(&c)))
+			continue;
+		if (!r->take(r->ctx, t->text + start, next - start, (const char *)c.p, cursor_left(&c)))
+			return;
+	}
+}
+
+void go_table_each(const struct go_table *t, go_function_fn take, void *ctx)
+{
+	read_table(t, &(struct reading){ .take = take, .ctx = ctx });
+}
+
+void go_table_each_frameless(const struct go_table *t, go_function_fn take, void *ctx)
+{
+	read_table(t, &(struct reading){ .take = take, .ctx = ctx, .frameless = true });
+}
+
+size_t go_functions_by_table(const struct go_table *t, struct go_function ret[static GO_FUNCTIONS])
+{
+	struct found found = { .functions = ret };
+
+	go_table_each(t, take_known, &found);
+	return found.n;
 }
 
 size_t go_functions_by_symbols(const uint8_t *symbols, size_t len, const uint8_t *names,
 			       size_t names_len, struct go_function ret[static GO_FUNCTIONS])
 {
-	size_t found = 0;
+	struct found found = { .functions = ret };
 
 	for (size_t at = 0; len - at >= sizeof(Elf64_Sym); at += sizeof(Elf64_Sym)) {
+		struct cursor name;
 		Elf64_Sym s;
 
 		memcpy(&s, symbols + at, sizeof(s));
-		if (ELF64_ST_TYPE(s.st_info) == STT_FUNC)
-			take_named(part(names, names_len, s.st_name), s.st_value, s.st_size, ret, &found);
+		if (ELF64_ST_TYPE(s.st_info) != STT_FUNC || !s.st_size)
+			continue;
+		name = part(names, names_len, s.st_name);
+		if (!take_known(&found, s.st_value, s.st_size, (const char *)name.p, cursor_left(&name)))
+			break;
 	}
-	return found;
+	return found.n;
 }

@@ -3,7 +3,7 @@
  * What unwinding needs of an ELF file: its segments, .eh_frame and build-id. Found through the
  * program headers, which a running file must have; section headers only say where .eh_frame ends,
  * and where it is in the few files that do not announce it. Of a Go file also where some functions
- * of its runtime are, by section headers alone.
+ * of its runtime are, or the names of all its functions, by section headers alone.
  *
  * Files are hostile. They are read by descriptor and never mapped, so that one which shrinks
  * meanwhile is an error and no SIGBUS; whatever a header claims is checked against limits before
@@ -26,14 +26,16 @@ struct unwind_segment {
 };
 
 /* Code that nothing describes and whose rule is known: what the kernel has a signal handler return
- * to, and some of Go's runtime (unwind/go.h). */
+ * to, some of Go's runtime, and Go's functions without a frame (unwind/go.h). */
 struct unwind_mark {
 	uint64_t offset, size; /* in the file, within one executable segment; size 0: nothing */
 	struct sb_unwind_rule rule;
 };
-#define UNWIND_MARKS 32u
-/* The table of Go's functions; 12 MiB of a large program. The same for its symbols. */
-#define UNWIND_GO_BYTES (64u << 20)
+/* A large program has 17,000. */
+#define UNWIND_MARKS 200000u
+/* What is in memory at a time of the table of Go's functions, 12 MiB of a large program, or of its
+ * symbols and their names. */
+#define UNWIND_GO_BYTES (48u << 20)
 
 struct unwind_image {
 	enum cfi_machine machine;
@@ -45,8 +47,8 @@ struct unwind_image {
 	bool eh_frame_to_its_end; /* the length is the section's, else the segment's */
 	uint8_t build_id[UNWIND_ID_BYTES];
 	size_t build_id_len; /* 0: none */
-	struct unwind_mark marks[UNWIND_MARKS]; /* by offset, none over another */
-	size_t n_marks;
+	struct unwind_mark *marks; /* by offset, none over another */
+	size_t n_marks, cap_marks;
 };
 
 /*
@@ -55,6 +57,14 @@ struct unwind_image {
  * each other; -ESTALE: the file changed while it was read. A file without .eh_frame is fine.
  */
 int unwind_image_read(int fd, struct unwind_image *ret);
+
+/* A function by its offset in the file; size: bytes of code. name: at most max bytes, and a NUL only if it is there.
+ * False: enough. */
+typedef bool (*unwind_name_fn)(void *ctx, uint64_t offset, uint64_t size, const char *name, size_t max);
+
+/* The same for names of functions: without marks. Those of Go's table are told to take, if it is not NULL; what was told of
+ * a file that changed meanwhile (-ESTALE) is nothing to keep. */
+int unwind_image_read_names(int fd, unwind_name_fn take, void *ctx, struct unwind_image *ret);
 
 /* The same of bytes in memory, which are copied: the vdso. */
 int unwind_image_read_memory(const void *data, size_t len, struct unwind_image *ret);

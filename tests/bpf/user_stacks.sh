@@ -66,7 +66,12 @@ rm "$TEST_TMP/old_deleted" "$TEST_TMP/old_replaced"
 cp "$PROGRAMS/chain_O0" "$TEST_TMP/old_replaced"
 # Go's compiler on an emulated CPU takes too long.
 if [ -z "${STALLBOX_IN_VM:-}" ] && command -v go >/dev/null; then
-	GOCACHE=$TEST_TMP/cache GO111MODULE=off go build -o "$TEST_TMP/go_cgo" "$ROOT/tests/helpers/unwind_victim.go" || fail "Go builds"
+	for flags in '' '-s -w'; do
+		GOCACHE=$TEST_TMP/cache GO111MODULE=off go build -ldflags "$flags" -o "$TEST_TMP/go_${flags:+stripped}" \
+			"$ROOT/tests/helpers/unwind_victim.go" || fail "Go builds"
+	done
+	mv "$TEST_TMP/go_" "$TEST_TMP/go_cgo"
+	is "without symbols" "$(nm "$TEST_TMP/go_stripped" 2>/dev/null | wc -l)" 0
 fi
 start_agent --post 1s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
 if [ "$(status_of '.missing | index("user stacks by .eh_frame") != null')" = true ]; then
@@ -162,7 +167,13 @@ spawn "$TEST_TMP/some_python3" "$TEST_TMP/sleeper.py"
 mkfifo "$TEST_TMP/fifo"
 # shellcheck disable=SC2016 # for that shell
 spawn "$TEST_TMP/some_bash" -c 'while read -r -t 0.02 x <>"$0" || true; do :; done' "$TEST_TMP/fifo"
-[ ! -e "$TEST_TMP/go_cgo" ] || spawn "$TEST_TMP/go_cgo" c-again
+for p in go_cgo go_stripped; do
+	[ ! -e "$TEST_TMP/$p" ] || spawn "$TEST_TMP/$p" c-again
+done
+if [ -e "$TEST_TMP/go_stripped" ]; then
+	cp "$TEST_TMP/go_stripped" "$TEST_TMP/go_leaf"
+	spawn "$TEST_TMP/go_leaf" leaf
+fi
 # Those who were there before the recorder have been known for long from here on.
 known_ns=$(python3 -c 'import time; print(time.monotonic_ns())')
 # Of this one not even the file is there.
@@ -178,6 +189,10 @@ if [ -e "$TEST_TMP/go_cgo" ]; then
 	nearly_all "off the CPU, in C on the thread's stack, called by Go on the goroutine's" \
 		"$(share off-cpu go_cgo '_Cfunc_hold;runtime.asmcgocall[.a-z0-9]*;main._Cfunc_hold[.a-z0-9]*;main.inner;main.outer;main.main;runtime.main;runtime.goexit[.a-z0-9]*$' \
 		'_cgo_[0-9a-z]*_Cfunc_hold;')"
+	nearly_all "the same of a stripped one" "$(share off-cpu go_stripped \
+		'usleep;_cgo_[0-9a-z]*_Cfunc_hold;runtime[.]asmcgocall;main[.]_Cfunc_hold;main[.]inner;main[.]outer;main[.]main;runtime[.]main;runtime[.]goexit$' 'usleep;')"
+	nearly_all "on the CPU, behind a function without a frame" "$(share on-cpu go_leaf \
+		'main[.]leaf;main[.]inner;main[.]outer;main[.]main;runtime[.]main;runtime[.]goexit$' 'main[.]leaf')"
 else
 	skip "off the CPU, in C called by Go" "no go command (Debian package golang-go), or an emulated CPU"
 fi

@@ -76,6 +76,34 @@ if "$STALLBOXD" --features 2>/dev/null | grep -q eh_frame || [ -e "$BUILD/tests/
 	is "starts of functions" "$(fold starts.zst | sed 's/ [0-9]*$//')" "prog;prog+0x$(start '^main$');prog+0x$(start serve);prog+0x$(start checkout);prog+0x$(start total)"
 fi
 
+# A stripped Go program has the names that its own runtime needs.
+if command -v go >/dev/null && [ -e "$BUILD/tests/unit/test_cfi" ]; then
+	mkdir -p go/srv/away
+	cat >src/prog.go <<-'GO'
+		package main
+
+		import "os"
+
+		//go:noinline
+		func serve(n int) int { return n + 1 }
+
+		func main() { os.Exit(serve(len(os.Args))) }
+	GO
+	go_build() { CGO_ENABLED=0 GOCACHE=$TEST_TMP/cache GO111MODULE=off go build -ldflags "-B 0x00112233445566778899aabbccddeeff00112233 $1" -o "$2" src/prog.go; }
+	ok "Go builds" go_build '' src/go
+	ok "and strips" go_build '-s -w' go/srv/away/prog
+	is "it has no symbols" "$(nm go/srv/away/prog 2>/dev/null | wc -l)" 0
+	read -r code first <<<"$(readelf -lW src/go | awk '$1 == "LOAD" && $8 == "E" { print $2, $3; exit }')"
+	# in_go NAME PLUS: where that is in the file
+	in_go() { printf '%x' $((0x$(nm src/go | awk -v n="$1" '$3 == n { print $1 }') - first + code + $2)); }
+	"$MAKE" go.zst go/srv/away/prog /srv/away/prog "${code#0x}" "$(in_go main.serve 1)" "$(in_go main.main 9)" "$(in_go runtime.main 9)" \
+		"$(in_go runtime.goexit.abi0 1)"
+	ok "a stripped Go program has names" "$STALLBOX" symbolize --debug-dir go go.zst
+	is "of every frame" "$(fold go.zst | sed 's/ [0-9]*$//')" 'prog;runtime.goexit;runtime.main;main.main;main.serve'
+else
+	skip "a stripped Go program has names" "no go command (Debian package golang-go), or built with EH_FRAME=no"
+fi
+
 ok "in place" "$STALLBOX" symbolize --debug-dir debug u.zst
 is "the same names" "$(fold u.zst)" "$(fold debug.zst)"
 ok "nothing else was changed" cmp -n "$(stat -c %s kept.zst)" u.zst kept.zst

@@ -95,6 +95,24 @@ static void use_rows(const struct unwind_rows *rows, const uint8_t *data, size_t
 		walk(rows, (uint32_t)slot[i]);
 }
 
+static bool take_name(void *ctx, uint64_t addr, uint64_t size, const char *name, size_t max)
+{
+	(void)addr;
+	must(size && strnlen(name, max) <= max, "a function has code");
+	return --*(unsigned int *)ctx;
+}
+
+static size_t find_by_table(const uint8_t *bytes, size_t len, struct go_function *found)
+{
+	unsigned int most = 1000;
+	struct go_table t;
+
+	if (!go_table_open(bytes, len, &t))
+		return 0;
+	go_table_each(&t, take_name, &most);
+	return go_functions_by_table(&t, found);
+}
+
 /* A copy, so that a sanitizer sees who reads behind its end. */
 static void find_go(const uint8_t *data, size_t size, bool by_symbols)
 {
@@ -106,7 +124,7 @@ static void find_go(const uint8_t *data, size_t size, bool by_symbols)
 	memcpy(bytes, data, half);
 	memcpy(names, data + half, size - half);
 	n = by_symbols ? go_functions_by_symbols(bytes, half, names, size - half, found)
-		       : go_functions_by_table(bytes, half, found);
+		       : find_by_table(bytes, half, found);
 	must(n <= GO_FUNCTIONS, "functions have a limit");
 	for (size_t i = 0; i < n; i++)
 		must(found[i].size && found[i].role <= GO_SIGRETURN, "a function has code and a role");

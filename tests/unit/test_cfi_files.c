@@ -5,7 +5,9 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "symbols/symbols.h"
 #include "tests/unit/cfi_by_hand.h"
+#include "unwind/go.h"
 
 static void test_no_elf(void **state)
 {
@@ -45,8 +47,17 @@ static void test_no_elf(void **state)
 #define MIB_OF_SANITIZER 0
 #endif
 
+static int load_rows(int fd)
+{
+	struct cfi_counts counts = {};
+	struct unwind_rows rows;
+	struct unwind_key key;
+
+	return unwind_file_load(fd, NULL, &limits, &counts, &key, &rows);
+}
+
 /* What a call takes at most, in MiB; its result through ret. */
-static long most_memory(int fd, int *ret)
+static long most_memory(int fd, int (*call)(int), int *ret)
 {
 	struct rusage before, after;
 	int out[2], status;
@@ -56,13 +67,10 @@ static long most_memory(int fd, int *ret)
 	child = fork(); /* the most so far is its own */
 	assert_true(child >= 0);
 	if (child == 0) {
-		struct cfi_counts counts = {};
-		struct unwind_rows rows;
-		struct unwind_key key;
 		int r;
 
 		getrusage(RUSAGE_SELF, &before);
-		r = unwind_file_load(fd, NULL, &limits, &counts, &key, &rows);
+		r = call(fd);
 		getrusage(RUSAGE_SELF, &after);
 		if (write(out[1], &r, sizeof(r)) != sizeof(r))
 			_exit(255);
@@ -164,7 +172,7 @@ static void test_huge(void **state)
 		else
 			f.ph[2].p_offset = UINT64_MAX - 3;
 		fd = forged_file(&f, (off_t)huge);
-		mib = most_memory(fd, &r);
+		mib = most_memory(fd, load_rows, &r);
 		assert_true(mib <= 66);
 		assert_true(cpu_seconds() - began < 1);
 		if (what < 2)
@@ -174,31 +182,25 @@ static void test_huge(void **state)
 	}
 }
 
-/* A section of the largest size that is taken, of nothing but the smallest FDEs, in an order that has
- * to be sorted, each with a rule of its own: what a hostile file can cost at most. */
-static void test_worst_case(void **state)
-{
-	const uint64_t len = 64u << 20;
-	const uint32_t n = (uint32_t)(len / 24) - 2;
-	struct forged f = forge(len);
-	_cleanup_close_ int fd = -1;
-	_cleanup_free_ uint8_t *frame = malloc(len);
-	struct bytes s = {};
-	struct rusage before, after;
-	char path[512];
-	int r = 1, out;
-	long mib;
+#define FRAME_BYTES (64u << 20)
+#define N_SMALLEST (FRAME_BYTES / 24 - 2)
 
-	(void)state;
-	f.ph[0].p_filesz = 0xf0000000; /* code for all of them */
-	f.ph[0].p_vaddr = 1u << 28;
+/* A section of the largest size that is taken, of nothing but the smallest FDEs, in an order that has
+ * to be sorted, each with a rule of its own. */
+static void write_worst(const char *name, struct forged *f)
+{
+	_cleanup_free_ uint8_t *frame = calloc(1, FRAME_BYTES);
+	struct bytes s = {};
+	FILE *out;
+
+	f->ph[0].p_filesz = 0xf0000000; /* code for all of them */
+	f->ph[0].p_vaddr = 1u << 28;
 	put_cie(&s);
-	memset(frame, 0, len);
 	memcpy(frame, s.b, s.n);
-	for (uint32_t i = 0, at = (uint32_t)s.n; i < n && at + 24 <= len; i++, at += 24) {
+	for (uint32_t i = 0, at = (uint32_t)s.n; i < N_SMALLEST && at + 24 <= FRAME_BYTES; i++, at += 24) {
 		uint32_t words[4] = { 20, at + 4, 0, 16 };
 
-		words[2] = (1u << 28) + 16 * (uint32_t)(i * 7919ULL % n) - (FRAME + at + 8);
+		words[2] = (1u << 28) + 16 * (uint32_t)(i * 7919ULL % N_SMALLEST) - (FRAME + at + 8);
 		memcpy(frame + at, words, sizeof(words));
 		/* def_cfa_offset, def_cfa_register: three bytes and a random number */
 		frame[at + 17] = 0x0e;
@@ -206,23 +208,180 @@ static void test_worst_case(void **state)
 		frame[at + 19] = (uint8_t)(i >> 7 | 0x80);
 		frame[at + 20] = (uint8_t)(i >> 14 & 0x7f);
 	}
-	snprintf(path, sizeof(path), "%s/worst", top);
-	out = open(path, O_RDWR | O_CREAT, 0600);
-	assert_int_equal(write(out, &f, offsetof(struct forged, frame)), offsetof(struct forged, frame));
-	assert_int_equal(write(out, frame, len), len);
-	close(out);
-	assert_int_equal(truncate(path, 0xf0001000), 0);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	out = fopen(at(name), "w");
+	assert_non_null(out);
+	assert_int_equal(fwrite(f, 1, offsetof(struct forged, frame), out), offsetof(struct forged, frame));
+	assert_int_equal(fwrite(frame, 1, FRAME_BYTES, out), FRAME_BYTES);
+	assert_int_equal(fclose(out), 0);
+	assert_int_equal(truncate(at(name), 0xf0001000), 0);
+}
+
+/* What a hostile file costs, and that it is no more than that. */
+static void expect_cost(const char *name, int (*call)(int), long most_mib)
+{
+	_cleanup_close_ int fd = open_at(name);
+	struct rusage before, after;
+	double seconds;
+	int r = 1;
+	long mib;
+
 	assert_int_equal(getrusage(RUSAGE_CHILDREN, &before), 0);
-	mib = most_memory(fd, &r);
+	mib = most_memory(fd, call, &r);
 	assert_int_equal(getrusage(RUSAGE_CHILDREN, &after), 0);
-	assert_int_equal(unlink(path), 0);
+	seconds = (double)(after.ru_utime.tv_sec - before.ru_utime.tv_sec) +
+		  (double)(after.ru_utime.tv_usec - before.ru_utime.tv_usec) / 1e6;
+	print_message("%s: %ld MiB, %.2f s\n", name, mib, seconds);
 	assert_int_equal(r, 0);
-	print_message("%u functions in 64 MiB: %ld MiB, %.2f s\n", n, mib,
-		      (double)(after.ru_utime.tv_sec - before.ru_utime.tv_sec) +
-			      (double)(after.ru_utime.tv_usec - before.ru_utime.tv_usec) / 1e6);
-	assert_true(mib < 200);
-	assert_true(after.ru_utime.tv_sec - before.ru_utime.tv_sec < 3);
+	assert_true(mib < most_mib);
+	assert_true(seconds < 3);
+}
+
+static void test_worst_case(void **state)
+{
+	struct forged f = forge(FRAME_BYTES);
+
+	(void)state;
+	write_worst("worst", &f);
+	expect_cost("worst", load_rows, 200);
+	assert_int_equal(sh("rm worst"), 0);
+}
+
+/* ---- the same, as a Go program --------------------------------------------------------- */
+
+#define GO_AT (512u << 20) /* in the file; the address is higher by the code's */
+#define GO_TABLE (1u << 28 | GO_AT)
+#define GO_FUNCTIONS_MAX 1000000u
+#define HALF_BYTES (UNWIND_GO_BYTES / 2)
+
+enum { S_NULL, S_NAMES, S_GO, S_TABLE, S_MODULE, S_RELOCATIONS, S_SYMBOLS, S_STRINGS, S_COUNT };
+
+/* Names are the longest that are looked at, and none is one of those that are looked for: 64 bytes without an end
+ * to find these, or each with one. */
+static void fill_names(uint8_t *names, size_t len, bool end)
+{
+	memset(names, 'x', len);
+	for (size_t i = 0; i + 8 <= len; i += 32)
+		memcpy(names + i, "runtime.", 8);
+	for (size_t i = 31; end && i < len; i += 32)
+		names[i] = 0;
+}
+
+/* As many functions as are read, in a table of the largest size; where they begin is known only by the last of
+ * many relocations. */
+static void put_go_table(FILE *f, Elf64_Shdr *sh, bool end)
+{
+	const size_t n = GO_FUNCTIONS_MAX, header = 72, list = 8 * n + 4, known = 8 * n, relocations = 2000000;
+	const uint64_t module = GO_TABLE + UNWIND_GO_BYTES;
+	const Elf64_Rela fill = { .r_offset = 8, .r_info = R_X86_64_RELATIVE },
+			 last[] = { { .r_offset = module, .r_info = R_X86_64_RELATIVE, .r_addend = GO_TABLE },
+				    { .r_offset = module + 8 * 20, .r_info = R_X86_64_RELATIVE, .r_addend = 1u << 28 },
+				    { .r_offset = module + 8 * 22, .r_info = R_X86_64_RELATIVE, .r_addend = 1u << 28 } };
+	_cleanup_free_ uint8_t *table = calloc(1, UNWIND_GO_BYTES);
+	_cleanup_free_ Elf64_Rela *rela = calloc(relocations, sizeof(*rela));
+	const size_t at_names = header + list + known, n_names = (UNWIND_GO_BYTES - at_names) / 32;
+	uint64_t words[9] = { 0xfffffff1 | 8ULL << 56 | 1ULL << 48, n, 1, 0, at_names, 0, 0, 0, header };
+	uint32_t *p = (uint32_t *)(table + header);
+
+	memcpy(table, words, sizeof(words));
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t record[2] = { 16 * i, 32 * (uint32_t)(i * 7919ULL % (n_names - 3)) };
+
+		p[2 * i] = 16 * i;
+		p[2 * i + 1] = (uint32_t)(list + 8 * i);
+		memcpy(table + header + list + 8 * i, record, sizeof(record));
+	}
+	p[2 * n] = 16 * (uint32_t)n;
+	fill_names(table + at_names, UNWIND_GO_BYTES - at_names, end);
+	for (size_t i = 0; i < relocations; i++)
+		rela[i] = fill;
+	memcpy(rela + relocations - 3, last, sizeof(last));
+	sh[S_TABLE] = (Elf64_Shdr){ .sh_type = SHT_PROGBITS, .sh_addr = GO_TABLE, .sh_offset = (uint64_t)ftell(f), .sh_size = UNWIND_GO_BYTES };
+	assert_int_equal(fwrite(table, 1, UNWIND_GO_BYTES, f), UNWIND_GO_BYTES);
+	sh[S_MODULE] = (Elf64_Shdr){ .sh_type = SHT_PROGBITS, .sh_addr = module, .sh_offset = (uint64_t)ftell(f), .sh_size = 512 };
+	assert_int_equal(fseek(f, 512, SEEK_CUR), 0);
+	sh[S_RELOCATIONS] = (Elf64_Shdr){ .sh_type = SHT_RELA, .sh_entsize = sizeof(*rela), .sh_offset = (uint64_t)ftell(f),
+					  .sh_size = relocations * sizeof(*rela) };
+	assert_int_equal(fwrite(rela, sizeof(*rela), relocations, f), relocations);
+}
+
+static void put_go_symbols(FILE *f, Elf64_Shdr *sh)
+{
+	_cleanup_free_ uint8_t *strings = malloc(HALF_BYTES);
+	_cleanup_free_ Elf64_Sym *symbols = calloc(1, HALF_BYTES);
+	const size_t n = HALF_BYTES / sizeof(*symbols);
+
+	fill_names(strings, HALF_BYTES, false);
+	for (size_t i = 0; i < n; i++)
+		symbols[i] = (Elf64_Sym){ .st_name = 32 * (uint32_t)(i * 7919ULL % (HALF_BYTES / 32 - 3)), .st_value = (1u << 28) + 16 * i,
+					  .st_size = 16, .st_info = STT_FUNC };
+	sh[S_SYMBOLS] = (Elf64_Shdr){ .sh_type = SHT_SYMTAB, .sh_link = S_STRINGS, .sh_entsize = sizeof(*symbols),
+				      .sh_offset = (uint64_t)ftell(f), .sh_size = n * sizeof(*symbols) };
+	assert_int_equal(fwrite(symbols, sizeof(*symbols), n, f), n);
+	sh[S_STRINGS] = (Elf64_Shdr){ .sh_type = SHT_STRTAB, .sh_offset = (uint64_t)ftell(f), .sh_size = HALF_BYTES };
+	assert_int_equal(fwrite(strings, 1, HALF_BYTES, f), HALF_BYTES);
+}
+
+static void write_worst_go(const char *name, bool symbols, bool end)
+{
+	static const char *const names[S_COUNT] = { "", ".shstrtab", ".go.buildinfo", ".gopclntab", ".go.module", ".rela.dyn",
+						    ".symtab", ".strtab" };
+	struct forged f = forge(FRAME_BYTES);
+	Elf64_Shdr sh[S_COUNT] = {};
+	char strings[128];
+	size_t len = 0;
+	FILE *out;
+
+	f.eh.e_shoff = GO_AT - sizeof(sh);
+	f.eh.e_shentsize = sizeof(Elf64_Shdr);
+	f.eh.e_shnum = S_COUNT;
+	f.eh.e_shstrndx = S_NAMES;
+	write_worst(name, &f);
+	out = fopen(at(name), "r+");
+	assert_non_null(out);
+	assert_int_equal(fseek(out, GO_AT, SEEK_SET), 0);
+	if (symbols)
+		put_go_symbols(out, sh);
+	else
+		put_go_table(out, sh, end);
+	sh[S_GO] = (Elf64_Shdr){ .sh_type = SHT_PROGBITS, .sh_size = 16 };
+	sh[S_NAMES] = (Elf64_Shdr){ .sh_type = SHT_STRTAB, .sh_offset = (uint64_t)ftell(out), .sh_size = sizeof(strings) };
+	for (size_t i = 0; i < S_COUNT; i++) {
+		sh[i].sh_name = (uint32_t)len;
+		len += (size_t)snprintf(strings + len, sizeof(strings) - len, "%s", names[i]) + 1;
+	}
+	assert_true(len < sizeof(strings));
+	assert_int_equal(fwrite(strings, 1, sizeof(strings), out), sizeof(strings));
+	assert_int_equal(fseek(out, (long)f.eh.e_shoff, SEEK_SET), 0);
+	assert_int_equal(fwrite(sh, sizeof(sh[0]), S_COUNT, out), S_COUNT);
+	assert_int_equal(fclose(out), 0);
+}
+
+static int load_names(int fd)
+{
+	struct elf_names *names;
+	struct symbol s;
+	int r = elf_names_open(fd, NULL, &names);
+
+	if (r < 0)
+		return r;
+	/* It was read to its last function. */
+	if (strcmp(elf_names_source(names), "gopclntab") ||
+	    elf_names_find(names, 16 * (GO_FUNCTIONS_MAX - 1), false, &s) < 0 || strncmp(s.name, "runtime.x", 9))
+		return -EINVAL;
+	return 0;
+}
+
+/* What is read of a Go file has been given back when memory is taken for .eh_frame. */
+static void test_worst_go(void **state)
+{
+	(void)state;
+	write_worst_go("worst-go-table", false, false);
+	expect_cost("worst-go-table", load_rows, 120);
+	write_worst_go("worst-go-symbols", true, false);
+	expect_cost("worst-go-symbols", load_rows, 120);
+	write_worst_go("worst-go-names", false, true);
+	expect_cost("worst-go-names", load_names, 200);
+	assert_int_equal(sh("rm worst-go-*"), 0);
 }
 
 /* Section headers that say .eh_frame is larger than anything we take. */
@@ -245,7 +404,7 @@ static void test_large_section(void **state)
 	snprintf(path, sizeof(path), "%s/large", top);
 	assert_int_equal(truncate(path, 200 << 20), 0);
 	fd = open_at("large");
-	assert_true(most_memory(fd, &r) < 4);
+	assert_true(most_memory(fd, load_rows, &r) < 4);
 	assert_int_equal(r, -EFBIG);
 }
 
@@ -332,6 +491,7 @@ int main(void)
 		cmocka_unit_test(test_forged_is_good),
 		cmocka_unit_test(test_huge),
 		cmocka_unit_test(test_worst_case),
+		cmocka_unit_test(test_worst_go),
 		cmocka_unit_test(test_large_section),
 		cmocka_unit_test(test_changes_meanwhile),
 		cmocka_unit_test(test_cut),

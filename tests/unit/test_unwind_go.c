@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Functions of Go's runtime by its table and by symbols: made up here in each layout of the table, cut
- * and spoilt; and in the Go programs of this machine, whose symbols are what nm says.
+ * Functions of Go's runtime by its table and by symbols, and the names of all: made up here in each layout
+ * of the table, cut and spoilt; and in programs of this machine's Go, whose symbols are what nm says.
  */
 #include <elf.h>
 #include <setjmp.h>
@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "symbols/symbols.h"
 #include "tests/unit/scratch.h"
 #include "unwind/go.h"
 #include "unwind/table.h"
@@ -112,26 +113,71 @@ static void expect_made(const struct go_function *found, size_t n)
 
 static const uint32_t magics[] = { 0xfffffffa, 0xfffffff0, 0xfffffff1 };
 
+/* As who says where the code is: the table, or text, where the table does not. */
+static bool open_table(const uint8_t *data, size_t len, uint64_t text, struct go_table *ret)
+{
+	if (!go_table_open(data, len, ret))
+		return false;
+	if (ret->counts_from_text && !ret->text)
+		ret->text = text;
+	return true;
+}
+
+static bool take_made(void *ctx, uint64_t addr, uint64_t size, const char *name, size_t max)
+{
+	size_t *n = ctx;
+
+	assert_true(*n < N_MADE);
+	assert_int_equal(addr, TEXT + *n * STEP);
+	assert_int_equal(size, STEP);
+	assert_true(strnlen(name, max) < max);
+	assert_string_equal(name, made[(*n)++].name);
+	return *n < N_MADE - 1;
+}
+
 static void test_tables(void **state)
 {
 	struct go_function found[GO_FUNCTIONS];
 
 	(void)state;
 	for (size_t i = 0; i < SB_ARRAY_SIZE(magics); i++) {
-		struct bytes b = made_table(magics[i], TEXT);
+		for (unsigned int says = 0; says < 2; says++) {
+			bool absolute = magics[i] == 0xfffffffa;
+			struct bytes b = made_table(magics[i], says || absolute ? TEXT : 0);
+			struct go_table t = {};
+			size_t n = 0;
 
-		expect_made(found, go_functions_by_table(b.data, b.len, found));
+			assert_true(open_table(b.data, b.len, TEXT, &t));
+			assert_int_equal(t.counts_from_text, !absolute);
+			assert_int_equal(go_table_first(&t), absolute ? TEXT : 0);
+			expect_made(found, go_functions_by_table(&t, found));
+			go_table_each(&t, take_made, &n);
+			assert_int_equal(n, N_MADE - 1); /* until it had enough */
+		}
 	}
+}
+
+/* Each byte of its name is there. */
+static bool take_any(void *ctx, uint64_t addr, uint64_t size, const char *name, size_t max)
+{
+	(void)ctx;
+	(void)addr;
+	assert_true(size > 0 && strnlen(name, max) <= max);
+	return true;
 }
 
 /* Exactly as long as it is claimed to be, for the sanitizers. */
 static size_t find_in_copy(const uint8_t *data, size_t len, struct go_function *found)
 {
 	_cleanup_free_ uint8_t *copy = malloc(len ? len : 1);
-	size_t n;
+	struct go_table t = {};
+	size_t n = 0;
 
 	memcpy(copy, data, len);
-	n = go_functions_by_table(copy, len, found);
+	if (open_table(copy, len, TEXT, &t)) {
+		n = go_functions_by_table(&t, found);
+		go_table_each(&t, take_any, NULL);
+	}
 	assert_true(n <= GO_FUNCTIONS);
 	for (size_t i = 0; i < n; i++)
 		assert_true(found[i].size != 0);
@@ -164,9 +210,6 @@ static void test_spoilt_tables(void **state)
 			b.data[at] = was;
 		}
 	}
-	/* Relocated by the dynamic linker: the file does not say where the code is. */
-	b = made_table(0xfffffff0, 0);
-	assert_int_equal(find_in_copy(b.data, b.len, found), 0);
 	b = made_table(0xfffffffb, TEXT); /* before Go 1.16 */
 	assert_int_equal(find_in_copy(b.data, b.len, found), 0);
 	b = made_table(0xfffffff1, TEXT);
@@ -252,26 +295,273 @@ static void expect_file(const char *file, const char *symbols)
 	unwind_image_done(&image);
 }
 
-/* As Go's linker makes it, stripped, without the table, and moved by the dynamic linker. */
-static void test_real(void **state)
+/* Each function that nm knows has its name, in a file without these symbols. */
+static void expect_names(const char *file, const char *symbols)
 {
-	static const char source[] = "package main\nfunc main() { println(1) }\n";
+	SB_CLEANUP(elf_names_freep) struct elf_names *names = NULL;
+	_cleanup_close_ int fd = open_at(file);
+	struct unwind_image image = {};
+	unsigned long long addr, size;
+	unsigned int n = 0;
+	char name[4096];
+	FILE *f;
 
-	(void)state;
+	assert_int_equal(unwind_image_read(fd, &image), 0);
+	assert_int_equal(elf_names_open(fd, NULL, &names), 0);
+	assert_string_equal(elf_names_source(names), "gopclntab");
+	/* C has none in Go's table; go.buildid is no function. */
+	assert_int_equal(sh("nm -S %s | awk '$3 ~ /[tT]/ && $4 ~ /^(main|runtime|sync|os|internal.*)[.]/ {sub(/[.]abi0$/, \"\", $4); "
+			    "print $1, $2, $4}' >functions", symbols), 0);
+	f = fopen(at("functions"), "r");
+	for (; fscanf(f, "%llx %llx %4095s", &addr, &size, name) == 3; n++) {
+		const uint64_t ends[] = { addr, addr + size - 1 };
+
+		for (size_t i = 0; i < SB_ARRAY_SIZE(ends); i++) {
+			struct symbol s = {};
+			uint64_t offset, begin;
+
+			assert_int_equal(unwind_image_offset(&image, ends[i], &offset), 0);
+			assert_int_equal(unwind_image_offset(&image, addr, &begin), 0);
+			assert_int_equal(elf_names_find(names, offset, false, &s), 0);
+			assert_string_equal(s.name, name);
+			assert_int_equal(s.start, begin);
+		}
+	}
+	fclose(f);
+	unwind_image_done(&image);
+	print_message("%s: %u functions\n", file, n);
+	assert_true(n > 500);
+}
+
+/* ---- as Go 1.26 lays it out: no address in the header, the module's data in a section ---- */
+
+struct file {
+	uint8_t *bytes;
+	size_t len;
+};
+
+static struct file read_whole(const char *name)
+{
+	struct file f = { .len = (size_t)size_of(at(name)) };
+	FILE *in = fopen(at(name), "r");
+
+	f.bytes = malloc(f.len);
+	assert_non_null(in);
+	assert_int_equal(fread(f.bytes, 1, f.len, in), f.len);
+	fclose(in);
+	return f;
+}
+
+/* NULL: it has none. */
+static const Elf64_Shdr *section_of(const struct file *f, const char *name)
+{
+	const Elf64_Ehdr *eh = (const void *)f->bytes;
+	const Elf64_Shdr *sh = (const void *)(f->bytes + eh->e_shoff);
+
+	for (unsigned int i = 0; i < eh->e_shnum; i++) {
+		if (!strcmp((const char *)f->bytes + sh[eh->e_shstrndx].sh_offset + sh[i].sh_name, name))
+			return &sh[i];
+	}
+	return NULL;
+}
+
+static uint64_t address_of(const char *symbols, const char *name)
+{
+	unsigned long long addr;
+	FILE *f;
+
+	assert_int_equal(sh("nm %s | awk '$3 == \"%s\" {print $1}' >address", symbols, name), 0);
+	f = fopen(at("address"), "r");
+	assert_int_equal(fscanf(f, "%llx", &addr), 1);
+	fclose(f);
+	return addr;
+}
+
+static uint8_t *bytes_at(const struct file *f, uint64_t addr, size_t len)
+{
+	const Elf64_Ehdr *eh = (const void *)f->bytes;
+	const Elf64_Shdr *sh = (const void *)(f->bytes + eh->e_shoff);
+
+	for (unsigned int i = 0; i < eh->e_shnum; i++) {
+		if (sh[i].sh_type == SHT_PROGBITS && addr >= sh[i].sh_addr && addr - sh[i].sh_addr + len <= sh[i].sh_size)
+			return f->bytes + sh[i].sh_offset + (addr - sh[i].sh_addr);
+	}
+	fail_msg("no section has 0x%llx", (unsigned long long)addr);
+	return NULL;
+}
+
+/* Nothing says any more in the header where the code is; relocated: but the dynamic linker writes it there, which the C
+ * linker of LLVM leaves to it and that of GNU does not. */
+static void clear_header(const char *name, const char *symbols, bool relocated)
+{
+	uint64_t addr = address_of(symbols, "runtime.pclntab");
+	struct file f = read_whole(name);
+	const Elf64_Shdr *rela = section_of(&f, ".rela.dyn");
+	Elf64_Rela *r = rela ? (void *)(f.bytes + rela->sh_offset) : NULL;
+
+	memset(bytes_at(&f, addr + GO_HEADER_TEXT, 8), 0, 8);
+	for (size_t i = 0; r && !relocated && i < rela->sh_size / sizeof(*r); i++) {
+		if (r[i].r_offset == addr + GO_HEADER_TEXT)
+			r[i].r_info = 0;
+	}
+	write_file(name, f.bytes, f.len);
+	free(f.bytes);
+}
+
+#define ALL_TRUE -1
+#define RELOCATED -2
+
+/* The module's data, which Debian's Go has among others, in a section of their own. wrong: which of its words is no longer
+ * true, or ALL_TRUE, or RELOCATED: what is an address is left to the dynamic linker. */
+static void add_module(const char *name, const char *symbols, int wrong)
+{
+	uint64_t addr = address_of(symbols, "runtime.firstmoduledata"), words[64];
+	struct file f = read_whole(name);
+
+	memcpy(words, bytes_at(&f, addr, sizeof(words)), sizeof(words));
+	if (wrong == RELOCATED)
+		words[0] = words[20] = words[22] = 0;
+	else if (wrong != ALL_TRUE)
+		words[wrong] += 16;
+	write_file("module", words, sizeof(words));
+	free(f.bytes);
+	assert_int_equal(sh("objcopy --add-section .go.module=module --change-section-address .go.module=0x%llx %s",
+			    (unsigned long long)addr, name), 0);
+}
+
+/* A function without a frame is one whose code does not touch the stack pointer: what objdump says, against the rules. */
+static void expect_frameless(const char *file, const char *symbols)
+{
+	static const struct unwind_limits limits = UNWIND_LIMITS_DEFAULT;
+	_cleanup_close_ int fd = open_at(file);
+	unsigned int n[2] = {}, touches;
+	struct unwind_image image = {};
+	struct cfi_counts counts = {};
+	struct unwind_rows rows = {};
+	unsigned long long addr;
+	FILE *f;
+
+	assert_int_equal(unwind_image_read(fd, &image), 0);
+	assert_int_equal(unwind_rows_build(&image, &limits, &counts, &rows), 0);
+	assert_int_equal(sh("objdump -d -j .text --no-show-raw-insn %s | awk '/^[0-9a-f]+ <.*>:$/ {tell(); at = $1; name = $0; touches = 0} "
+			    "/\t(push|pop|leave|enter)|\t(mov|lea|add|sub|adc|and|xchg)[a-z]* .*,%%[re]sp$/ {touches = 1} END {tell()} "
+			    /* These have a role. */
+			    "function tell() {if (at && name !~ /<runtime[.](systemstack|asmcgocall|mcall|morestack|goexit|mstart|rt0_go|cgoSigtramp|"
+			    "sigtramp|sigreturn|sigreturn__sigaction)([.]abi0)?>/) print touches, at}' >touches", symbols), 0);
+	f = fopen(at("touches"), "r");
+	while (fscanf(f, "%u %llx", &touches, &addr) == 2) {
+		uint64_t offset;
+
+		assert_int_equal(unwind_image_offset(&image, addr, &offset), 0);
+		if (unwind_rows_find(&rows, offset).cfa != (touches ? SB_CFA_NONE : SB_CFA_SP))
+			fail_msg("%s: 0x%llx, which %s the stack pointer", file, addr, touches ? "moves" : "leaves");
+		n[touches]++;
+	}
+	fclose(f);
+	print_message("%s: %u functions without a frame, %u with one\n", file, n[0], n[1]);
+	assert_true(n[0] > 100 && n[1] > 500);
+	unwind_rows_done(&rows);
+	unwind_image_done(&image);
+}
+
+#define GO "export GOCACHE=$PWD/cache GO111MODULE=off; go build "
+
+static void need_go(void)
+{
 	if (sh("command -v go >&2")) {
 		print_message("no go command (Debian package golang-go)\n");
 		skip();
 	}
-	write_text("prog.go", source);
-	assert_int_equal(sh("export GOCACHE=$PWD/cache CGO_ENABLED=0 GO111MODULE=off; go build -o plain prog.go && "
+	write_text("prog.go", "package main\nfunc main() { println(1) }\n");
+}
+
+/* As Go's linker makes it, stripped, without the table, and moved by the dynamic linker. */
+static void test_real(void **state)
+{
+	(void)state;
+	need_go();
+	assert_int_equal(sh("export CGO_ENABLED=0; " GO "-o plain prog.go && "
 			    "strip -o stripped plain && objcopy --rename-section .gopclntab=.none plain symbols"), 0);
 	expect_file("plain", "plain");
 	expect_file("stripped", "plain");
+	expect_names("stripped", "plain");
+	expect_frameless("stripped", "plain");
 	expect_file("symbols", "plain");
-	assert_int_equal(sh("export GOCACHE=$PWD/cache CGO_ENABLED=0 GO111MODULE=off; go build -buildmode=pie -o pie prog.go && "
-			    "strip -o pie-stripped pie"), 0);
+	assert_int_equal(sh("export CGO_ENABLED=0; " GO "-buildmode=pie -o pie prog.go && strip -o pie-stripped pie"), 0);
 	expect_file("pie", "pie");
 	expect_file("pie-stripped", "pie");
+	expect_names("pie-stripped", "pie");
+	expect_frameless("pie-stripped", "pie");
+	/* By Go's own linker. */
+	assert_int_equal(sh("export CGO_ENABLED=0; " GO "-ldflags '-s -w' -o small prog.go"), 0);
+	expect_file("small", "plain");
+	expect_names("small", "plain");
+}
+
+/* The C linker puts code of its own before Go's, and leaves the address in the header to the dynamic linker. */
+static void test_linked_by_c(void **state)
+{
+	(void)state;
+	need_go();
+	assert_int_equal(sh(GO "-ldflags=-linkmode=external -o c prog.go && strip -o c-stripped c"), 0);
+	expect_file("c-stripped", "c");
+	expect_names("c-stripped", "c");
+	assert_int_equal(sh(GO "-ldflags=-linkmode=external -buildmode=pie -o c-pie prog.go && strip -o c-pie-stripped c-pie"), 0);
+	expect_file("c-pie-stripped", "c-pie");
+	expect_names("c-pie-stripped", "c-pie");
+	clear_header("c-pie-stripped", "c-pie", true);
+	expect_file("c-pie-stripped", "c-pie");
+	expect_names("c-pie-stripped", "c-pie");
+}
+
+/* Neither marks by names nor names: better than wrong ones. What a signal handler returns to is found by its code. */
+static void expect_nothing(const char *file)
+{
+	SB_CLEANUP(elf_names_freep) struct elf_names *names = NULL;
+	_cleanup_close_ int fd = open_at(file);
+	struct unwind_image image = {};
+
+	assert_int_equal(unwind_image_read(fd, &image), 0);
+	for (size_t i = 0; i < image.n_marks; i++)
+		assert_true(image.marks[i].rule.flags & SB_RULE_SIGNAL);
+	unwind_image_done(&image);
+	if (elf_names_open(fd, NULL, &names) == 0)
+		assert_true(strcmp(elf_names_source(names), "gopclntab") != 0);
+}
+
+static void test_without_text(void **state)
+{
+	static const struct {
+		const char *name, *flags;
+		int module;
+	} programs[] = { { "none", "", ALL_TRUE }, { "none-c", "-ldflags=-linkmode=external", ALL_TRUE },
+			 { "none-pie", "-buildmode=pie", ALL_TRUE },
+			 { "none-c-pie", "-ldflags=-linkmode=external -buildmode=pie", ALL_TRUE },
+			 { "none-moved", "-ldflags=-linkmode=external -buildmode=pie", RELOCATED } };
+
+	(void)state;
+	need_go();
+	for (size_t i = 0; i < SB_ARRAY_SIZE(programs); i++) {
+		char stripped[64];
+
+		snprintf(stripped, sizeof(stripped), "%s-stripped", programs[i].name);
+		assert_int_equal(sh(GO "%s -o %s prog.go && strip -o %s %s", programs[i].flags, programs[i].name, stripped,
+				    programs[i].name), 0);
+		clear_header(stripped, programs[i].name, false);
+		expect_nothing(stripped);
+		add_module(stripped, programs[i].name, programs[i].module);
+		expect_file(stripped, programs[i].name);
+		expect_names(stripped, programs[i].name);
+	}
+	/* Module's data that are another table's, or contradict it. */
+	for (unsigned int i = 0; i < 3; i++) {
+		static const int words[] = { 0, 20, 22 };
+
+		assert_int_equal(sh("strip -o wrong none"), 0);
+		clear_header("wrong", "none", false);
+		add_module("wrong", "none", words[i]);
+		expect_nothing("wrong");
+	}
 }
 
 int main(void)
@@ -281,6 +571,8 @@ int main(void)
 		cmocka_unit_test(test_spoilt_tables),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_real),
+		cmocka_unit_test(test_linked_by_c),
+		cmocka_unit_test(test_without_text),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

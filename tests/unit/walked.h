@@ -383,6 +383,39 @@ static void print_stacks(const uint64_t *ours, size_t n, const struct stack *oth
 			      i < other->n ? (unsigned long long)other->pc[i] : 0ULL);
 }
 
+/* Of a thread that runs and is traced: it is stopped for that. truth: what libdwfl says of the same stop, or NULL. */
+static struct sb_unwind_walk walk_of(pid_t pid, uint64_t *frames, struct stack *truth)
+{
+	struct sb_unwind_walk w;
+
+	stop(pid);
+	world_reset();
+	load_maps_of(pid);
+	w = walk_stopped(pid, frames);
+	if (truth)
+		*truth = stack_by_dwfl(pid, pid);
+	close(world.mem);
+	world.pid = 0;
+	assert_int_equal(ptrace(PTRACE_CONT, pid, NULL, NULL), 0);
+	return w;
+}
+
+/* Where the code of a function is, by nm. */
+static void symbol_range(const char *file, const char *name, uint64_t *ret_start, uint64_t *ret_end)
+{
+	unsigned long long start_addr, size;
+	FILE *f;
+
+	/* Go's assembler functions have a suffix, and some a wrapper without it. */
+	assert_int_equal(sh("nm -S %s | awk '$4 == \"%s\" || $4 == \"%s.abi0\" {print $1, $2, $4}' | sort -rk3 >range",
+			    file, name, name), 0);
+	f = fopen(at("range"), "r");
+	assert_int_equal(fscanf(f, "%llx %llx", &start_addr, &size), 2);
+	fclose(f);
+	*ret_start = start_addr;
+	*ret_end = start_addr + size;
+}
+
 /* ---- real programs ---------------------------------------------------------------------- */
 
 struct result {

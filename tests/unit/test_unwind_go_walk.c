@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The walk of unwind/walk.h over stacks of Go: frame pointers, and a stack of the thread's own for the
+ * scheduler, the garbage collector, signals and C. Beside libdwfl where it gets as far; and against a
+ * chain that is known.
+ */
+#include "tests/unit/walked.h"
+#include "unwind/go.h"
+
+/* ---- real programs, beside libdwfl ------------------------------------------------------- */
+
+static struct go_function go_known[GO_FUNCTIONS];
+static size_t n_go_known;
+
+static void know_go(const char *path)
+{
+	static uint8_t table[16 << 20];
+	struct go_table t;
+	FILE *f;
+
+	assert_int_equal(sh("objcopy -O binary --only-section=.gopclntab %s table", path), 0);
+	f = fopen(at("table"), "r");
+	assert_non_null(f);
+	assert_true(go_table_open(table, fread(table, 1, sizeof(table), f), &t));
+	fclose(f);
+	n_go_known = go_functions_by_table(&t, go_known);
+	assert_true(n_go_known >= 10);
+}
+
+/* Of the function that a frame is in; innermost: its pc is exact. -1: another one. */
+static int role_of(uint64_t pc, bool innermost)
+{
+	for (size_t i = 0; i < n_go_known; i++) {
+		if (pc - !innermost - go_known[i].addr < go_known[i].size)
+			return (int)go_known[i].role;
+	}
+	return -1;
+}
+
+struct go_result {
+	unsigned int same, whole, handler, other; /* against libdwfl */
+	unsigned int top; /* complete, at a function that Go calls the end of a stack */
+	unsigned int extra; /* of the first four: with a caller that libdwfl misses behind a function without a frame */
+	unsigned int frames;
+};
+
+/* Ours without the callers of functions that keep no frame, which have a rule of their own and which libdwfl misses. */
+static size_t without_extra(const struct sb_unwind_walk *w, const uint64_t *ours, const struct stack *truth, uint64_t *ret)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < w->n; i++) {
+		struct sb_unwind_rule rule = {};
+
+		/* n frames were the same so far. */
+		if (i && n < truth->n && ours[i] != truth->pc[n] && role_of(ours[i - 1], i == 1) < 0 &&
+		    !sb_unwind_rule_of(w, ours[i - 1] - (i > 1), &rule) && rule.cfa == SB_CFA_SP)
+			continue;
+		ret[n++] = ours[i];
+	}
+	return n;
+}
+
+/* libdwfl takes rbp for a frame pointer as long as the stack goes up. It ends where the goroutine's stack is the lower
+ * one; and at the entry of a signal handler, whose rbp is still the interrupted function's, it misses that function. */
+static void compare_go(const struct sb_unwind_walk *w, const uint64_t *frames, const struct stack *truth, struct go_result *r)
+{
+	uint64_t ours[MAX_FRAMES];
+	size_t skip = truth->n && role_of(frames[0], true) == GO_JUMPS ? 2 : 0, n = truth->n;
+	size_t n_ours = without_extra(w, frames, truth, ours);
+	bool equal = n_ours >= n + skip && n && ours[0] == truth->pc[0] &&
+		     !memcmp(ours + skip + 1, truth->pc + 1, (n - 1) * sizeof(*ours));
+
+	r->frames += w->n;
+	r->extra += n_ours < w->n;
+	r->top += w->end == SB_UNWIND_COMPLETE && role_of(frames[w->n - 1], w->n == 1) == GO_ENDS;
+	if (equal && !skip && n_ours == n)
+		r->same++;
+	else if (equal && skip && (n_ours == n + skip || role_of(truth->pc[n - 1], n == 1) == GO_OTHER_STACK))
+		r->handler++;
+	else if (equal && !skip && role_of(truth->pc[n - 1], n == 1) == GO_OTHER_STACK)
+		r->whole++;
+	else if (!r->other++) {
+		print_message("end %d, %d by frame pointer\n", w->end, w->n_fp);
+		print_stacks(frames, w->n, truth);
+	}
+}
+
+static unsigned long long cpu_ns(pid_t pid)
+{
+	unsigned long long ns = 0;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%llu", &ns), 1);
+	fclose(f);
+	return ns;
+}
+
+/* It has loaded what it needs: its first thread has not run for 300 ms, or that long has gone by. */
+static void let_begin(pid_t pid, bool blocks)
+{
+	uint64_t until = sb_monotonic_ns() + 20 * NSEC_PER_SEC;
+	unsigned long long before, now = cpu_ns(pid);
+
+	do {
+		before = now;
+		usleep(300000);
+		now = cpu_ns(pid);
+		if (sb_monotonic_ns() > until)
+			fail_msg("%d does not block", pid);
+	} while (blocks && now != before);
+}
+
+/* Stops the first thread n times, and adds to r. */
+static void sample_go(char *const *argv, unsigned int n, bool blocks, struct go_result *r)
+{
+	pid_t pid = start(argv);
+
+	let_begin(pid, blocks);
+	assert_int_equal(ptrace(PTRACE_SEIZE, pid, NULL, NULL), 0);
+	for (unsigned int i = 0; i < n; i++) {
+		uint64_t frames[MAX_FRAMES];
+		struct sb_unwind_walk w;
+		struct stack truth;
+
+		usleep(500 + i * 37 % 1000);
+		w = walk_of(pid, frames, &truth);
+		compare_go(&w, frames, &truth, r);
+	}
+	end(pid);
+}
+
+static void expect_go(const char *what, struct go_result r)
+{
+	unsigned int n = r.same + r.whole + r.handler + r.other;
+
+	assert_true(n > 0);
+	print_message("%s: %u stacks, %.1f frames each, %u equal to libdwfl's, %u where it ends at the other stack, %u where it misses what a signal "
+		      "interrupted, %u otherwise; %u with a caller of a function without a frame, %u end where Go ends\n",
+		      what, n, (double)r.frames / n, r.same, r.whole, r.handler, r.other, r.extra, r.top);
+	assert_true(r.other <= n / 100);
+	assert_true(r.top >= n - n / 100);
+}
+
+static void test_go(void **state)
+{
+	char command[512];
+	char *const busy[] = { "/bin/sh", "-c", command, NULL };
+	struct go_result r = {};
+
+	(void)state;
+	NEED("/usr/bin/fzf");
+	know_go("/usr/bin/fzf");
+	assert_int_equal(sh("seq 20000000 >numbers"), 0);
+	snprintf(command, sizeof(command), "exec fzf --filter '12 34' <%s/numbers", top);
+	/* Which thread runs goroutines and which collects garbage is up to the scheduler. */
+	for (unsigned int run = 0; run < 5; run++)
+		sample_go(busy, 100, false, &r);
+	expect_go("fzf, busy", r);
+}
+
+/* A large program, as it waits for its input and as it copies a file that it does not come to the end of. */
+static void test_go_large(void **state)
+{
+	char command[512];
+	char *const argv[] = { "/bin/sh", "-c", command, NULL };
+	struct go_result r[2] = {};
+
+	(void)state;
+	NEED("/usr/bin/rclone");
+	know_go("/usr/bin/rclone");
+	assert_int_equal(sh("mkfifo fifo"), 0);
+	snprintf(command, sizeof(command), "exec rclone rcat :local:%s/none <>%s/fifo", top, top);
+	sample_go(argv, 10, true, &r[0]);
+	expect_go("rclone, blocked", r[0]);
+	assert_int_equal(sh("truncate -s 1T large"), 0);
+	snprintf(command, sizeof(command), "exec rclone cat :local:%s/large", top);
+	for (unsigned int run = 0; run < 5; run++)
+		sample_go(argv, 20, false, &r[1]);
+	expect_go("rclone, busy", r[1]);
+}
+
+/* ---- a chain that is known --------------------------------------------------------------- */
+
+struct range {
+	uint64_t from, to;
+};
+
+struct go_chain {
+	const char *symbols; /* a file that has them */
+	const char *left;    /* the function at which the other stack is left */
+	const char *const *chain;
+	size_t n;
+	bool next; /* it comes right behind */
+};
+
+/* The outer end of a stack is the known chain. ranges: its functions', then that of the one where the other stack is
+ * left. False: the thread stood on the goroutine's stack. */
+static bool is_on_other_stack(const struct range *ranges, size_t n, bool next, bool signal, const struct sb_unwind_walk *w,
+			      const uint64_t *frames)
+{
+	struct stack none = {};
+	size_t at_left = 0;
+	bool good;
+
+	while (at_left < w->n && (frames[at_left] - (at_left > 0) < ranges[n].from || frames[at_left] - (at_left > 0) >= ranges[n].to))
+		at_left++;
+	/* A signal, its trampoline, and what it interrupted: it may be what another signal has just made the function call,
+	 * which has no frame yet. */
+	if (at_left == w->n || (signal && (w->n < 3 || frames[2] < ranges[0].from || frames[2] >= ranges[0].to)))
+		return false;
+	good = w->end == SB_UNWIND_COMPLETE && (next ? w->n == at_left + 1 + n : w->n > at_left + n);
+	for (size_t i = 0; good && i < n; i++)
+		good = frames[w->n - n + i] > ranges[i].from && frames[w->n - n + i] <= ranges[i].to;
+	if (!good) {
+		print_stacks(frames, w->n, &none);
+		fail_msg("end %d, and not the known chain behind frame %zu", w->end, at_left);
+	}
+	return true;
+}
+
+static void expect_chain(const char *program, char *mode, struct go_chain c)
+{
+	char path[512];
+	char *const argv[] = { path, mode, NULL };
+	struct range ranges[8];
+	unsigned int found = 0;
+	pid_t pid;
+
+	print_message("%s %s: behind %s\n", program, mode, c.left);
+	for (size_t i = 0; i <= c.n; i++)
+		symbol_range(c.symbols, i < c.n ? c.chain[i] : c.left, &ranges[i].from, &ranges[i].to);
+	snprintf(path, sizeof(path), "%s/%s", top, program);
+	pid = start(argv);
+	let_begin(pid, !strcmp(mode, "c"));
+	assert_int_equal(ptrace(PTRACE_SEIZE, pid, NULL, NULL), 0);
+	for (unsigned int i = 0; i < 4000 && found < 20; i++) {
+		uint64_t frames[MAX_FRAMES];
+		struct sb_unwind_walk w;
+
+		usleep(1000);
+		w = walk_of(pid, frames, NULL);
+		found += is_on_other_stack(ranges, c.n, c.next, !strcmp(mode, "spin"), &w, frames);
+	}
+	end(pid);
+	assert_int_equal(found, 20);
+}
+
+/* Functions of a known chain ask the runtime, or wait in C, on the thread's stack, or are interrupted by a signal. The
+ * names of the runtime's functions stand in .gopclntab only (stripped, as Debian does it), or in .symtab only. */
+static void test_go_chain(void **state)
+{
+	static const char *const programs[] = { "go-stripped", "go-symbols" };
+	static const char *const chain[] = { "main._Cfunc_hold", "main.inner", "main.outer", "main.main", "runtime.main",
+					     "runtime.goexit" };
+	const size_t n = SB_ARRAY_SIZE(chain);
+	char source[PATH_MAX];
+
+	(void)state;
+	if (sh("command -v go >&2")) {
+		print_message("no go command (Debian package golang-go)\n");
+		skip();
+	}
+	assert_non_null(realpath("tests/helpers/unwind_victim.go", source));
+	assert_int_equal(sh("export GOCACHE=$PWD/cache GO111MODULE=off; go build -o go-plain %s >&2", source), 0);
+	assert_int_equal(sh("strip -o go-stripped go-plain"), 0);
+	assert_int_equal(sh("objcopy --rename-section .gopclntab=.none go-plain go-symbols"), 0);
+	for (size_t i = 0; i < SB_ARRAY_SIZE(programs); i++) {
+		expect_chain(programs[i], "stats", (struct go_chain){ "go-plain", "runtime.systemstack", chain + 1, n - 1, false });
+		expect_chain(programs[i], "c", (struct go_chain){ "go-plain", "runtime.asmcgocall", chain, n, false });
+		expect_chain(programs[i], "spin", (struct go_chain){ "go-plain", "runtime.cgoSigtramp", chain + 1, n - 1, false });
+	}
+	/* The caller of a function without a frame, which the frame pointer does not lead to. */
+	expect_chain("go-stripped", "leaf", (struct go_chain){ "go-plain", "main.leaf", chain + 1, n - 1, true });
+	/* Without C it has a trampoline of its own, which is found by its name alone. */
+	assert_int_equal(sh("export GOCACHE=$PWD/cache GO111MODULE=off CGO_ENABLED=0; sed '/^[/][*]/,/^import \"C\"/d; "
+			    "/C[.]hold/d' %s >pure.go && go build -o go-pure pure.go >&2", source), 0);
+	expect_chain("go-pure", "stats", (struct go_chain){ "go-pure", "runtime.systemstack", chain + 1, n - 1, false });
+	expect_chain("go-pure", "spin", (struct go_chain){ "go-pure", "runtime.sigtramp", chain + 1, n - 1, false });
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_go),
+		cmocka_unit_test(test_go_large),
+		cmocka_unit_test(test_go_chain),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
