@@ -35,7 +35,8 @@ compare() {
 	pid=$!
 	TEST_PIDS+=("$pid")
 	sleep 1 # it is loaded and at work
-	# On a host with much to do the recorder knows a new process later: it says so, and is asked again.
+	# A process that the recorder does not know has stacks by frame pointers, marked as such: three tries, each of those that
+	# fail is printed with what the mapping process says. Some last for minutes, and it is not known why.
 	for _ in 1 2 3; do
 		wait_for 60 known
 		: >"$T/err" # before the next process may write to it
