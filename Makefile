@@ -266,7 +266,7 @@ $(MODEL): CFLAGS_ += -Wno-attributes -Wno-missing-prototypes -Wno-unused-paramet
 	-Wno-unused-but-set-variable -Wno-array-bounds -Wno-type-limits
 # The truth about call frame information is elfutils'.
 $(B)/tests/unit/test_cfi $(B)/tests/unit/test_unwind_go_walk $(B)/tests/unit/test_unwind_walk \
-	$(B)/tests/unit/test_unwind_servers: LIBS += -ldw
+	$(B)/tests/unit/test_unwind_servers $(B)/tests/helpers/unwind_events: LIBS += -ldw
 $(B)/tests/helpers/flips: LIBS += $(DWLIB) -l:libiberty.a
 $(B)/tests/helpers/%: $(B)/tests/helpers/%.o $(TESTLIBS)
 	$(say) LINK $@
@@ -300,12 +300,16 @@ $(B)/stallbox-workload: $(patsubst tests/workloads/%.c,$(B)/workload/%.o,$(COMMA
 	$(say) LINK $@
 	$(Q)$(CC) -pthread $(LDFLAGS) -o $@ $^ -lm
 
-# A known call chain the way most programs are built: no frame pointers, every optimization.
-PROG     := $(foreach o,0 1 2 3,$(B)/tests/programs/chain_O$(o)) $(B)/tests/programs/plugin.so $(B)/tests/programs/jit
+# A known call chain the way most programs are built, without frame pointers, and with them; every optimization.
+PROG     := $(foreach o,0 1 2 3,$(B)/tests/programs/chain_O$(o) $(B)/tests/programs/chain_fp_O$(o)) $(B)/tests/programs/plugin.so $(B)/tests/programs/jit
 $(B)/tests/programs/chain_O%: tests/programs/chain.c
 	$(say) CC $@
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O$* -fomit-frame-pointer -fno-optimize-sibling-calls -o $@ $<
+$(B)/tests/programs/chain_fp_O%: tests/programs/chain.c
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O$* -fno-omit-frame-pointer -fno-optimize-sibling-calls -o $@ $<
 $(B)/tests/programs/jit: tests/programs/jit.c
 	$(say) CC $@
 	$(Q)mkdir -p $(@D)

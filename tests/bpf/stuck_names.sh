@@ -32,6 +32,10 @@ stuck=$(in_d)
 timeout 0.2 cat "/proc/$fuse/maps" >/dev/null 2>&1
 rc=$?
 echo "# durable after $before ms before, $during ms while $stuck threads stand; cat of its maps: status $rc"
+is "who reads its mappings does not come back" "$rc" 124
+# Both on disk within ten times what it took before, and a second for an emulated CPU that others keep busy; the lock is held for 20 s.
+between "and the freeze takes no longer, in ms, than before ($before)" "$during" 0 $((before * 10 + 1000))
+between "which is far less than the lock is held" "$during" 0 5000
 between "they still stand when the bundle is complete" "$stuck" 16 1000
 is "its mappings were known" "$("$STALLBOX" export --format ndjson "$BUNDLE" |
 	jq -r "select(.type == \"process\" and .pid == $fuse) | .maps" | sort -u)" known

@@ -1,0 +1,269 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# User stacks that the BPF programs have taken, beside what elfutils' libdwfl finds in a copy of registers and stack that the
+# kernel's perf made of the same event of the same thread: when it left the CPU to wait, and in the interrupt of the sampler.
+#
+#     tests/run bpf/libdwfl                 three programs
+#     PROGRAMS=all tests/run bpf/libdwfl    all of them, and a table for tests/bench/RESULTS.md
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../agent.sh"
+
+UNWIND_EVENTS=$BUILD/tests/helpers/unwind_events
+SECONDS_EACH=${SECONDS_EACH:-3}
+PROGRAMS=${PROGRAMS:-bash python3 cxx}
+T=$TEST_TMP
+[ -z "${STALLBOX_IN_VM:-}" ] || { skip "stacks beside libdwfl" "an emulated machine takes the copies too late"; finish; }
+[ -x "$UNWIND_EVENTS" ] || { skip "stacks beside libdwfl" "a build without tables for user stacks"; finish; }
+wanted() { [[ " $PROGRAMS " == *" all "* || " $PROGRAMS " == *" $1 "* ]]; }
+
+# Each waits for some milliseconds, computes, and waits again, below a chain of calls.
+start_agent --post 0s --cooldown 0s --frequency 399 --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
+if [ "$(status_of '.missing | index("user stacks by .eh_frame") != null')" = true ]; then
+	skip "stacks beside libdwfl" "this kernel or build has no walk by tables"
+	finish
+fi
+ok "the host's processes become known" wait_for 60 known
+
+# compare NAME KNOWN COMMAND...: all its threads, whose stacks are identical in 99 of 100 events that were copied as a whole.
+# KNOWN: classes of tests/helpers/same_events.py, separated by '|', in which this program differs more often. Else the two
+# may differ only where ours is longer and complete, cut at the recorder's limit, or ends where theirs leaves the code.
+compare() {
+	local name=$1 classes=$2 pid helper text
+	shift 2
+	wanted "${name%%,*}" || return 0
+	"$@" >"$T/out" 2>&1 &
+	pid=$!
+	TEST_PIDS+=("$pid")
+	sleep 1 # it is loaded and at work
+	# A process that the recorder does not know has stacks by frame pointers, marked as such: three tries, each of those that
+	# fail is printed with what the mapping process says. Some last for minutes, and it is not known why.
+	for _ in 1 2 3; do
+		wait_for 60 known
+		: >"$T/err" # before the next process may write to it
+		"$UNWIND_EVENTS" "$SECONDS_EACH" "$pid" >"$T/theirs" 2>"$T/err" &
+		helper=$!
+		recorded() { grep -q recorded "$T/err" || _ended "$helper"; }
+		wait_for 60 recorded
+		freeze || fail "$name: a freeze"
+		wait "$helper"
+		case $? in
+		0) ;;
+		77) skip "$name: stacks beside libdwfl" "$(tail -n 1 "$T/err")" && break ;;
+		*) fail "$name: its events are copied" "$(tail -n 3 "$T/err" "$T/out")" && break ;;
+		esac
+		"$STALLBOX" export --format ndjson "$BUNDLE" >"$T/ndjson"
+		events "$BUNDLE" >"$T/events"
+		python3 "$ROOT/tests/helpers/same_events.py" "$T/theirs" "$T/ndjson" "$T/events" >"$T/json" 2>"$T/differ" || echo '{}' >"$T/json"
+		[ "$(jq '(.unknown // 0) * 100 > (.events // 0) or (.events // 0) < 50' "$T/json")" = true ] || break
+		echo "# $name: not known yet, $(cat "$T/json"), $(status_of .unwind | tr -d ' \n')"
+	done
+	kill "$pid"
+	wait "$pid" 2>/dev/null
+	[ "$(tail -n 1 "$T/err")" ] || return 0
+	text=$(jq -r --arg known "$classes" '((.events // 0) - (.copy // 0)) as $n |
+		[to_entries[] | select(.key | IN("events", "on-cpu", "off-cpu", "frames", "copy", "identical") | not)] as $other |
+		[$other[] | select(.key | IN("depth", "ours longer", "no code", "unknown", ($known | split("|")[])) | not)] as $wrong |
+		if $n < 50 then "\($n) events of both"
+		elif .copy > .events / 20 then "too few whole copies"
+		elif (.unknown // 0) * 100 > $n then "not known to the recorder"
+		elif ($wrong | length) > 0 then "differ otherwise: \($wrong | map(.key) | join(", "))"
+		elif $known == "" and .identical * 100 < $n * 99 then "identical in less than 99 of 100"
+		else "" end' "$T/json" || echo "no counts")
+	if [ -z "$text" ]; then pass "$name: as libdwfl for the same events"; else fail "$name: as libdwfl for the same events" "$text" "$(cat "$T/err" "$T/differ")"; fi
+	jq -r --arg name "$name" '[to_entries[] | select(.key | IN("events", "on-cpu", "off-cpu", "frames", "identical") | not) |
+		"\(.value) \(.key)"] as $other | "# | \($name) | \(."off-cpu" // 0) + \(."on-cpu" // 0) | \((.frames // 0) / (.events // 1) * 10 | round / 10) |" +
+		" \(.identical // 0) (\((.identical // 0) / (.events // 1) * 1000 | round / 10) %) | \($other | join(", ")) |"' "$T/json"
+}
+
+mkfifo "$T/fifo"
+cat >"$T/work.bash" <<'WORK'
+work() {
+	local i s=0
+	read -r -t 0.004 s <>"$fifo"
+	for ((i = 0; i < 300; i++)); do s=$((s + i)); done
+	[ "$1" = 0 ] || work $(($1 - 1))
+}
+fifo=$1
+while :; do work 3; done
+WORK
+compare bash '' bash "$T/work.bash" "$T/fifo"
+cat >"$T/work.py" <<'WORK'
+import time
+def work(n):
+    return work(n - 1) if n else sum(i * i for i in range(20000))
+while True:
+    work(5)
+    time.sleep(0.003)
+WORK
+compare python3 '' python3 "$T/work.py"
+cat >"$T/work.cc" <<'WORK'
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <regex>
+#include <sstream>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+struct handler { virtual ~handler() = default; virtual std::string handle(const std::string &, int) = 0; };
+struct routes : handler {
+	std::map<std::string, std::function<std::string(int)>> table;
+	routes()
+	{
+		table["/sum"] = [](int n) { std::vector<int> v(2000 + n); int i = 0; std::generate(v.begin(), v.end(), [&] { return i += 7; });
+			std::sort(v.begin(), v.end(), std::greater<int>()); return std::to_string(v[3]); };
+		table["/wait"] = [](int n) { std::this_thread::sleep_for(std::chrono::milliseconds(2)); return std::to_string(n); };
+		table["/throw"] = [](int n) -> std::string { throw std::runtime_error(std::to_string(n)); };
+	}
+	std::string handle(const std::string &line, int depth) override
+	{
+		static const std::regex e("(/[a-z]+)(\\?(.*))?");
+		std::smatch m;
+		if (depth) return handle(line, depth - 1);
+		if (!std::regex_match(line, m, e)) return "bad";
+		return table.at(m[1])(depth);
+	}
+};
+static void serve()
+{
+	static const char *const lines[] = { "/sum?x=1", "/sum", "/throw?a", "/wait?b=1" };
+	routes r;
+	size_t n = 0;
+	for (int i = 0;; i++) {
+		std::ostringstream o;
+		try { o << r.handle(lines[i % 4], i % 7); } catch (const std::exception &e) { o << e.what(); }
+		n += o.str().size();
+	}
+}
+int main() { std::thread other(serve); serve(); }
+WORK
+g++ -w -O2 -pthread -Wl,-z,now -o "$T/cxx" "$T/work.cc" && compare cxx '' "$T/cxx"
+
+cat >"$T/work.js" <<'WORK'
+const word = new Int32Array(new SharedArrayBuffer(4));
+function work(n) {
+	if (n) return work(n - 1) + 1;
+	const m = new Map();
+	for (let i = 0; i < 20000; i++) m.set('k' + i % 977, (m.get('k' + i % 977) || 0) + i);
+	Atomics.wait(word, 0, 0, 3);
+	return JSON.stringify([...m]).length;
+}
+setInterval(() => work(5), 2);
+WORK
+if wanted node && command -v node >/dev/null; then
+	compare node '' node "$T/work.js"
+	compare 'node, interpreted' '' node --jitless "$T/work.js"
+fi
+
+POSTGRES=/usr/lib/postgresql/15/bin
+if wanted postgres && [ -x $POSTGRES/postgres ]; then
+	chmod 711 "$T" # its user's way to its directory
+	mkdir "$T/data"
+	chown 65534 "$T/data"
+	setpriv --reuid=65534 --clear-groups $POSTGRES/initdb -D "$T/data" --auth=trust >"$T/initdb" 2>&1 || fail "initdb" "$(tail -n 2 "$T/initdb")"
+	echo "do \$\$ begin loop perform count(*) from generate_series(1, 3000) a where md5(a::text) like '%ab%' and sqrt(a)::numeric * 3 > 1;" \
+		"perform pg_sleep(0.003); end loop; end \$\$;" >"$T/work.sql"
+	# shellcheck disable=SC2016 # for that shell
+	compare postgres '' bash -c 'exec setpriv --reuid=65534 --clear-groups "$0/postgres" --single -D "$1/data" postgres <"$1/work.sql"' \
+		$POSTGRES "$T"
+fi
+
+if wanted redis && [ -x /usr/bin/redis-server ]; then
+	# shellcheck disable=SC2016 # for that shell
+	spawn bash -c 'cd "$0" && while :; do redis-cli -s sock eval "local n = 0 for i = 1, 100000 do n = n + #tostring(i) end return n" 0; sleep 0.003; done >redis.cli 2>&1' "$T"
+	load=$SPAWNED
+	compare redis '' /usr/bin/redis-server --port 0 --unixsocket "$T/sock" --save '' --hz 500
+	kill "$load"
+	wait "$load" 2>/dev/null
+fi
+
+cat >"$T/Work.java" <<'WORK'
+import java.util.*;
+public class Work {
+	static long leaf(Map<String, Long> m, int i) { return m.merge("k" + i % 977, 1L, Long::sum); }
+	static long middle(Map<String, Long> m, int depth, int i) { return depth > 0 ? middle(m, depth - 1, i) + 1 : leaf(m, i); }
+	static void pause() throws Exception { Thread.sleep(2); }
+	public static void main(String[] a) throws Exception {
+		Map<String, Long> m = new TreeMap<>();
+		for (int i = 0;; i++) { middle(m, i % 9, i); if (i % Integer.parseInt(a[0]) == 0) pause(); }
+	}
+}
+WORK
+if wanted java && javac -d "$T" "$T/Work.java" >"$T/javac" 2>&1; then
+	compare 'java, interpreted' '' java -Xint -XX:+UseSerialGC -Xmx64m -cp "$T" Work 1000
+	compare 'java, frame pointers kept' '' java -XX:+PreserveFramePointer -XX:+UseSerialGC -Xmx64m -cp "$T" Work 10000
+	compare 'java, compiled' '' java -XX:+UseSerialGC -Xmx64m -cp "$T" Work 10000
+fi
+
+cat >"$T/work.go" <<'WORK'
+package main
+
+import (
+	"sort"
+	"strconv"
+	"time"
+)
+
+//go:noinline
+func work(n int) int {
+	if n > 0 {
+		return work(n-1) + 1
+	}
+	v := make([]string, 3000)
+	for i := range v {
+		v[i] = strconv.Itoa(i * 7919 % 3001)
+	}
+	sort.Strings(v)
+	time.Sleep(2 * time.Millisecond)
+	return len(v[7])
+}
+
+func main() {
+	go func() {
+		for {
+			work(3)
+		}
+	}()
+	for {
+		work(6)
+	}
+}
+WORK
+if wanted go && command -v go >/dev/null; then
+	export GOCACHE=$T/cache GO111MODULE=off
+	CGO_ENABLED=0 go build -ldflags '-s -w' -o "$T/go" "$T/work.go" && compare 'go, stripped' 'ours longer' "$T/go"
+	CGO_ENABLED=0 go build -o "$T/go_debug" "$T/work.go" && compare 'go, with .debug_frame' "ours longer|leaf's caller|beyond|astray" "$T/go_debug"
+	go build -ldflags -w -o "$T/go_cgo" "$ROOT/tests/helpers/unwind_victim.go" && compare 'go, cgo' 'ours longer' "$T/go_cgo" c-again
+fi
+
+cat >"$T/static.c" <<'WORK'
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+__attribute__((noinline)) static int leaf(int n)
+{
+	char *v[64], text[64][24];
+	for (int i = 0; i < 64; i++) {
+		snprintf(text[i], sizeof(text[i]), "%d.%f", (i * 7919 + n) % 1000, i / 3.0);
+		v[i] = text[i];
+	}
+	qsort(v, 64, sizeof(*v), by_text);
+	return atoi(v[3]) + (n % 32 ? 0 : poll(NULL, 0, 2));
+}
+__attribute__((noinline)) static int middle(int depth, int n) { return depth ? middle(depth - 1, n) + 1 : leaf(n); }
+int main(void)
+{
+	long n = 0;
+	for (int i = 0;; i++) n += middle(i % 9, i);
+	return (int)n;
+}
+WORK
+if wanted static && command -v musl-gcc >/dev/null; then
+	musl-gcc -static -w -O2 -fno-optimize-sibling-calls -fasynchronous-unwind-tables -o "$T/static" "$T/static.c" && compare 'static, musl' 'no code' "$T/static"
+	gcc -static -w -O2 -fno-optimize-sibling-calls -o "$T/static_glibc" "$T/static.c" && compare 'static, glibc' '' "$T/static_glibc"
+fi
+stop_agent
+finish
