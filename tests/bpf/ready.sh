@@ -34,7 +34,18 @@ gateway() { # COMMAND...: that runs it
 	wait_for 20 grep -q 'listening on' "$TEST_TMP/gateway.log" || { fail "the gateway starts" "$(cat "$TEST_TMP/gateway.log")"; finish; }
 }
 # What it may not write to is no reason to think that nobody may.
-gateway unshare --mount sh -c 'mount --make-rprivate / && mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"' "$A"
+cat >"$TEST_TMP/reading" <<-'SH'
+	#!/bin/sh -e
+	mount --make-rprivate /
+	for dir in "$1" "$2"; do
+		mount --bind "$dir" "$dir"
+		mount -o remount,bind,ro "$dir"
+	done
+	shift 2
+	exec "$@"
+SH
+chmod +x "$TEST_TMP/reading"
+gateway unshare --mount "$TEST_TMP/reading" "$A" "$B"
 ok "well: ready, though the gateway itself may only read" wait_for 30 says ready
 is "of two triggers one is a dry run" "$("$STALLBOX" triggers --json --socket "$SOCKET" | jq -c '[.triggers[].settings.dry_run]')" "[false,true]"
 
