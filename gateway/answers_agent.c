@@ -52,18 +52,34 @@ static const char *no_trigger(const struct agent_client_view *v)
 	return why;
 }
 
-/* What we see of a directory counts before anything was tried there. An errno, 0: it takes bundles as far as one knows. */
-static int refusal(const char *path, int agent_error, const struct survey_result *seen)
+/* What is held is tried again every 30 s at least. When nothing is, the last attempt may have been the one at the agent's
+ * start, or of a bundle that was lost: nobody tries again, and the disk may be well since. */
+#define ATTEMPT_COUNTS_NS (120 * NSEC_PER_SEC)
+
+/* What the agent was told there lately; an older agent does not say when. */
+static int last_refusal(const json_t *dir, uint64_t now_ns)
 {
-	for (size_t i = 0; agent_error == 0 && i < CAPTURES_DIRS; i++) {
-		if (seen->dir[i].path && !strcmp(seen->dir[i].path, path))
-			agent_error = survey_dir_refuses(&seen->dir[i]);
-	}
-	return agent_error;
+	uint64_t tried_ns = (uint64_t)json_integer_value(json_object_get(dir, "tried_ns"));
+
+	if (tried_ns && now_ns > tried_ns && now_ns - tried_ns >= ATTEMPT_COUNTS_NS)
+		return 0;
+	return (int)json_integer_value(json_object_get(dir, "error"));
 }
 
-/* Each directory refuses: what the first one says, else false. What is held is tried again every 30 s at least, so
- * that the agent's word for it is not old. */
+/* What we see of a directory counts before anything was tried there. An errno, 0: it takes bundles as far as one knows. */
+static int refusal(const json_t *dir, uint64_t now_ns, const struct survey_result *seen)
+{
+	const char *path = json_string_value(json_object_get(dir, "path"));
+	int error = last_refusal(dir, now_ns);
+
+	for (size_t i = 0; error == 0 && i < CAPTURES_DIRS; i++) {
+		if (path && seen->dir[i].path && !strcmp(seen->dir[i].path, path))
+			error = survey_dir_refuses(&seen->dir[i]);
+	}
+	return error;
+}
+
+/* Each directory refuses: what the first one says, else false. */
 static bool no_directory(const struct agent_client_view *v, const struct survey_result *seen, char ret[AGENT_CLIENT_ERROR])
 {
 	const json_t *storage = json_object_get(v->answer[AGENT_STATUS], "storage");
@@ -73,8 +89,7 @@ static bool no_directory(const struct agent_client_view *v, const struct survey_
 	json_t *d;
 
 	json_array_foreach(json_object_get(storage, "directories"), i, d) {
-		const char *path = json_string_value(json_object_get(d, "path"));
-		int error = refusal(path ? path : "", (int)json_integer_value(json_object_get(d, "error")), seen);
+		int error = refusal(d, v->asked_ns, seen);
 
 		if (!error)
 			return false;

@@ -2,10 +2,9 @@
 #include "gateway/survey.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/sysmacros.h>
 
 struct survey {
 	struct captures *captures;
@@ -15,26 +14,41 @@ struct survey {
 	struct survey_result last;
 };
 
-/* By the options of its file system, the last field of its mounts: a unit or a pod may give us what it gives the
+/* Its mount's number in mountinfo; -1. The device is none: files of btrfs have another one than their mount. */
+static int mount_of(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_PATH | O_CLOEXEC);
+	char name[32], line[64];
+	int id = -1;
+	FILE *f;
+
+	snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd);
+	f = fopen(name, "re");
+	while (f && id < 0 && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "mnt_id: %d", &id) != 1)
+			id = -1;
+	}
+	if (f)
+		fclose(f);
+	return id;
+}
+
+/* By the options of its file system, the last field of its mount: a unit or a pod may give us what it gives the
  * recorder to write as one to read. */
 static bool is_read_only(const char *path)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
-	unsigned int major, minor;
 	_cleanup_free_ char *line = NULL;
+	int mount = mount_of(path), id;
 	size_t size = 0;
 	bool is = false;
-	struct stat st;
 
-	if (stat(path, &st) < 0)
-		st.st_dev = 0;
 	while (f && !is && getline(&line, &size, f) > 0) {
 		const char *options = strstr(line, " - ");
 		char of[3];
 
-		is = options && sscanf(line, "%*u %*u %u:%u", &major, &minor) == 2 &&
-		     makedev(major, minor) == st.st_dev && sscanf(options, " - %*s %*s %2[^,\n]", of) == 1 &&
-		     !strcmp(of, "ro");
+		is = options && sscanf(line, "%d", &id) == 1 && id == mount &&
+		     sscanf(options, " - %*s %*s %2[^,\n]", of) == 1 && !strcmp(of, "ro");
 	}
 	if (f)
 		fclose(f);
@@ -146,7 +160,8 @@ int survey_dir_refuses(const struct survey_dir *d)
 		return ENOENT;
 	if (d->read_only)
 		return EROFS;
-	return d->free_bytes && !d->no_inodes ? 0 : ENOSPC;
+	/* Some file systems, in memory or of a process of its own, have no size that they tell. */
+	return (d->free_bytes || !d->size_bytes) && !d->no_inodes ? 0 : ENOSPC;
 }
 
 bool survey_answers(const struct survey_result *r, uint64_t now_ns)

@@ -232,6 +232,7 @@ static int bring(struct place *p, size_t upto)
 	r = bring_locked(p, upto);
 	pthread_mutex_unlock(&p->z->lock);
 	storage_set(count->error, r);
+	storage_set(count->tried_ns, sb_monotonic_ns());
 	if (r == -ETIMEDOUT)
 		storage_add(count->timeouts, 1);
 	else if (r < 0)

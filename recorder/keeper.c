@@ -76,8 +76,10 @@ int keeper_prepare(const struct spool *s, struct storage *st, uint64_t limit_ms,
 
 		if (fd[d] >= 0)
 			done = await_preparer(fd[d], pid[d], due);
-		if (*spool_dir(s, d))
+		if (*spool_dir(s, d)) {
 			st->dir[d].error = done.error;
+			st->dir[d].tried_ns = sb_monotonic_ns();
+		}
 		newest = SB_MAX(newest, done.newest);
 		if (d == 0 || done.error == 0 || (r < 0 && done.error == -ETIMEDOUT))
 			r = done.error;

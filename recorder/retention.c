@@ -100,7 +100,10 @@ static uint64_t claimed(const struct storage_dir *d)
 
 uint64_t retention_used(const struct storage_dir *d)
 {
-	return claim_get(d->seen_bytes) + claim_get(d->written_bytes);
+	/* In this order: a look that ends in between may have seen what was written meanwhile, and takes it off. */
+	uint64_t seen = claim_get(d->seen_bytes);
+
+	return seen + claim_get(d->written_bytes);
 }
 
 /* By bundles and by claims, which become bundles: they are looked at first. */

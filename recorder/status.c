@@ -355,10 +355,10 @@ static void json_directory(struct text *t, const struct storage_dir *d, const ch
 	text_put(t, "{\"path\":");
 	text_json(t, path);
 	text_put(t, ",\"bundles\":%llu,\"used_bytes\":%llu,\"free_bytes\":%llu,\"stored\":%llu,\"stored_bytes\":%llu,"
-	       "\"failed\":%llu,\"timeouts\":%llu,\"error\":%d,\"stuck\":%u}",
+	       "\"failed\":%llu,\"timeouts\":%llu,\"error\":%d,\"tried_ns\":%llu,\"stuck\":%u}",
 	    (unsigned long long)d->bundles, (unsigned long long)retention_used(d), (unsigned long long)d->free_bytes,
 	    (unsigned long long)d->stored, (unsigned long long)d->stored_bytes, (unsigned long long)d->failed,
-	    (unsigned long long)d->timeouts, -storage_get(d->error), stuck(d));
+	    (unsigned long long)d->timeouts, -storage_get(d->error), (unsigned long long)storage_get(d->tried_ns), stuck(d));
 }
 
 static void json_storage(struct text *t, const struct agent_view *v, const struct options *o)

@@ -26,6 +26,7 @@ struct storage {
 		uint64_t failed;   /* attempts that ended with an error */
 		uint64_t timeouts; /* attempts that did not end in time */
 		int32_t error;	   /* of the last attempt, negative; 0: it went well */
+		uint64_t tried_ns; /* when that was (CLOCK_MONOTONIC); 0: never */
 		uint64_t bundles, free_bytes; /* as of the last look */
 		/*
 		 * What bundles take is seen_bytes + written_bytes. A look sets seen_bytes to what it saw less what

@@ -201,6 +201,10 @@ ok "not ready when no directory takes bundles" wait_for 30 not_ready "no directo
 echo half-full >"$TEST_TMP/mode"
 is_ready() { [ "$(get /-/ready)" = ready ]; }
 ok "ready when one of them does" wait_for 30 is_ready
+echo full >"$TEST_TMP/mode"
+wait_for 30 not_ready "no directory takes a bundle: No space left on device; 1 are held in memory"
+echo was-full >"$TEST_TMP/mode"
+ok "ready when none did, and nobody has tried for two minutes" wait_for 30 is_ready
 rm "$TEST_TMP/mode"
 mv "$CAPTURES" "$CAPTURES.gone"
 ok "not ready when bundles cannot be read" wait_for 30 not_ready "the bundles cannot be read: No such file or directory"

@@ -3,7 +3,7 @@
 """Answers on a control socket as stallboxd does (recorder/control.h): stub_agent.py SOCKET DIRECTORY.
 
 DIRECTORY/mode says what it is like: recording, still (no record is added), cooldown, refuses, silent (no answer),
-dry-run (each trigger is one), full (no directory takes bundles), half-full (one does).
+dry-run (each trigger is one), full (no directory takes bundles), half-full (one does), was-full (none did, long ago).
 DIRECTORY/freezes gets the reason of each freeze, a line each.
 """
 import json
@@ -34,7 +34,8 @@ def answer(line):
         if mode() != "still":
             status["recorded"]["on-cpu"] += 101
         for i, d in enumerate(status["storage"]["directories"]):
-            d["error"] = 28 if mode() == "full" or (mode() == "half-full" and i == 0) else 0
+            d["error"] = 28 if mode() in ("full", "was-full") or (mode() == "half-full" and i == 0) else 0
+            d["tried_ns"] = time.monotonic_ns() - (121 if mode() == "was-full" else 90) * 10**9
         status["state"] = "cooldown" if mode() == "cooldown" else "recording"
         return "ok\n" + json.dumps(status) + "\n"
     if line == "directories":

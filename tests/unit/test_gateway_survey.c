@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* A directory of bundles that does not answer holds nobody up, and is told apart from one that does. */
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -70,9 +71,32 @@ static void test_never(void **state)
 	assert_false(survey_answers(&r, 1));
 }
 
+static void test_refusals(void **state)
+{
+	const struct survey_dir well = { .known = true, .size_bytes = 4096, .free_bytes = 1 };
+	struct survey_dir d = {};
+
+	(void)state;
+	assert_int_equal(survey_dir_refuses(&d), ENOENT);
+	assert_int_equal(survey_dir_refuses(&well), 0);
+	d = well, d.read_only = true;
+	assert_int_equal(survey_dir_refuses(&d), EROFS);
+	d = well, d.free_bytes = 0;
+	assert_int_equal(survey_dir_refuses(&d), ENOSPC);
+	d = well, d.no_inodes = true;
+	assert_int_equal(survey_dir_refuses(&d), ENOSPC);
+	/* It tells no size: ramfs, some of FUSE. */
+	d = well, d.size_bytes = d.free_bytes = 0;
+	assert_int_equal(survey_dir_refuses(&d), 0);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_hangs), cmocka_unit_test(test_never) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_hangs),
+		cmocka_unit_test(test_never),
+		cmocka_unit_test(test_refusals),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
