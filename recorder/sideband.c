@@ -16,6 +16,8 @@
 #define QUIET_ROUNDS 5
 /* A record's time is taken a little before it can be seen. */
 #define SETTLE_NS NSEC_PER_MSEC
+/* What says that it is from later than this from now says nothing: it would be waited for, and all that is behind it. */
+#define FUTURE_NS NSEC_PER_SEC
 
 /* Records of one CPU are in the order of their times: the kernel takes the time and the room without being
  * preempted, and no interrupt writes records of these kinds. */
@@ -38,6 +40,7 @@ struct sideband {
 	uint32_t quiet; /* rounds without a record */
 	bool build_ids;
 	uint64_t lost;
+	uint64_t now_ns; /* of this reading */
 	_Alignas(8) uint8_t wrapped[UINT16_MAX + 1]; /* a record that goes over the end of its ring */
 };
 
@@ -256,10 +259,45 @@ static bool is_whole(const struct cpu_ring *r, const struct perf_event_header *h
 	return h->size >= sizeof(*h) + sizeof(struct trailer) && !(h->size & 7) && h->size <= r->head - r->tail;
 }
 
+static const void *record_at(struct sideband *s, const struct cpu_ring *r)
+{
+	const struct perf_event_header *h = header_at(r);
+
+	if ((r->tail & (RING_BYTES - 1)) + h->size <= RING_BYTES)
+		return h;
+	copy_out(r, r->tail, s->wrapped, h->size);
+	return s->wrapped;
+}
+
+/*
+ * When the record at tail was made; false: it does not say. The trailer is its end, but for symbols: one record is written
+ * to each event that asks for them, and its size grows from event to event (perf_event_ksymbol_output() does not
+ * take back what perf_event_header__init_id() has added), so that the end is what was in the ring before. There the trailer is
+ * behind the name, which is padded to 8 bytes.
+ */
+static bool time_of(struct sideband *s, const struct cpu_ring *r, uint64_t *ret)
+{
+	const struct perf_event_header *h = header_at(r);
+	size_t at = h->size - sizeof(struct trailer);
+	struct trailer t;
+
+	if (h->type == PERF_RECORD_KSYMBOL) {
+		const struct ksymbol_record *k = record_at(s, r);
+		const char *end = h->size > sizeof(*k) ? memchr(k->name, '\0', h->size - sizeof(*k)) : NULL;
+		size_t behind = end ? ((size_t)(end - (const char *)k) & ~(size_t)7) + 8 : SIZE_MAX;
+
+		if (behind > at)
+			return false;
+		at = behind;
+	}
+	copy_out(r, r->tail + at, &t, sizeof(t));
+	*ret = t.ts_ns;
+	return t.ts_ns <= s->now_ns + FUTURE_NS;
+}
+
 /* Goes on to the next record that says something; false: no more. */
 static bool advance(struct sideband *s, struct cpu_ring *r)
 {
-	struct trailer t;
 
 	for (; r->tail < r->head; r->tail += header_at(r)->size) {
 		const struct perf_event_header *h = header_at(r);
@@ -273,21 +311,11 @@ static bool advance(struct sideband *s, struct cpu_ring *r)
 			count_lost(s, r);
 		if (!is_wanted(h))
 			continue;
-		copy_out(r, r->tail + h->size - sizeof(t), &t, sizeof(t));
-		r->ts_ns = t.ts_ns;
-		return true;
+		if (time_of(s, r, &r->ts_ns))
+			return true;
+		s->lost++;
 	}
 	return false;
-}
-
-static const void *record_at(struct sideband *s, const struct cpu_ring *r)
-{
-	const struct perf_event_header *h = header_at(r);
-
-	if ((r->tail & (RING_BYTES - 1)) + h->size <= RING_BYTES)
-		return h;
-	copy_out(r, r->tail, s->wrapped, h->size);
-	return s->wrapped;
 }
 
 /* The text that a record's own part ends with. */
@@ -414,9 +442,11 @@ static struct cpu_ring *earliest(struct sideband *s, uint64_t horizon, uint64_t 
 
 void sideband_read(struct sideband *s, sideband_fn fn, void *ctx)
 {
-	uint64_t horizon = sb_monotonic_ns() - SETTLE_NS, until_ns;
+	uint64_t horizon, until_ns;
 	struct cpu_ring *r;
 
+	s->now_ns = sb_monotonic_ns();
+	horizon = s->now_ns - SETTLE_NS;
 	s->quiet = has_more(s) ? 0 : SB_MIN(s->quiet + 1, QUIET_ROUNDS);
 	for (uint32_t i = 0; i < s->n_cpus; i++) {
 		r = &s->ring[i];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* recorder/sideband.c over rings that the test fills as the kernel does. */
+#include <linux/bpf.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <signal.h>
@@ -100,7 +101,7 @@ static void events_come_in_the_order_of_their_times(void **state)
 
 static void what_is_not_settled_waits(void **state)
 {
-	uint64_t later = sb_monotonic_ns() + 3600 * NSEC_PER_SEC;
+	uint64_t later = sb_monotonic_ns() + FUTURE_NS / 2;
 
 	(void)state;
 	put_task(0, PERF_RECORD_FORK, 10, 100, 1, 100);
@@ -133,7 +134,7 @@ static void records_go_over_the_end(void **state)
 
 static void losses_are_counted_once(void **state)
 {
-	uint64_t later = sb_monotonic_ns() + 3600 * NSEC_PER_SEC;
+	uint64_t later = sb_monotonic_ns() + FUTURE_NS / 2;
 	struct {
 		struct perf_event_header h;
 		uint64_t id, lost;
@@ -173,6 +174,7 @@ static void texts_without_an_end_are_left_out(void **state)
 	put_task(0, PERF_RECORD_FORK, 30, 101, 1, 101);
 	sideband_read(&s, tell, NULL);
 	assert_string_equal(told, "F101@30 ");
+	assert_int_equal(sideband_lost(&s), 1); /* without an end it is not known where the symbol's time is */
 	/* With an end in their last byte they are told. */
 	map.path[15] = '\0';
 	told[0] = '\0';
@@ -202,6 +204,79 @@ static void a_record_that_is_none_loses_its_round(void **state)
 		assert_int_equal(sideband_lost(&s), i + 1);
 		assert_int_equal(s.ring[0].page->data_tail, s.ring[0].page->data_head);
 	}
+}
+
+/* A symbol's record is longer than what was written of it: its time is behind the name, whatever stands at its end. */
+static void symbols_have_their_time_behind_the_name(void **state)
+{
+	for (size_t len = 0; len < 24; len++) {
+		struct {
+			struct ksymbol_record r;
+			uint8_t rest[64];
+		} gone = { .r = { .h = { PERF_RECORD_KSYMBOL, 0, 0 }, .flags = PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER } };
+		size_t padded = (len + 8) & ~7ul;
+		struct trailer t = { 1, 1, 1000 + len };
+		char want[64];
+
+		(void)state;
+		memset(gone.rest, 0xff, sizeof(gone.rest));
+		memset(gone.rest, 0, padded);
+		memset(gone.rest, 'a', len);
+		memcpy(gone.rest + padded, &t, sizeof(t));
+		gone.r.h.size = (uint16_t)(sizeof(gone.r) + padded + sizeof(t) + len % 3 * 16);
+		told[0] = '\0';
+		put(0, &gone, gone.r.h.size);
+		sideband_read(&s, tell, NULL);
+		snprintf(want, sizeof(want), "K0@%zu ", 1000 + len);
+		assert_string_equal(told, want);
+	}
+	assert_int_equal(sideband_lost(&s), 0);
+}
+
+/* A time that is none holds up nobody. */
+static void the_far_future_is_not_waited_for(void **state)
+{
+	(void)state;
+	put_task(0, PERF_RECORD_FORK, sb_monotonic_ns() + 3600 * NSEC_PER_SEC, 666, 1, 666);
+	put_task(0, PERF_RECORD_FORK, 10, 100, 1, 100);
+	put_task(1, PERF_RECORD_FORK, 20, 101, 100, 101);
+	sideband_read(&s, tell, NULL);
+	assert_string_equal(told, "F100@10 F101@20 ");
+	assert_int_equal(sideband_lost(&s), 1);
+	assert_int_equal(s.ring[0].page->data_tail, s.ring[0].page->data_head);
+}
+
+static void note_symbol(const struct sideband_event *e, void *ctx)
+{
+	uint64_t *ts = ctx;
+
+	if (e->type == SIDEBAND_KSYM_GONE && strstr(e->path, "sb_test_gone"))
+		*ts = e->ts_ns;
+}
+
+/* The kernel's own record of a BPF program that is unloaded, with all events of the sideband open. */
+static void a_program_goes_when_it_does(void **state)
+{
+	struct bpf_insn code[] = { { .code = 0xb7 }, { .code = 0x95 } }; /* r0 = 0; exit */
+	union bpf_attr load = { .prog_type = BPF_PROG_TYPE_SOCKET_FILTER, .insn_cnt = 2, .insns = (uintptr_t)code,
+				.license = (uintptr_t)"GPL", .prog_name = "sb_test_gone" };
+	struct sideband *real = NULL;
+	uint64_t ts = 0, before;
+	int fd;
+
+	(void)state;
+	if (sideband_open((uint32_t)sysconf(_SC_NPROCESSORS_CONF), &real) < 0)
+		skip(); /* not root */
+	fd = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof(load));
+	assert_true(fd >= 0);
+	before = sb_monotonic_ns();
+	close(fd);
+	for (int i = 0; i < 2000 && !ts; i++) {
+		usleep(5000); /* it goes after a grace period, which nobody is told of */
+		sideband_read(real, note_symbol, &ts);
+	}
+	assert_in_range(ts, before, sb_monotonic_ns());
+	sideband_close(real);
 }
 
 static const int nothing[SIDEBAND_OTHERS] = { -1, -1 };
@@ -321,6 +396,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(losses_are_counted_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(texts_without_an_end_are_left_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_record_that_is_none_loses_its_round, setup, teardown),
+		cmocka_unit_test_setup_teardown(symbols_have_their_time_behind_the_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_far_future_is_not_waited_for, setup, teardown),
+		cmocka_unit_test(a_program_goes_when_it_does),
 		cmocka_unit_test_setup_teardown(a_record_that_is_there_is_not_waited_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(others_end_an_idle_wait, setup, teardown),
 		cmocka_unit_test(a_record_rings),
