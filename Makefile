@@ -35,12 +35,12 @@ WARN       := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wformat=2 -Wundef -Wv
 WERROR     ?=
 SAN        ?=
 EH_FRAME   ?= yes
-CHECK_KSTACKS ?= no
+CHECK_AGAIN ?= no
 LIBDW      ?= $(if $(wildcard /usr/include/elfutils/libdw.h),yes,no)
 SANFLAGS   := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 CPPFLAGS_  := -D_GNU_SOURCE -I. -isystem $(B)
 CPPFLAGS_  += $(if $(filter-out no,$(EH_FRAME)),-DSB_EH_FRAME)
-CPPFLAGS_  += $(if $(filter-out no,$(CHECK_KSTACKS)),-DSB_CHECK_KSTACKS)
+CPPFLAGS_  += $(if $(filter-out no,$(CHECK_AGAIN)),-DSB_CHECK_AGAIN)
 CPPFLAGS_  += $(if $(filter-out no,$(LIBDW)),-DSB_LIBDW)
 CFLAGS_    := -std=gnu11 $(WARN) $(WERROR) $(SANFLAGS) -MMD -MP
 LIBS       := -lbpf -lcap-ng -lelf -llzma -lz -lzstd -lprotobuf-c -lm
@@ -119,8 +119,8 @@ BPF_CFLAGS := -target bpf -O2 -g -ffile-prefix-map=$(CURDIR)=. -Wall -Werror -D_
 	-idirafter /usr/include/$(shell uname -m)-linux-gnu
 BPF_HDR    := $(wildcard bpf/*.h) unwind/layout.h unwind/walk.h
 BPF_EH     := $(if $(filter-out no,$(EH_FRAME)),-DSB_EH_FRAME)
-# For bpf/kstacks: each kernel stack that is found again is walked all the same, and what differs is counted.
-BPF_CFLAGS += $(if $(filter-out no,$(CHECK_KSTACKS)),-DSB_CHECK_KSTACKS)
+# For bpf/found_again: each stack that is found again is walked all the same, and what differs is counted.
+BPF_CFLAGS += $(if $(filter-out no,$(CHECK_AGAIN)),-DSB_CHECK_AGAIN)
 BPF_V3     := $(patsubst bpf/%.bpf.c,$(B)/bpf/v3/%.bpf.o,$(BPF_SRC))
 BPF_V2     := $(patsubst bpf/%.bpf.c,$(B)/bpf/v2/%.bpf.o,$(filter-out bpf/deadline.bpf.c,$(BPF_SRC)))
 

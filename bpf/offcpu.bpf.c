@@ -17,6 +17,26 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* A thread whose block was long is worth a user stack for its next blocks. */
 #define REMEMBER_LONG 4
 
+#ifdef SB_CHECK_AGAIN
+/* For tests: what was found is what a walk gives. */
+static __always_inline void check_ustack(void *ctx, struct sb_scratch *s, const struct sb_ustack *u, struct sb_cpu *c)
+{
+	sb_take_ustack_in(ctx, s, SB_SCRATCH_SWITCH, c);
+	if (!s->again || s->version != u->version)
+		return; /* a walk that would not be kept, or of other mappings */
+	if (s->nu != u->n)
+		c->ust_wrong++;
+	for (__u32 i = 0; i < SB_UFRAMES; i++) {
+		if (i >= u->n)
+			break;
+		if (s->u[i] != u->addr[i]) {
+			c->ust_wrong++;
+			break;
+		}
+	}
+}
+#endif
+
 /* Walked in the scratch that the block's own record uses when it is over. True: it is the same as the last time. */
 static __always_inline bool save_ustack(void *ctx, __u32 tid, __u64 since, struct sb_cpu *c)
 {
@@ -31,6 +51,9 @@ static __always_inline bool save_ustack(void *ctx, __u32 tid, __u64 since, struc
 		u->since = since;
 		u->again--;
 		c->ust_again++;
+#ifdef SB_CHECK_AGAIN
+		check_ustack(ctx, s, u, c);
+#endif
 		return true;
 	}
 	sb_take_ustack_in(ctx, s, SB_SCRATCH_SWITCH, c);
@@ -41,7 +64,9 @@ static __always_inline bool save_ustack(void *ctx, __u32 tid, __u64 since, struc
 			break;
 		u->addr[i] = s->u[i];
 		u->slot[i] = s->slot[i];
+		u->fp_slot[i] = s->by_fp ? s->fp_slot[i] : 0;
 	}
+	u->fps = s->by_fp ? s->fps : 0;
 	u->n = n;
 	u->info = s->uinfo;
 	u->tid = tid;
@@ -250,7 +275,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 		flags |= SB_REC_PREEMPTED;
 
 	call = next->flags & PF_KTHREAD ? 0 : sb_call_of(next);
-	n = sb_take_kstack_of(next, s, call, c);
+	n = sb_take_kstack_of(next, s, call, flags & SB_REC_PREEMPTED, c);
 	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
 	if (n <= 0)
 		c->lost[SB_LOST_KSTACK_ERR]++;

@@ -100,10 +100,13 @@ struct sb_scratch {
 	__u32 in_k, in_u; /* frames that this record carries itself */
 	__u32 tid, tgid;
 	__u8 kind, flags, uinfo, id; /* id: enum sb_scratch_id */
-	__u64 walk[8];		     /* struct sb_unwind_walk */
+	__u8 by_fp, fps_far; /* of the walk: SB_WALK_BY_FP; a frame pointer was read where fp_slot[] does not reach */
+	__u64 walk[9];		     /* struct sb_unwind_walk */
 	__u64 walk_ip, walk_sp, walk_fp; /* where it began */
-	__u32 again, version; /* these and slot[]: as in struct sb_ustack */
+	__u32 again, version; /* these and what follows: as in struct sb_ustack */
 	__u16 slot[SB_UFRAMES];
+	__u8 fp_slot[SB_UFRAMES];
+	__u64 fps;
 };
 enum sb_scratch_id {
 	SB_SCRATCH_SWITCH,

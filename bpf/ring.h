@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 14u
+#define SB_LAYOUT_VERSION 15u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -36,7 +36,7 @@
 #define SB_DETAILS 8192u  /* struct sb_task_detail, by tid */
 #define SB_USTACKS 8192u  /* saved user stacks of blocked threads, by tid */
 #define SB_UST_BURST 256u /* periods for which a CPU saves up the time for user stacks at switch-out */
-#define SB_UST_AGAIN 16u  /* of such stacks that were found again as they had been saved cost as much as one walk */
+#define SB_UST_AGAIN 4u  /* of such stacks that were found again as they had been saved cost as much as one walk */
 #define SB_UST_AGAIN_MOST 32u /* times in a row; then it is walked, which also says that its tables are in use */
 #define SB_INFLIGHT 1024u /* waits and spans that have begun and not ended */
 #define SB_KTRIGGERS 8u
@@ -121,14 +121,14 @@ struct sb_cpu {
 	__u64 unwind_end[16]; /* walks over user stacks by enum sb_unwind_end */
 	__u64 ust_again; /* of ust_captured: as they had been saved, no walk */
 	__u64 kst_again; /* kernel stacks of off-CPU records that were as one seen before, no walk */
-	__u64 kst_wrong; /* of these, not what a walk gives: builds that check (CHECK_KSTACKS=yes) */
+	__u64 kst_wrong, ust_wrong; /* of these, not what a walk gives: builds that check (CHECK_AGAIN=yes) */
 	/* Raised softirqs that none of the last samples saw handled, all in one system call: which (bit v: vector v), since
 	 * when, until the last look; how many of each had been handled. */
 	__u64 held_since_ns, held_last_ns, held_call;
 	__u32 held_raised, held_tid, held_looks;
 	__u32 held_counts[SB_SOFTIRQS];
 	__u32 pad3;
-	__u64 pad2[403];
+	__u64 pad2[402];
 };
 _Static_assert(sizeof(struct sb_bank) == 64 + SB_SEG_MAX * 8, "bank layout");
 _Static_assert(sizeof(struct sb_cpu) == 12288, "cpu layout: whole pages, mapped by user space");
@@ -355,21 +355,30 @@ struct sb_ustack {
 	__u32 again;	/* how often it may be found again by what follows */
 	__u32 version;	/* of what was known of its process, sequence and tables: neither ever shrinks */
 	__u16 slot[SB_UFRAMES]; /* where frame i was read, from the second one on: words above sp */
+	__u8 fp_slot[SB_UFRAMES]; /* where fp was read with it: words below that; 0: it was not, or it does not matter */
+	__u64 fps;	/* hash of these */
 	__u64 addr[SB_UFRAMES];
 };
 
 /* Kernel stacks of threads that do not run, see bpf/kstack.bpf.h. */
 #define SB_KSTACKS 128	     /* kept for each CPU; a power of two */
-#define SB_KSTACK_WORDS 256u /* of a stack, from its pointer on, that are looked at */
+#define SB_KSTACK_WORDS 512u /* of a stack, from its pointer on, that are looked at */
+#define SB_KPLACES 64u	     /* where its return addresses stand, and where such are left from earlier calls */
+#define SB_KSTACK_SET 1024u
 struct sb_kstack {
-	__u32 n, last;		 /* frames, 0: nothing kept; slot of the last of them */
+	__u16 n, places; /* frames, 0: nothing kept; places of their addresses */
+	__u16 last;	 /* the last of these places */
+	__u8 met;	 /* was found again since it is kept */
+	__u8 wait, waits; /* others to let pass before one is kept instead, now and the next time */
+	__u8 pad[7];
 	__u64 addr[SB_KFRAMES];
-	__u16 slot[SB_KFRAMES]; /* words above the stack pointer */
+	__u64 word[SB_KPLACES]; /* what stood there */
+	__u16 slot[SB_KPLACES]; /* words above the stack pointer */
 };
 struct sb_kstack_words {
 	__u64 word[SB_KSTACK_WORDS];
-	__u16 latest[SB_KFRAMES];
-	__u32 words, left; /* read here; frames to find. Not on the BPF stack, where a verifier follows each of their values */
+	__u64 set[SB_KSTACK_SET]; /* the addresses of a walk, while it is looked where they stand; 0 elsewhere */
+	__u32 words, places, found; /* not on the BPF stack, where a verifier follows each of their values */
 };
 
 enum sb_inflight_type { SB_INFLIGHT_RECLAIM = 1, SB_INFLIGHT_BLOCKED = 2, SB_INFLIGHT_LOCK = 3 };

@@ -146,6 +146,12 @@ SB_GLOBAL int sb_unwind_frame(__u32 id, __u32 i)
 	if (!w->at || (w->at & 7) || words > 0xffff)
 		s->again = 0;
 	s->slot[(i + 1) & (SB_UFRAMES - 1)] = words;
+	words = w->fp_at ? (w->at - w->fp_at) >> 3 : 0;
+	if ((w->fp_at & 7) || words > 0xff)
+		s->fps_far = 1;
+	s->fp_slot[(i + 1) & (SB_UFRAMES - 1)] = words;
+	if (words)
+		s->fps = sb_hash_step(s->fps, w->fp);
 	return 0;
 }
 
@@ -156,14 +162,15 @@ static __always_inline __u32 sb_unwind_version(const struct sb_unwind_process *p
 
 /*
  * The current thread's user stack is the one that was saved when it left the CPU before: it has entered the kernel with the
- * same registers, no mapping and no table is another one, and each address of that stack stands where it was read then. A few reads
- * instead of the searches of a walk: most threads wait where they have waited before.
+ * same registers, no mapping and no table is another one, and each address of that stack, and each frame pointer where
+ * others were found by it, stands where it was read then. A few reads instead of the searches of a walk: most threads wait where they have waited before.
  */
 SB_GLOBAL int sb_unwind_again(__u32 tid)
 {
 	struct sb_ustack *u = sb_ustack_of(tid);
 	struct sb_unwind_process *p;
 	struct pt_regs *regs;
+	__u64 fps = 0;
 	__u32 n;
 
 	if (!u || u->tid != tid || !u->again || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
@@ -176,14 +183,23 @@ SB_GLOBAL int sb_unwind_again(__u32 tid)
 		return 0;
 	n = u->n;
 	for (__u32 i = 1; i < SB_UFRAMES; i++) {
-		__u64 ip = 0;
+		__u64 at = u->sp + 8ULL * u->slot[i], word[2] = {}; /* fp, ip */
+		__u32 below = u->fp_slot[i];
 
 		if (i >= n)
 			break;
-		if (!sb_unwind_read(&ip, u->sp + 8ULL * u->slot[i]) || (ip & SB_IP_MASK) != u->addr[i])
+		if (below == 1) {
+			if (bpf_probe_read_user(word, sizeof(word), (const void *)(at - 8)))
+				return 0;
+		} else if (!sb_unwind_read(&word[1], at) || (below && !sb_unwind_read(&word[0], at - 8ULL * below))) {
 			return 0;
+		}
+		if ((word[1] & SB_IP_MASK) != u->addr[i])
+			return 0;
+		if (below)
+			fps = sb_hash_step(fps, word[0]);
 	}
-	return 1;
+	return fps == u->fps;
 }
 
 /* A table that was here and is not: the agent reads the file again. */
@@ -241,6 +257,8 @@ SB_GLOBAL int sb_unwind_user(__u32 id)
 	s->walk_fp = w->fp;
 	s->version = version;
 	s->again = SB_UST_AGAIN_MOST;
+	s->fps = 0;
+	s->fps_far = 0;
 	for (i = 0; i < SB_UFRAMES; i++) {
 		if (sb_unwind_frame(id, i))
 			break;
@@ -258,8 +276,9 @@ SB_GLOBAL int sb_unwind_user(__u32 id)
 	}
 	c->unwind_end[w->end & 15]++;
 	/* What ends a walk here will end the next one, as long as nothing but return addresses can have changed. */
-	if (w->flags & SB_WALK_LOOSE)
+	if (w->flags & SB_WALK_LOOSE || (w->flags & SB_WALK_BY_FP && s->fps_far))
 		s->again = 0;
+	s->by_fp = !!(w->flags & SB_WALK_BY_FP);
 	if (w->end != SB_UNWIND_COMPLETE && w->end != SB_UNWIND_NO_ROWS && w->end != SB_UNWIND_UNSUPPORTED &&
 	    w->end != SB_UNWIND_DEPTH)
 		s->again = 0;

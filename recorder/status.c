@@ -113,13 +113,13 @@ static uint64_t found_again(const struct probes *p, bool of_user)
 	return sum;
 }
 
-#ifdef SB_CHECK_KSTACKS
-static uint64_t found_wrong(const struct probes *p)
+#ifdef SB_CHECK_AGAIN
+static uint64_t found_wrong(const struct probes *p, bool of_user)
 {
 	uint64_t sum = 0;
 
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++)
-		sum += p->cpus[cpu].kst_wrong;
+		sum += of_user ? p->cpus[cpu].ust_wrong : p->cpus[cpu].kst_wrong;
 	return sum;
 }
 #endif
@@ -162,8 +162,9 @@ static void put_unwind_json(struct text *t, const struct probes *p, const struct
 		text_put(t, "%s\"%s\":%llu", i ? "," : "", walk_ends[i], (unsigned long long)walks(p, i));
 	text_put(t, "},\"again\":%llu,\"kernel_again\":%llu", (unsigned long long)found_again(p, true),
 	    (unsigned long long)found_again(p, false));
-#ifdef SB_CHECK_KSTACKS
-	text_put(t, ",\"kernel_wrong\":%llu", (unsigned long long)found_wrong(p));
+#ifdef SB_CHECK_AGAIN
+	text_put(t, ",\"wrong\":%llu,\"kernel_wrong\":%llu", (unsigned long long)found_wrong(p, true),
+	    (unsigned long long)found_wrong(p, false));
 #endif
 	if (u)
 		text_put(t, ",\"processes\":%llu,\"mappings\":%llu,\"files\":%llu,\"not_kept\":%llu,\"tables\":%llu,"

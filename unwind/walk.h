@@ -40,6 +40,7 @@ enum sb_unwind_walk_flags {
 	SB_WALK_INNERMOST = 1 << 3, /* all registers are known */
 	SB_WALK_FP_READ = 1 << 4,   /* fp is not the innermost frame's any more */
 	SB_WALK_LOOSE = 1 << 5,	    /* where a frame lies depends on more than the registers at its beginning and on rules */
+	SB_WALK_BY_FP = 1 << 6,	    /* or on an fp that was read */
 };
 
 struct sb_unwind_walk {
@@ -52,6 +53,7 @@ struct sb_unwind_walk {
 	__u8 flags;	    /* enum sb_unwind_walk_flags */
 	__u16 pad;
 	__u64 at; /* where ip was read; 0: in a register */
+	__u64 fp_at; /* where fp was read in the same step; 0: it was not */
 };
 
 /* Index of the last mapping that starts at or below pc, plus one; 0: none. */
@@ -132,6 +134,8 @@ SB_UNWIND_INLINE int sb_unwind_step_fp(struct sb_unwind_walk *w, bool other_stac
 	/* Where no call is waited for the register may point to zeros, which say nothing. */
 	__u8 end = w->flags & SB_WALK_EXACT ? SB_UNWIND_NO_ROWS : SB_UNWIND_COMPLETE;
 
+	if (w->flags & SB_WALK_FP_READ)
+		w->flags |= SB_WALK_BY_FP;
 	/* What a start routine leaves there; an interrupted function may have it for anything. */
 	if (!fp && !(w->flags & (SB_WALK_FP_LOST | SB_WALK_EXACT)))
 		return sb_unwind_stop(w, SB_UNWIND_COMPLETE);
@@ -147,7 +151,8 @@ SB_UNWIND_INLINE int sb_unwind_step_fp(struct sb_unwind_walk *w, bool other_stac
 	w->fp = up;
 	w->ip = ip;
 	w->at = fp + 8;
-	w->flags = SB_WALK_FP_READ | SB_WALK_LOOSE;
+	w->fp_at = fp;
+	w->flags = SB_WALK_FP_READ | (w->flags & (SB_WALK_LOOSE | SB_WALK_BY_FP));
 	w->n_fp++;
 	return w->ip ? 0 : sb_unwind_stop(w, end);
 }
@@ -244,7 +249,7 @@ SB_UNWIND_INLINE int sb_unwind_apply(struct sb_unwind_walk *w, const struct sb_u
 {
 	__u8 fp_where = r->where & 15, ra_where = r->where >> 4, signal = r->flags & SB_RULE_SIGNAL,
 	     lost, why;
-	__u8 kept = w->flags & (SB_WALK_FP_READ | SB_WALK_LOOSE);
+	__u8 kept = w->flags & (SB_WALK_FP_READ | SB_WALK_LOOSE | SB_WALK_BY_FP);
 	__u64 cfa = 0, at = 0, ip = 0, fp = w->fp, lr = 0;
 
 	if (ra_where == SB_AT_END)
@@ -252,9 +257,10 @@ SB_UNWIND_INLINE int sb_unwind_apply(struct sb_unwind_walk *w, const struct sb_u
 	why = sb_unwind_cfa_of(w, r, &cfa);
 	if (why)
 		return sb_unwind_stop(w, why);
-	if (r->cfa == SB_CFA_DEREF_SP || r->cfa == SB_CFA_DEREF_FP || r->cfa == SB_CFA_REGISTER ||
-	    ((w->flags & SB_WALK_FP_READ) && (r->cfa == SB_CFA_FP || ra_where == SB_AT_FP || fp_where == SB_AT_FP)))
+	if (r->cfa == SB_CFA_DEREF_SP || r->cfa == SB_CFA_DEREF_FP || r->cfa == SB_CFA_REGISTER)
 		kept |= SB_WALK_LOOSE;
+	if ((w->flags & SB_WALK_FP_READ) && (r->cfa == SB_CFA_FP || ra_where == SB_AT_FP || fp_where == SB_AT_FP))
+		kept |= SB_WALK_BY_FP;
 	/* Only a leaf of arm64 has no frame at all. */
 	if (!signal && (ra_where == SB_AT_SAME ? cfa < w->sp : cfa <= w->sp))
 		return sb_unwind_stop(w, SB_UNWIND_BAD_STACK);
@@ -280,6 +286,7 @@ SB_UNWIND_INLINE int sb_unwind_apply(struct sb_unwind_walk *w, const struct sb_u
 		lost = 0;
 		kept |= SB_WALK_FP_READ;
 	}
+	w->fp_at = at;
 	w->ip = ip & w->ip_mask;
 	w->sp = cfa;
 	w->fp = fp;

@@ -16,6 +16,7 @@ class the first one is printed on standard error.
     no code         ours is the beginning of theirs, and says it knows no further; theirs goes on to an address in no code
     beyond          ours is the beginning of theirs and reaches an outermost function; theirs goes on behind it
     leaf's caller   ours is without the caller of the innermost function; but for that of one of the classes above
+    leaf's caller in ours alone     the other way round
     astray          theirs leaves the code in the end; ours reaches an outermost function
     ours ends, WHY  ours is the beginning of theirs, which goes on to what is code
     unknown         the recorder did not know the process's mappings yet, and went by frame pointers
@@ -68,9 +69,13 @@ def class_of(ours, end, rooted, theirs, their_end, no_code):
         if end == "depth":
             return "depth"
         return "no code" if no_code[n] or no_code[n - 1] else "ours ends, " + end
-    if m > 1 and theirs[0] == ours[0] and theirs[1] != ours[1]:
+    if n > 1 and m > 2 and theirs[0] == ours[0] and theirs[2] == ours[1]:
         rest = class_of(ours, end, rooted, theirs[:1] + theirs[2:], their_end, no_code[:1] + no_code[2:])
-        return "other" if rest == "other" else "leaf's caller"
+        if rest != "other":
+            return "leaf's caller"
+    if n > 2 and m > 1 and theirs[0] == ours[0] and theirs[1] == ours[2]:
+        rest = class_of(ours[:1] + ours[2:], end, rooted, theirs, their_end, no_code)
+        return "other" if rest == "other" else "leaf's caller in ours alone"
     return "astray" if rooted and no_code[-1] else "other"
 
 

@@ -237,19 +237,33 @@ static void test_user_stacks_in_the_long_run(void **state)
 	assert_in_range(in_a_second(7000 * MS, TASK_INTERRUPTIBLE, 50000, 0), 249, 250);
 }
 
+#define FIRST 0xffffffff81000010
+#define SECOND 0xffffffff82000020
+#define ENTRY 0xffffffff83000030
+
 /* A kernel stack: three frames, and what else lies on it. Ends with the stack's own area. */
 static uint64_t *a_stack(uint64_t *area, uint32_t words)
 {
-	static const uint64_t frames[] = { 0xffffffff81000010, 0xffffffff82000020, 0xffffffff83000030 };
+	static const uint64_t frames[] = { FIRST, SECOND, ENTRY };
 	uint64_t *sp = area + SB_KSTACK_ALIGN / 8 - words;
 
 	memset(area, 0, SB_KSTACK_ALIGN);
 	sp[6] = frames[0];
 	sp[20] = frames[1];
 	sp[21] = 0x1234;
-	sp[words - 2] = frames[2];
+	sp[words - 22] = frames[2];
 	memcpy(model_scratch[SB_SCRATCH_SWITCH].k, frames, sizeof(frames));
 	return sp;
+}
+
+static int kstack_keep(const uint64_t *sp, uint32_t n)
+{
+	return sb_kstack_keep(5, (uintptr_t)sp, ENTRY, n);
+}
+
+static int kstack_again(const uint64_t *sp)
+{
+	return sb_kstack_again(5, (uintptr_t)sp, ENTRY);
 }
 
 static void test_kernel_stack_found_again(void **state)
@@ -261,53 +275,132 @@ static void test_kernel_stack_found_again(void **state)
 	assert_non_null(area);
 	memset(model_kstack, 0, sizeof(model_kstack));
 	sp = a_stack(area, 100);
-	assert_int_equal(sb_kstack_again(5, (uintptr_t)sp), 0);
-	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, 3), 1);
+	assert_int_equal(kstack_again(sp), 0);
+	assert_int_equal(kstack_keep(sp, 3), 1);
 	memset(k, 0, 3 * sizeof(*k));
 	sp[21] = 0x4321; /* no address of it */
-	assert_int_equal(sb_kstack_again(5, (uintptr_t)sp), 3);
-	assert_int_equal(k[0], 0xffffffff81000010);
-	assert_int_equal(k[1], 0xffffffff82000020);
-	assert_int_equal(k[2], 0xffffffff83000030);
-	assert_int_equal(sb_kstack_again(6, (uintptr_t)sp), 0);
+	assert_int_equal(kstack_again(sp), 3);
+	assert_int_equal(k[0], FIRST);
+	assert_int_equal(k[1], SECOND);
+	assert_int_equal(k[2], ENTRY);
+	assert_int_equal(sb_kstack_again(6, (uintptr_t)sp, ENTRY), 0);
+	assert_int_equal(sb_kstack_again(5, (uintptr_t)sp, ENTRY + 1), 0);
 	sp[20]++;
-	assert_int_equal(sb_kstack_again(5, (uintptr_t)sp), 0);
+	assert_int_equal(kstack_again(sp), 0);
 	sp[20]--;
-	sp[98] = 0;
-	assert_int_equal(sb_kstack_again(5, (uintptr_t)sp), 0);
+	assert_int_equal(kstack_again(sp), 3);
+	/* The kernel moves each system call's stack by another distance; the entry stays where it is. */
+	sp = a_stack(area, 164);
+	assert_int_equal(kstack_again(sp), 3);
+	/* Too near to the end for what was kept. */
+	assert_int_equal(kstack_again(area + SB_KSTACK_ALIGN / 8 - 20), 0);
 	free(area);
 }
 
-/* What stands there twice may be of an earlier call; what is not there was told by a tracer. */
-static void test_kernel_stack_not_kept(void **state)
+/* What is left from earlier calls has to be the same, until a walk shows that it need not be. */
+static void test_kernel_stack_with_leftovers(void **state)
 {
 	static const struct { uint32_t word; uint64_t is; } other[] = {
-		{ 3, 0xffffffff81000010 },  { 19, 0xffffffff81000010 }, { 10, 0xffffffff82000020 },
-		{ 30, 0xffffffff82000020 }, { 50, 0xffffffff83000030 }, { 99, 0xffffffff83000030 },
-		{ 6, 0 }, { 20, 0 }, { 98, 0 },
+		{ 3, FIRST }, { 19, FIRST }, { 10, SECOND }, { 30, SECOND }, { 70, SECOND },
 	};
 	uint64_t *area = aligned_alloc(SB_KSTACK_ALIGN, SB_KSTACK_ALIGN), *sp;
 
 	(void)state;
 	assert_non_null(area);
 	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
+		memset(model_kstack, 0, sizeof(model_kstack));
 		sp = a_stack(area, 100);
 		sp[other[i].word] = other[i].is;
-		assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, 3), 0);
-		assert_int_equal(sb_kstack_again(5, (uintptr_t)sp), 0);
+		assert_int_equal(kstack_keep(sp, 3), 1);
+		assert_int_equal(kstack_again(sp), 3);
+		sp = a_stack(area, 100);
+		assert_int_equal(kstack_again(sp), 0);
+		assert_int_equal(kstack_keep(sp, 3), 1);
+		assert_int_equal(kstack_again(sp), 3);
+		sp[other[i].word] = other[i].is;
+		assert_int_equal(kstack_again(sp), 3);
+		/* What the walk reads is asked for all the same. */
+		sp[6] = 0;
+		assert_int_equal(kstack_again(sp), 0);
+		sp[6] = FIRST;
+		sp[20] = 0;
+		assert_int_equal(kstack_again(sp), 0);
 	}
-	/* The order is theirs: the same addresses elsewhere are no second way. */
+	/* The same addresses at other distances: neither is the other, and none is left to go by. */
+	memset(model_kstack, 0, sizeof(model_kstack));
 	sp = a_stack(area, 100);
-	sp[30] = 0xffffffff81000010;
-	sp[2] = 0xffffffff83000030;
-	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, 3), 1);
-	/* Deeper than is looked at. */
+	assert_int_equal(kstack_keep(sp, 3), 1);
+	sp[22] = SECOND;
+	sp[20] = 0;
+	assert_int_equal(kstack_keep(sp, 3), 1);
+	assert_int_equal(kstack_again(sp), 0);
+	sp = a_stack(area, 100);
+	assert_int_equal(kstack_again(sp), 0);
+	free(area);
+}
+
+static void test_kernel_stack_not_kept(void **state)
+{
+	static const struct { uint32_t word; uint64_t is; } other[] = { { 6, 0 }, { 20, 0 }, { 6, SECOND }, { 20, FIRST } };
+	uint64_t *area = aligned_alloc(SB_KSTACK_ALIGN, SB_KSTACK_ALIGN), *sp;
+
+	(void)state;
+	assert_non_null(area);
+	/* What is not there was told by a tracer. */
+	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
+		memset(model_kstack, 0, sizeof(model_kstack));
+		sp = a_stack(area, 100);
+		sp[other[i].word] = other[i].is;
+		kstack_keep(sp, 3);
+		assert_int_equal(kstack_again(sp), 0);
+	}
+	memset(model_kstack, 0, sizeof(model_kstack));
+	sp = a_stack(area, 100);
+	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, ENTRY + 1, 3), 0);
+	assert_int_equal(kstack_keep(sp, 1), 0);
+	assert_int_equal(kstack_keep(sp, SB_KFRAMES), 0);
+	/* Left over more often than there is room for. */
+	sp = a_stack(area, 200);
+	for (uint32_t i = 0; i < SB_KPLACES - 1; i++)
+		sp[i * 2 + 24] = FIRST;
+	kstack_keep(sp, 3);
+	assert_int_equal(kstack_again(sp), 0);
+	/* All of it is looked at, or none. */
+	memset(model_kstack, 0, sizeof(model_kstack));
+	sp = a_stack(area, SB_KSTACK_WORDS);
+	assert_int_equal(kstack_keep(sp, 3), 1);
+	assert_int_equal(kstack_again(sp), 3);
+	memset(model_kstack, 0, sizeof(model_kstack));
 	sp = a_stack(area, SB_KSTACK_WORDS + 1);
-	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, 3), 1);
-	sp = a_stack(area, SB_KSTACK_WORDS + 2);
-	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, 3), 0);
-	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, 0), 0);
-	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, SB_KFRAMES), 0);
+	assert_int_equal(kstack_keep(sp, 3), 0);
+	free(area);
+}
+
+/* Who is never met again is not replaced at each block: to keep a stack costs as much as a walk. */
+static void test_kernel_stack_seldom_kept(void **state)
+{
+	uint64_t *area = aligned_alloc(SB_KSTACK_ALIGN, SB_KSTACK_ALIGN), *sp;
+	uint32_t kept = 0;
+
+	(void)state;
+	assert_non_null(area);
+	memset(model_kstack, 0, sizeof(model_kstack));
+	for (uint64_t i = 0; i < 1000; i++) {
+		sp = a_stack(area, 100);
+		sp[6] = model_scratch[SB_SCRATCH_SWITCH].k[0] = FIRST + 16 * i;
+		kept += kstack_keep(sp, 3);
+	}
+	assert_in_range(kept, 1000 / 32, 1000 / 32 + 6);
+	sp = a_stack(area, 100);
+	for (uint32_t i = 0; i < 32 && !kstack_keep(sp, 3); i++)
+		;
+	/* Once one is met the next one is kept at once. */
+	assert_int_equal(kstack_again(sp), 3);
+	sp[6] = model_scratch[SB_SCRATCH_SWITCH].k[0] = FIRST + 16;
+	for (uint32_t i = 0; i < 32 && !kstack_keep(sp, 3); i++)
+		;
+	sp[6] = model_scratch[SB_SCRATCH_SWITCH].k[0] = FIRST + 32;
+	assert_int_equal(kstack_keep(sp, 3), 1);
 	free(area);
 }
 
@@ -323,7 +416,9 @@ int main(void)
 		cmocka_unit_test_setup(test_user_stacks_at_once, empty),
 		cmocka_unit_test_setup(test_user_stacks_in_the_long_run, empty),
 		cmocka_unit_test_setup(test_kernel_stack_found_again, empty),
+		cmocka_unit_test_setup(test_kernel_stack_with_leftovers, empty),
 		cmocka_unit_test_setup(test_kernel_stack_not_kept, empty),
+		cmocka_unit_test_setup(test_kernel_stack_seldom_kept, empty),
 	};
 
 	return cmocka_run_group_tests_name("offcpu", tests, NULL, NULL);
