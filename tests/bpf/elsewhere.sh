@@ -28,7 +28,8 @@ while True:
     zlib.compress(data)
     time.sleep(0.01)
 PY
-within python3 "$TEST_TMP/work.py"
+# The interpreter itself: python3 may be a script that runs programs which have ended when their files are looked for.
+within "$(python3 -c 'import os, sys; print(os.path.realpath(sys.executable))')" "$TEST_TMP/work.py"
 strip -o "$TEST_TMP/stripped" "$BUILD/tests/programs/chain_O2"
 for mode in sleep read futex spin; do within "$BUILD/tests/programs/chain_O2" $mode 600; done
 within "$BUILD/tests/programs/chain_O3" dlopen "$BUILD/tests/programs/plugin.so" 600

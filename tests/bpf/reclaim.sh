@@ -116,10 +116,9 @@ else
 	between "short spans were left out" "$lost" 1 "$produced"
 	# Long ones, from 1 ms on, stand for themselves only.
 	is "each weight is those left out since the record before" "$(awk '
-		function off(k) { return end[k] > $1 ? end[k] - $1 : $1 - end[k] }
 		NR == FNR { end[++n] = $1; next }
 		{
-			while (at < n && (!at || off(at + 1) <= off(at))) at++
+			while (at < n && (!at || end[at] <= $1 - $2)) at++ # the first end after it began: one thread, one span at a time
 			sum += $3
 			if ($2 < 1000000 && sum != at && !bad++) print "record " FNR ": weights up to it " sum ", spans " at
 		}' "$TEST_TMP/ends" "$TEST_TMP/short")" ""
