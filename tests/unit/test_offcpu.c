@@ -256,6 +256,13 @@ static uint64_t *a_stack(uint64_t *area, uint32_t words)
 	return sp;
 }
 
+/* The same, while none is kept. */
+static uint64_t *the_first_stack(uint64_t *area, uint32_t words)
+{
+	memset(model_kstack, 0, sizeof(model_kstack));
+	return a_stack(area, words);
+}
+
 static int kstack_keep(const uint64_t *sp, uint32_t n)
 {
 	return sb_kstack_keep(5, (uintptr_t)sp, ENTRY, n);
@@ -273,8 +280,7 @@ static void test_kernel_stack_found_again(void **state)
 
 	(void)state;
 	assert_non_null(area);
-	memset(model_kstack, 0, sizeof(model_kstack));
-	sp = a_stack(area, 100);
+	sp = the_first_stack(area, 100);
 	assert_int_equal(kstack_again(sp), 0);
 	assert_int_equal(kstack_keep(sp, 3), 1);
 	memset(k, 0, 3 * sizeof(*k));
@@ -308,8 +314,7 @@ static void test_kernel_stack_with_leftovers(void **state)
 	(void)state;
 	assert_non_null(area);
 	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
-		memset(model_kstack, 0, sizeof(model_kstack));
-		sp = a_stack(area, 100);
+		sp = the_first_stack(area, 100);
 		sp[other[i].word] = other[i].is;
 		assert_int_equal(kstack_keep(sp, 3), 1);
 		assert_int_equal(kstack_again(sp), 3);
@@ -327,8 +332,7 @@ static void test_kernel_stack_with_leftovers(void **state)
 		assert_int_equal(kstack_again(sp), 0);
 	}
 	/* The same addresses at other distances: neither is the other, and none is left to go by. */
-	memset(model_kstack, 0, sizeof(model_kstack));
-	sp = a_stack(area, 100);
+	sp = the_first_stack(area, 100);
 	assert_int_equal(kstack_keep(sp, 3), 1);
 	sp[22] = SECOND;
 	sp[20] = 0;
@@ -348,14 +352,12 @@ static void test_kernel_stack_not_kept(void **state)
 	assert_non_null(area);
 	/* What is not there was told by a tracer. */
 	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
-		memset(model_kstack, 0, sizeof(model_kstack));
-		sp = a_stack(area, 100);
+		sp = the_first_stack(area, 100);
 		sp[other[i].word] = other[i].is;
 		kstack_keep(sp, 3);
 		assert_int_equal(kstack_again(sp), 0);
 	}
-	memset(model_kstack, 0, sizeof(model_kstack));
-	sp = a_stack(area, 100);
+	sp = the_first_stack(area, 100);
 	assert_int_equal(sb_kstack_keep(5, (uintptr_t)sp, ENTRY + 1, 3), 0);
 	assert_int_equal(kstack_keep(sp, 1), 0);
 	assert_int_equal(kstack_keep(sp, SB_KFRAMES), 0);
@@ -366,12 +368,10 @@ static void test_kernel_stack_not_kept(void **state)
 	kstack_keep(sp, 3);
 	assert_int_equal(kstack_again(sp), 0);
 	/* All of it is looked at, or none. */
-	memset(model_kstack, 0, sizeof(model_kstack));
-	sp = a_stack(area, SB_KSTACK_WORDS);
+	sp = the_first_stack(area, SB_KSTACK_WORDS);
 	assert_int_equal(kstack_keep(sp, 3), 1);
 	assert_int_equal(kstack_again(sp), 3);
-	memset(model_kstack, 0, sizeof(model_kstack));
-	sp = a_stack(area, SB_KSTACK_WORDS + 1);
+	sp = the_first_stack(area, SB_KSTACK_WORDS + 1);
 	assert_int_equal(kstack_keep(sp, 3), 0);
 	free(area);
 }

@@ -148,14 +148,21 @@ is "all that was ever captured is in the store, with the same bytes" "$(objects 
 
 # ---- the store's own limit
 if [ -n "${LONG:-}" ]; then
-	status_of() { [ "$(curl -s -o /dev/null -w '%{http_code}' "$RGW")" = "$1" ]; }
+	# Refused for half a second: by the other one's data, not by a short request of its before them, which this one may hold up in turn.
+	refused() {
+		local try
+		for try in 1 2 3 4 5; do
+			[ "$(curl -s -o /dev/null -w '%{http_code}' "$RGW")" = 503 ] || return 1
+			sleep 0.1
+		done
+	}
 	configure
 	rgw_stop
 	rgw_again --rgw-max-concurrent-requests=1 --rgw-scheduler-type=throttler
 	head -c 2000000 /dev/urandom >"$TEST_TMP/other"
 	RCLONE_BWLIMIT=200k _rclone copyto "$TEST_TMP/other" :s3:captures/other &
 	capture web-1-20261121T070000.000Z-psi.stall.pb.zst seed=71
-	wait_for 30 status_of 503
+	ok "another upload is under way" wait_for 30 refused
 	upload_once
 	like "a store with too many requests says so" "$(cat "$LOG")" 'busy: status 503 SlowDown'
 	wait $!
