@@ -52,7 +52,9 @@ mem = open("/proc/self/mem", "rb")
 mem.seek(int(start, 16))
 open("'"$TEST_TMP"'/vdso", "wb").write(mem.read(int(end, 16) - int(start, 16)))'
 {
-	while read -r pid; do cat "/proc/$pid/maps"; done <"$CGROUP/cgroup.procs" 2>/dev/null | awk '$2 ~ /x/ && $6 ~ /^\// {print $6}' | sort -u
+	# Not of the stripped program: its build-id is that of the one with symbols.
+	for pid in $(cat "$CGROUP/cgroup.procs"); do cat "/proc/$pid/maps"; done 2>/dev/null |
+		awk -v not="$TEST_TMP/stripped" '$2 ~ /x/ && $6 ~ /^\// && $6 != not {print $6}' | sort -u
 	echo "$TEST_TMP/vdso"
 	readlink -f "$(command -v sleep)" "$(command -v cat)"
 } | while read -r path; do
