@@ -5,79 +5,17 @@
  *
  * Threshold first: the run-queue clock and sched_info are already in the cache at a
  * switch, so the common case reads four fields, touches no map and takes no clock.
- * The kernel refuses another task's user stack, so the user stack is saved when its
- * owner leaves the CPU, if that is likely to become a long block.
+ * The user stack is saved when its owner leaves the CPU, if that is likely to become a
+ * long block: bpf/ustack.bpf.h.
  */
 #include "bpf/ring.bpf.h"
-#include "bpf/kstack.bpf.h"
+#include "bpf/ustack.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define SHORT_BLOCK_NS 10000000ULL
 /* A thread whose block was long is worth a user stack for its next blocks. */
 #define REMEMBER_LONG 4
-
-#ifdef SB_CHECK_AGAIN
-/* For tests: what was found is what a walk gives. */
-static __always_inline void check_ustack(void *ctx, struct sb_scratch *s, const struct sb_ustack *u, struct sb_cpu *c)
-{
-	sb_take_ustack_in(ctx, s, SB_SCRATCH_SWITCH, c);
-	if (!s->again || s->version != u->version)
-		return; /* a walk that would not be kept, or of other mappings */
-	if (s->nu != u->n)
-		c->ust_wrong++;
-	for (__u32 i = 0; i < SB_UFRAMES; i++) {
-		if (i >= u->n)
-			break;
-		if (s->u[i] != u->addr[i]) {
-			c->ust_wrong++;
-			break;
-		}
-	}
-}
-#endif
-
-/* Walked in the scratch that the block's own record uses when it is over. True: it is the same as the last time. */
-static __always_inline bool save_ustack(void *ctx, __u32 tid, __u64 since, struct sb_cpu *c)
-{
-	struct sb_scratch *s = sb_scratch(SB_SCRATCH_SWITCH);
-	struct sb_ustack *u = sb_ustack_of(tid);
-	__u32 n;
-
-	if (!u || !s)
-		return false;
-	c->ust_captured++;
-	if (cfg.user_unwind == SB_USER_UNWIND_EH_FRAME && sb_unwind_again(tid)) {
-		u->since = since;
-		u->again--;
-		c->ust_again++;
-#ifdef SB_CHECK_AGAIN
-		check_ustack(ctx, s, u, c);
-#endif
-		return true;
-	}
-	sb_take_ustack_in(ctx, s, SB_SCRATCH_SWITCH, c);
-	n = SB_AGAIN(s->nu);
-	u->again = 0;
-	for (__u32 i = 0; i < SB_UFRAMES; i++) {
-		if (i >= n)
-			break;
-		u->addr[i] = s->u[i];
-		u->slot[i] = s->slot[i];
-		u->fp_slot[i] = s->by_fp ? s->fp_slot[i] : 0;
-	}
-	u->fps = s->by_fp ? s->fps : 0;
-	u->n = n;
-	u->info = s->uinfo;
-	u->tid = tid;
-	u->since = since;
-	u->ip = s->walk_ip;
-	u->sp = s->walk_sp;
-	u->fp = s->walk_fp;
-	u->version = s->version;
-	u->again = s->again;
-	return false;
-}
 
 /* Who leaves the CPU, each with a credit of its own: in a storm of one kind there is something left for the others.
  * UST_SHORT: it came back within less than the threshold the last time, and so it will again. */
@@ -147,7 +85,7 @@ static __always_inline void switch_out(void *ctx, bool preempt, struct task_stru
 		c->lost[SB_LOST_LIMIT_USTACK]++;
 		paid = 0;
 	}
-	if (paid && save_ustack(ctx, tid, since, c))
+	if (paid && sb_ustack_save(ctx, tid, since, c))
 		c->ust_credit_ns[who & 3] += paid - paid / SB_UST_AGAIN;
 	if (blocked && !(t->flags & SB_TS_BLOCKED_INFLIGHT)) {
 		__u32 match = sb_trigger_match(SB_KTRIG_BLOCKED, bpf_get_current_task());
@@ -161,29 +99,6 @@ static __always_inline void switch_out(void *ctx, bool preempt, struct task_stru
 			}
 		}
 	}
-}
-
-/* The user stack saved at the switch-out of this very block. */
-static __always_inline void copy_ustack(struct sb_scratch *s, __u32 tid, __u64 since,
-					struct sb_cpu *c)
-{
-	struct sb_ustack *u = sb_ustack_of(tid);
-	__u32 n;
-
-	if (!u || u->tid != tid || u->since != since) {
-		c->lost[SB_LOST_NO_USTACK]++;
-		return;
-	}
-	n = u->n;
-	if (n > SB_UFRAMES)
-		n = SB_UFRAMES;
-	for (__u32 i = 0; i < SB_UFRAMES; i++) {
-		if (i >= n)
-			break;
-		s->u[i] = u->addr[i];
-	}
-	s->nu = n;
-	s->uinfo = u->info;
 }
 
 /* Its execs, its end and a new name are noted when they happen, the rest changes seldom. */
@@ -285,7 +200,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 		flags |= SB_REC_KTHREAD;
 	} else {
 		if (!(flags & SB_REC_PREEMPTED))
-			copy_ustack(s, tid, since, c);
+			sb_ustack_copy(s, tid, since, c);
 		sb_state_take(t, tid);
 		t->long_blocks = REMEMBER_LONG;
 	}

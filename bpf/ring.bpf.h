@@ -100,12 +100,11 @@ struct sb_scratch {
 	__u32 in_k, in_u; /* frames that this record carries itself */
 	__u32 tid, tgid;
 	__u8 kind, flags, uinfo, id; /* id: enum sb_scratch_id */
-	__u8 by_fp, fps_far; /* of the walk: SB_WALK_BY_FP; a frame pointer was read where fp_slot[] does not reach */
+	__u8 by_fp, fps_far; /* of the walk: SB_WALK_BY_FP; a frame pointer was read where place[] does not reach */
 	__u64 walk[9];		     /* struct sb_unwind_walk */
 	__u64 walk_ip, walk_sp, walk_fp; /* where it began */
 	__u32 again, version; /* these and what follows: as in struct sb_ustack */
-	__u16 slot[SB_UFRAMES];
-	__u8 fp_slot[SB_UFRAMES];
+	__u32 place[SB_UFRAMES];
 	__u64 fps;
 };
 enum sb_scratch_id {
@@ -715,11 +714,6 @@ static __always_inline void sb_take_kstack(void *ctx, struct sb_scratch *s, stru
 static __always_inline int sb_unwind_user(__u32 id)
 {
 	(void)id;
-	return 0;
-}
-static __always_inline int sb_unwind_again(__u32 tid)
-{
-	(void)tid;
 	return 0;
 }
 static __always_inline void sb_unwind_forget(__u32 tgid)

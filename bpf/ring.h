@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 15u
+#define SB_LAYOUT_VERSION 16u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -331,11 +331,11 @@ struct sb_task {
 	__u16 flags; /* PF_KTHREAD as SB_TASK_KTHREAD */
 	__u16 noted; /* when, CLOCK_MONOTONIC in 2^30 ns: what the record of a block may rely on */
 	__u64 start_ns;		      /* CLOCK_MONOTONIC, of the thread */
+	char comm[SB_COMM];	      /* read for each record of a block, as all before it: one cache line */
 	__u64 group_start_ns;	      /* of the process */
 	__u64 exit_ns;
 	__u64 exec_ns;
 	__u64 cgroup_id;
-	char comm[SB_COMM];
 	char group_comm[SB_COMM];
 	char before_comm[SB_COMM]; /* before it became another program (exec_ns), or had another name */
 	/* First bytes of its arguments at its exec, a NUL after each; of a process that only forked those of
@@ -346,19 +346,26 @@ struct sb_task {
 #define SB_TASK_KTHREAD 1
 _Static_assert(sizeof(struct sb_task) == 192, "task layout");
 
-/* The user stack a thread had when it last left the CPU. */
+/* The user stack a thread had when it last left the CPU. What is read to find it again comes first, in few cache lines. */
 struct sb_ustack {
 	__u32 tid;
 	__u16 n, info; /* frames; unwind method and end as in the bundle */
 	__u64 since;   /* sched_info.last_arrival of the slice: identifies the block */
 	__u64 ip, sp, fp; /* with which it had entered the kernel */
-	__u32 again;	/* how often it may be found again by what follows */
 	__u32 version;	/* of what was known of its process, sequence and tables: neither ever shrinks */
-	__u16 slot[SB_UFRAMES]; /* where frame i was read, from the second one on: words above sp */
-	__u8 fp_slot[SB_UFRAMES]; /* where fp was read with it: words below that; 0: it was not, or it does not matter */
-	__u64 fps;	/* hash of these */
+	__u16 again;	/* how often it may be found again by what follows */
+	__u16 last;	/* the highest of the words above sp at which an address was read */
+	__u64 fps;	/* hash of the frame pointers that were read */
+	__u64 pad;
+	__u32 place[SB_UFRAMES]; /* SB_PLACE(), from the second frame on */
 	__u64 addr[SB_UFRAMES];
 };
+/* Where frame i was read, in words above sp, and where fp was read with it: words below that, 0 where it was not, or
+ * where it does not matter. */
+#define SB_PLACE(slot, fp) ((slot) | (__u32)(fp) << 16)
+#define SB_PLACE_SLOT(place) ((place) & 0xffff)
+#define SB_PLACE_FP(place) ((place) >> 16)
+#define SB_UST_BLOCK 256u /* words: saved stacks not higher than that are read in one go */
 
 /* Kernel stacks of threads that do not run, see bpf/kstack.bpf.h. */
 #define SB_KSTACKS 128	     /* kept for each CPU; a power of two */
@@ -375,7 +382,7 @@ struct sb_kstack {
 	__u64 word[SB_KPLACES]; /* what stood there */
 	__u16 slot[SB_KPLACES]; /* words above the stack pointer */
 };
-struct sb_kstack_words {
+struct sb_kstack_words { /* of a kernel stack, or of the user stack in bpf/ustack.bpf.h */
 	__u64 word[SB_KSTACK_WORDS];
 	__u64 set[SB_KSTACK_SET]; /* the addresses of a walk, while it is looked where they stand; 0 elsewhere */
 	__u32 words, places, found; /* not on the BPF stack, where a verifier follows each of their values */

@@ -133,6 +133,7 @@ SB_GLOBAL int sb_unwind_frame(__u32 id, __u32 i)
 	struct sb_scratch *s = sb_scratch(id);
 	struct sb_unwind_walk *w;
 	__u64 words;
+	__u32 place;
 
 	if (!s || i >= SB_UFRAMES)
 		return 1;
@@ -145,11 +146,11 @@ SB_GLOBAL int sb_unwind_frame(__u32 id, __u32 i)
 	words = (w->at - s->walk_sp) >> 3;
 	if (!w->at || (w->at & 7) || words > 0xffff)
 		s->again = 0;
-	s->slot[(i + 1) & (SB_UFRAMES - 1)] = words;
+	place = words & 0xffff;
 	words = w->fp_at ? (w->at - w->fp_at) >> 3 : 0;
 	if ((w->fp_at & 7) || words > 0xff)
 		s->fps_far = 1;
-	s->fp_slot[(i + 1) & (SB_UFRAMES - 1)] = words;
+	s->place[(i + 1) & (SB_UFRAMES - 1)] = SB_PLACE(place, words & 0xff);
 	if (words)
 		s->fps = sb_hash_step(s->fps, w->fp);
 	return 0;
@@ -158,48 +159,6 @@ SB_GLOBAL int sb_unwind_frame(__u32 id, __u32 i)
 static __always_inline __u32 sb_unwind_version(const struct sb_unwind_process *p)
 {
 	return *(const volatile __u32 *)&p->sequence + *(const volatile __u32 *)&p->tables;
-}
-
-/*
- * The current thread's user stack is the one that was saved when it left the CPU before: it has entered the kernel with the
- * same registers, no mapping and no table is another one, and each address of that stack, and each frame pointer where
- * others were found by it, stands where it was read then. A few reads instead of the searches of a walk: most threads wait where they have waited before.
- */
-SB_GLOBAL int sb_unwind_again(__u32 tid)
-{
-	struct sb_ustack *u = sb_ustack_of(tid);
-	struct sb_unwind_process *p;
-	struct pt_regs *regs;
-	__u64 fps = 0;
-	__u32 n;
-
-	if (!u || u->tid != tid || !u->again || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
-		return 0;
-	regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	if (!regs || sb_regs_ip(regs) != u->ip || u->addr[0] != u->ip || sb_regs_sp(regs) != u->sp || sb_regs_fp(regs) != u->fp)
-		return 0;
-	p = sb_unwind_process_of(bpf_get_current_pid_tgid() >> 32);
-	if (!p || sb_unwind_version(p) != u->version)
-		return 0;
-	n = u->n;
-	for (__u32 i = 1; i < SB_UFRAMES; i++) {
-		__u64 at = u->sp + 8ULL * u->slot[i], word[2] = {}; /* fp, ip */
-		__u32 below = u->fp_slot[i];
-
-		if (i >= n)
-			break;
-		if (below == 1) {
-			if (bpf_probe_read_user(word, sizeof(word), (const void *)(at - 8)))
-				return 0;
-		} else if (!sb_unwind_read(&word[1], at) || (below && !sb_unwind_read(&word[0], at - 8ULL * below))) {
-			return 0;
-		}
-		if ((word[1] & SB_IP_MASK) != u->addr[i])
-			return 0;
-		if (below)
-			fps = sb_hash_step(fps, word[0]);
-	}
-	return fps == u->fps;
 }
 
 /* A table that was here and is not: the agent reads the file again. */
