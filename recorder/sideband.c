@@ -298,7 +298,6 @@ static bool time_of(struct sideband *s, const struct cpu_ring *r, uint64_t *ret)
 /* Goes on to the next record that says something; false: no more. */
 static bool advance(struct sideband *s, struct cpu_ring *r)
 {
-
 	for (; r->tail < r->head; r->tail += header_at(r)->size) {
 		const struct perf_event_header *h = header_at(r);
 
