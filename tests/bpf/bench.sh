@@ -23,6 +23,8 @@ like "what a switch costs too" "$(grep '^| stallbox |' "$md")" "\| 7 \| -?[0-9.]
 like "and with perf, how many times that" "$(grep '^| .perf record' "$md")" "\| 7 \| -?[0-9.]+ \| $interval \| ([0-9.]+|without limit) \| $interval \|"
 like "history has, in seconds and beside perf" "$(grep 'asleep 11 ms' "$md")" "\| 6 \| [0-9]+ \| $interval \|.*\| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \| $interval \|"
 like "wakeups have" "$(grep '^| wakeups' "$md")" "\| $interval \|"
+like "and how many windows were no idle host's is said" "$(grep '^| wakeups' "$md")" '; 6 windows, [0-9]+ others thrown away'
+is "in the raw file, too" "$(grep -cE '^count.idle_(thrown|not).[0-9]+$' "$raw")" 2
 like "memory is counted" "$(grep '^| RSS' "$md")" '\| [0-9]+\.[0-9] \| counted \|'
 if command -v valgrind >/dev/null; then
 	is "instructions of writer, reader and fold are counted" "$(grep -cE '^\| instructions an event: .* \| [1-9][0-9]* \| counted' "$md")" 3
