@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -141,15 +142,42 @@ static void check_unwinder(struct agent *a)
 	}
 }
 
+/* Does anything go on that ends, or is given up, at some time? */
+static bool is_busy(const struct agent *a)
+{
+	const struct unwinder *u = &a->unwinder;
+
+	if (a->v.state != AGENT_RECORDING || a->reload.pid || a->reload.read || (u->stats && !u->pid))
+		return true;
+	for (int i = 0; i < CONTROL_CLIENTS; i++) {
+		if (a->control.client[i].fd >= 0)
+			return true;
+	}
+	for (int i = 0; i < POOL_SLOTS; i++) {
+		if (a->pool.slot[i].use == POOL_CAPTURING || a->pool.slot[i].use == POOL_STORING)
+			return true;
+	}
+	return a->pool.asked || (a->watchdog.fd >= 0 && a->watchdog.feed_ns < TRIGGER_QUIET_NS);
+}
+
+/* On whole seconds, even ones in an idle agent: with its quiet triggers. */
+static uint64_t house_due(const struct agent *a)
+{
+	uint64_t period_ns = is_busy(a) ? NSEC_PER_SEC : TRIGGER_QUIET_NS;
+
+	return (a->kept_house_ns / period_ns + 1) * period_ns;
+}
+
 static void run_timers(struct agent *a, uint64_t now)
 {
 	agent_check_due(a, now);
-	if (now >= a->cpus_due) {
+	if (now >= house_due(a)) {
 		int n = probes_follow_cpus(&a->probes);
 
 		if (n > 0)
 			log_info("%d CPUs came online and are sampled", n);
-		a->cpus_due = (now / NSEC_PER_SEC + 1) * NSEC_PER_SEC; /* with the triggers of a second */
+		a->kept_house_ns = now;
+		check_unwinder(a);
 		agent_take_unheard(a, now);
 		agent_collect(a);
 		control_expire(&a->control, now);
@@ -159,8 +187,6 @@ static void run_timers(struct agent *a, uint64_t now)
 	}
 	if (now >= a->listen_due)
 		agent_listen(a, true);
-	if (now >= a->selfcost_due)
-		check_unwinder(a);
 	if (now >= a->selfcost_due)
 		take_stock(a, now);
 	agent_check_reload(a, now);
@@ -175,7 +201,7 @@ static void run_timers(struct agent *a, uint64_t now)
 
 static uint64_t next_timer(const struct agent *a)
 {
-	uint64_t due = SB_MIN(a->selfcost_due, a->cpus_due);
+	uint64_t due = SB_MIN(a->selfcost_due, house_due(a));
 
 	if (a->reload.fd >= 0)
 		due = SB_MIN(due, a->reload.deadline_ns);
@@ -207,6 +233,14 @@ static void check_progress(struct agent *a, uint64_t now)
 	watchdog_check(&a->watchdog, &a->probes, now > due ? now - due : 0, now);
 }
 
+static void take_begun(struct agent *a)
+{
+	eventfd_t n;
+
+	(void)!eventfd_read(series_begun_fd(a->series), &n);
+	agent_check_quiet(a, sb_monotonic_ns());
+}
+
 static void dispatch(struct agent *a, uint64_t source)
 {
 	if (source == SRC_SIGNAL)
@@ -219,6 +253,8 @@ static void dispatch(struct agent *a, uint64_t source)
 		agent_accept(a, sb_monotonic_ns());
 	else if (source == SRC_WATCHDOG)
 		watchdog_feed(&a->watchdog);
+	else if (source == SRC_BEGUN)
+		take_begun(a);
 	else if (source >= SRC_CLIENT)
 		agent_serve(a, &a->control.client[source - SRC_CLIENT]);
 	else if (source >= SRC_CAPTURE)
@@ -345,6 +381,8 @@ static int open_sources(struct agent *a)
 		r = watchdog_init(&a->watchdog, sb_monotonic_ns());
 	if (r == 0 && a->watchdog.fd >= 0)
 		r = agent_watch(a, a->watchdog.fd, EPOLLIN, SRC_WATCHDOG);
+	if (r == 0 && a->series)
+		r = agent_watch(a, series_begun_fd(a->series), EPOLLIN, SRC_BEGUN);
 	return r < 0 ? log_errno(r, "cannot set up the event loop") : 0;
 }
 
@@ -378,10 +416,12 @@ static int start(struct agent *a)
 	}
 	for (size_t i = 0; i < a->probes.n_programs; i++)
 		program[i] = a->probes.program[i].name;
-	r = series_start(a->probes.cfg.cpus, a->probes.cfg.cgroup_v1_memory, program, a->probes.n_programs,
+	r = series_start(a->env.proc, a->probes.cfg.cpus, a->probes.cfg.cgroup_v1_memory, program, a->probes.n_programs,
 			 &a->series);
 	if (r < 0)
 		log_errno(r, "cannot keep the host's counters; bundles will lack them");
+	a->env.cpu_before = series_cpu_before;
+	a->env.reader = a->series;
 	r = unwinder_start(&a->probes, &a->unwinder);
 	if (r < 0)
 		log_errno(r, "cannot keep tables for user stacks; they are taken by frame pointers");

@@ -19,7 +19,7 @@
 #define KEEP_PERIOD_NS (3600 * NSEC_PER_SEC)
 
 /* What an event of the loop is about. */
-enum source { SRC_SIGNAL, SRC_HITS, SRC_STARTER, SRC_LISTEN, SRC_RELOAD, SRC_WATCHDOG, SRC_TRIGGER = 100, SRC_CAPTURE = 500, SRC_CLIENT = 1000 };
+enum source { SRC_SIGNAL, SRC_HITS, SRC_STARTER, SRC_LISTEN, SRC_RELOAD, SRC_WATCHDOG, SRC_BEGUN, SRC_TRIGGER = 100, SRC_CAPTURE = 500, SRC_CLIENT = 1000 };
 
 struct agent {
 	struct options *o;
@@ -34,7 +34,7 @@ struct agent {
 	bool stop;
 	uint64_t due[OPTIONS_MAX_TRIGGERS]; /* of triggers with a period */
 	uint64_t said_ns; /* last message about a trigger without a bundle: one in 10 s */
-	uint64_t selfcost_due, cpus_due, keep_due;
+	uint64_t selfcost_due, kept_house_ns, keep_due;
 	uint64_t listen_due; /* connections are taken again; UINT64_MAX: they are */
 	struct trigger_history asked_history; /* of requests for a bundle by others than root */
 	size_t kernel_index[SB_KTRIGGERS]; /* in-kernel condition -> trigger */
@@ -129,6 +129,8 @@ struct capture_cause agent_cause(const struct trigger *t, const struct trigger_h
 /* Its descriptor is ready, or its time has come. */
 void agent_check(struct agent *a, size_t i, uint64_t now);
 void agent_check_due(struct agent *a, uint64_t now);
+/* Something has begun on the host: the triggers that wait for that look now. */
+void agent_check_quiet(struct agent *a, uint64_t now);
 /* A callback of the ring of hits; ctx: struct agent. */
 int agent_kernel_hit(void *ctx, void *data, size_t len);
 /* The kernel has sealed the bank for trigger[k] of its own, which is heard of otherwise. */

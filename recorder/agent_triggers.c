@@ -117,9 +117,22 @@ _Static_assert((int)TRIGGER_KERNEL_RECLAIM == SB_KTRIG_RECLAIM &&
 	       "conditions");
 
 /* On whole periods of the clock: triggers of 500 ms and of 1 s share their wakeups. */
-static uint64_t next_due(const struct trigger *t, uint64_t now)
+static uint64_t next_due(const struct agent *a, const struct trigger *t, uint64_t now)
 {
-	return (now / t->period_ns + 1) * t->period_ns;
+	bool seldom = t->quiet && !(t->quiet & ~series_watched(a->series, now));
+	uint64_t period_ns = seldom ? TRIGGER_QUIET_NS : t->period_ns;
+
+	return (now / period_ns + 1) * period_ns;
+}
+
+/* Of what begins the series' process tells only those who wait for it. */
+static void want_begins(struct agent *a)
+{
+	uint32_t bits = 0;
+
+	for (size_t i = 0; i < a->o->n_triggers; i++)
+		bits |= a->v.trigger_error[i] < 0 ? 0 : a->o->trigger[i]->quiet;
+	series_want(a->series, bits);
 }
 
 int agent_arm_trigger(struct agent *a, size_t i)
@@ -139,7 +152,7 @@ int agent_arm_trigger(struct agent *a, size_t i)
 	}
 	if (t->fd >= 0)
 		agent_watch(a, t->fd, t->events, SRC_TRIGGER + i);
-	a->due[i] = t->period_ns ? next_due(t, sb_monotonic_ns()) : UINT64_MAX;
+	a->due[i] = t->period_ns ? next_due(a, t, sb_monotonic_ns()) : UINT64_MAX;
 	return 0;
 }
 
@@ -309,6 +322,7 @@ void agent_check(struct agent *a, size_t i, uint64_t now)
 
 	if (a->v.trigger_error[i] < 0)
 		return;
+	t->looked_ns = now;
 	r = t->ops->check(t, &a->env, now, &hit);
 	if (r < 0) {
 		a->v.trigger_error[i] = r;
@@ -321,14 +335,30 @@ void agent_check(struct agent *a, size_t i, uint64_t now)
 	}
 }
 
+static void check_and_plan(struct agent *a, size_t i, uint64_t now)
+{
+	agent_check(a, i, now);
+	if (a->v.trigger_error[i] >= 0)
+		a->due[i] = next_due(a, a->o->trigger[i], now);
+	want_begins(a);
+}
+
 void agent_check_due(struct agent *a, uint64_t now)
 {
 	for (size_t i = 0; i < a->o->n_triggers; i++) {
-		if (now < a->due[i])
-			continue;
-		agent_check(a, i, now);
-		if (a->v.trigger_error[i] >= 0)
-			a->due[i] = next_due(a->o->trigger[i], now);
+		if (now >= a->due[i])
+			check_and_plan(a, i, now);
+	}
+}
+
+void agent_check_quiet(struct agent *a, uint64_t now)
+{
+	for (size_t i = 0; i < a->o->n_triggers; i++) {
+		const struct trigger *t = a->o->trigger[i];
+
+		/* The reader's look and ours may be due together: twice within a moment says nothing. */
+		if (t->quiet && a->v.trigger_error[i] >= 0 && now - t->looked_ns >= t->period_ns / 2)
+			check_and_plan(a, i, now);
 	}
 }
 

@@ -40,7 +40,7 @@ struct pool {
 
 /* Starts the starter and waits for the first process. c stays the caller's. 0 or a negative errno. */
 int pool_start(struct pool *p, const struct capture_config *c, const int *control_fd);
-/* To be called every second: whatever has ended is replaced, but not in a circle. 1: another starter
+/* To be called every second or two: whatever has ended is replaced, but not in a circle. 1: another starter
  * has begun, 0, or a negative errno: none could be forked. Processes of an earlier one go on. */
 int pool_fill(struct pool *p);
 /* Ends the waiting ones, and lets the capture under way end as if the agent had died: its banks are

@@ -233,11 +233,18 @@ static double window_ns(const struct selfcost *c)
 	return ns;
 }
 
+/* Half of the budget is used, or it was. */
+static bool near_budget(const struct selfcost *c, const struct selfcost_sources *s)
+{
+	double budget_ns = 0.5e-6 * s->budget_ppm * (double)c->span_ns * s->cpus;
+
+	return s->limit_step || (c->span_ns && (double)c->span_cost_ns > budget_ns);
+}
+
 static bool window_due(const struct selfcost *c, const struct selfcost_sources *s, bool sure, uint64_t now_ns)
 {
 	uint64_t age = now_ns - c->window_until_ns;
-	bool near = s->limit_step || !sure ||
-		    (double)c->span_cost_ns > 0.5e-6 * s->budget_ppm * (double)c->span_ns * s->cpus;
+	bool near = !sure || near_budget(c, s);
 
 	if (c->stats_error || now_ns < c->started_ns + FIRST_WINDOW_AFTER_NS)
 		return false;
@@ -331,7 +338,8 @@ static bool take_span(struct selfcost *c, const struct selfcost_sources *s, uint
 
 uint64_t selfcost_tick(struct selfcost *c, const struct selfcost_sources *s, uint64_t now_ns)
 {
-	bool sure = true;
+	bool sure = true, waits = !c->windows && !c->stats_error;
+	uint64_t period_ns;
 
 	if (c->tick_ns)
 		sure = take_span(c, s, now_ns);
@@ -342,7 +350,9 @@ uint64_t selfcost_tick(struct selfcost *c, const struct selfcost_sources *s, uin
 	if (c->stats_fd < 0 && window_due(c, s, sure, now_ns))
 		open_window(c, s->probes, now_ns);
 	publish(c, s);
-	return (now_ns / SELFCOST_TICK_NS + 1) * SELFCOST_TICK_NS;
+	/* A window is a second long; far from the budget, and with no window open, seldom is enough. */
+	period_ns = waits || c->stats_fd >= 0 || near_budget(c, s) ? SELFCOST_TICK_NS : SELFCOST_IDLE_TICK_NS;
+	return (now_ns / period_ns + 1) * period_ns;
 }
 
 double selfcost_bpf_ppm(const struct selfcost *c, uint32_t cpus)

@@ -16,6 +16,7 @@
 #include "recorder/series.h"
 
 #define SELFCOST_TICK_NS NSEC_PER_SEC
+#define SELFCOST_IDLE_TICK_NS (2 * NSEC_PER_SEC) /* below half the budget */
 #define SELFCOST_EVERY_NS (60 * NSEC_PER_SEC)
 #define SELFCOST_NEAR_NS (5 * NSEC_PER_SEC)
 

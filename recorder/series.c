@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -22,6 +23,7 @@
 #define SURVEY_DEPTH 5
 #define SLOW_PAUSE 60 /* readings that a slow file is left alone */
 #define TEXT 16384
+#define HOST_KEEP 4 /* readings of what is watched */
 #define LOAD_MAX 1e9 /* threads; beyond it a text is none of the kernel's */
 
 struct slot {
@@ -40,6 +42,10 @@ struct series {
 	uint32_t n_programs;
 	int64_t *program; /* runs, ns a second of each, as the agent told them last */
 	uint64_t reader_cpu_ns;
+	int begun_fd;
+	uint32_t wanted; /* bits of triggers/host.h */
+	struct host_reading host[HOST_KEEP];
+	uint64_t n_host; /* the newest is n_host - 1 */
 	uint64_t n; /* samples taken; the newest is n - 1 */
 	uint64_t ts_ns[SERIES_KEEP];
 	struct slot *slot;   /* n_slots, in the same mapping */
@@ -61,8 +67,8 @@ struct group {
 struct reader {
 	struct series *s;
 	char *text;
-	uint64_t worst_ns, slow, windows;
-	struct source stat, loadavg, vmstat, meminfo, psi[3];
+	uint64_t worst_ns, slow, windows, told;
+	struct source stat, loadavg, vmstat, meminfo, psi[HOST_RESOURCES];
 	struct group group[SERIES_CGROUPS];
 };
 
@@ -214,7 +220,7 @@ static const struct {
 #define N_OWN SB_ARRAY_SIZE(own_values)
 _Static_assert(SLOT_OWN + N_OWN <= HOST_SLOTS, "host slots");
 
-static const char *const psi_files[] = { "memory", "cpu", "io" };
+static const char *const psi_files[HOST_RESOURCES] = { [HOST_MEMORY] = "memory", [HOST_CPU] = "cpu", [HOST_IO] = "io" };
 static const char *const cpu_names[PER_CPU] = { "cpu.user", "cpu.system", "cpu.irq", "cpu.idle" };
 
 static void define_host(struct series *s)
@@ -240,7 +246,8 @@ static void define_host(struct series *s)
 	}
 }
 
-static void take_values(struct reader *r, struct source *f, const char *file)
+/* The file's text, or NULL. */
+static const char *take_values(struct reader *r, struct source *f, const char *file)
 {
 	const char *text = source_read(r, f);
 	int64_t v;
@@ -249,6 +256,7 @@ static void take_values(struct reader *r, struct source *f, const char *file)
 		if (!strcmp(host_values[i].file, file) && find_value(text, host_values[i].key, &v))
 			set(r->s, i, v);
 	}
+	return text;
 }
 
 /* A counter may have gone round. */
@@ -286,26 +294,59 @@ static bool psi_total(const char *text, const char *which, int64_t *ret)
 	return true;
 }
 
+static void take_pressure(struct reader *r, uint32_t i, struct host_reading *h)
+{
+	const char *text = source_read(r, &r->psi[i]);
+	int64_t v;
+
+	if (text && psi_total(text, "some ", &v)) {
+		set(r->s, SLOT_PSI + 2 * i, v);
+		h->stalled_us[i] = (uint64_t)v;
+		h->known |= HOST_STALLS(i);
+	}
+	if (text && psi_total(text, "full ", &v))
+		set(r->s, SLOT_PSI + 2 * i + 1, v);
+}
+
+/* Tells the agent when something has begun since the last reading. */
+static void watch(struct series *s, const struct host_reading *h)
+{
+	const struct host_reading *last = &s->host[(s->n_host - 1) % HOST_KEEP];
+	struct host_reading *ret = &s->host[s->n_host % HOST_KEEP];
+	uint32_t begun = s->n_host ? host_begun(last, h) : 0;
+
+	*ret = *h;
+	ret->watched = s->n_host ? last->known & h->known : 0;
+	__atomic_store_n(&s->n_host, s->n_host + 1, __ATOMIC_RELEASE);
+	if (begun & __atomic_load_n(&s->wanted, __ATOMIC_RELAXED))
+		(void)!eventfd_write(s->begun_fd, 1);
+}
+
+/* Of the files that nobody's memory or disk can hold up. */
+static void take_watched(struct reader *r)
+{
+	struct host_reading h = { .ns = sb_monotonic_ns() };
+	const char *text = take_values(r, &r->stat, "stat");
+
+	if (text && host_parse_stat(text, &h.cpu) == 0)
+		h.known |= HOST_SYSTEM;
+	if (text)
+		take_cpus(r);
+	for (uint32_t i = 0; i < HOST_RESOURCES; i++)
+		take_pressure(r, i, &h);
+	watch(r->s, &h);
+}
+
 static void take_host(struct reader *r)
 {
 	const char *text;
 	double load;
-	int64_t v;
 
-	take_values(r, &r->stat, "stat");
-	take_cpus(r);
 	take_values(r, &r->vmstat, "vmstat");
 	take_values(r, &r->meminfo, "meminfo");
 	text = source_read(r, &r->loadavg);
 	if (text && sscanf(text, "%lf", &load) == 1 && load >= 0 && load < LOAD_MAX)
 		set(r->s, SLOT_LOAD, (int64_t)(load * 100));
-	for (uint32_t i = 0; i < 3; i++) {
-		text = source_read(r, &r->psi[i]);
-		if (text && psi_total(text, "some ", &v))
-			set(r->s, SLOT_PSI + 2 * i, v);
-		if (text && psi_total(text, "full ", &v))
-			set(r->s, SLOT_PSI + 2 * i + 1, v);
-	}
 }
 
 /* ---- our own cost ---------------------------------------------------------------- */
@@ -319,9 +360,10 @@ static void take_own(struct reader *r)
 	for (uint32_t i = 0; i < N_OWN; i++) {
 		if (own_values[i].offset == OWN_READER_CPU)
 			set(s, SLOT_OWN + i, (int64_t)(s->reader_cpu_ns / NSEC_PER_USEC));
-		else if (own.maps_kib) /* the agent has told something */
+		else if (own.told != r->told)
 			set(s, SLOT_OWN + i, *(const int64_t *)((const char *)&own + own_values[i].offset));
 	}
+	r->told = own.told;
 	if (own.windows == r->windows)
 		return;
 	r->windows = own.windows;
@@ -334,13 +376,16 @@ static void take_own(struct reader *r)
 void series_own(struct series *s, const struct series_own *own, const int64_t *program_runs_s,
 		const int64_t *program_ns_s, size_t n_programs)
 {
+	struct series_own next = *own;
+
 	if (!s)
 		return;
 	for (size_t i = 0; i < SB_MIN(n_programs, (size_t)s->n_programs); i++) {
 		s->program[2 * i] = program_runs_s[i];
 		s->program[2 * i + 1] = program_ns_s[i];
 	}
-	s->own = *own;
+	next.told = s->own.told + 1;
+	s->own = next;
 }
 
 /* ---- cgroups -------------------------------------------------------------------- */
@@ -531,9 +576,10 @@ static void take_sample(struct reader *r)
 		s->value[(size_t)i * SERIES_KEEP + s->n % SERIES_KEEP] = NO_VALUE;
 	s->ts_ns[s->n % SERIES_KEEP] = sb_monotonic_ns();
 	r->worst_ns = 0;
+	take_watched(r);
+	take_host(r);
 	if (s->n % SURVEY_EVERY == 0)
 		survey(r);
-	take_host(r);
 	for (int i = 0; i < SERIES_CGROUPS; i++) {
 		if (r->group[i].path[0])
 			take_group(r, &r->group[i]);
@@ -544,23 +590,26 @@ static void take_sample(struct reader *r)
 	__atomic_store_n(&s->n, s->n + 1, __ATOMIC_RELEASE);
 }
 
-static void reader_main(struct series *s)
+static void reader_main(struct series *s, const char *proc)
 {
 	static char text[TEXT];
 	struct reader r = { .s = s, .text = text };
 	struct timespec ts;
 
-	close_range(3, ~0U, 0); /* what the agent has open must end when the agent closes it */
+	/* What the agent has open must end when the agent closes it. */
+	if (s->begun_fd > 3)
+		close_range(3, (unsigned int)s->begun_fd - 1, 0);
+	close_range((unsigned int)s->begun_fd + 1, ~0U, 0);
 	if (privileges_become(PRIVILEGES_NONE) < 0)
 		_exit(1);
 	prctl(PR_SET_NAME, "stallbox-series");
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	source_open(&r.stat, "/proc/%s%s", "stat", "");
-	source_open(&r.loadavg, "/proc/%s%s", "loadavg", "");
-	source_open(&r.vmstat, "/proc/%s%s", "vmstat", "");
-	source_open(&r.meminfo, "/proc/%s%s", "meminfo", "");
-	for (int i = 0; i < 3; i++)
-		source_open(&r.psi[i], "/proc/pressure/%s%s", psi_files[i], "");
+	source_open(&r.stat, "%s/%s", proc, "stat");
+	source_open(&r.loadavg, "%s/%s", proc, "loadavg");
+	source_open(&r.vmstat, "%s/%s", proc, "vmstat");
+	source_open(&r.meminfo, "%s/%s", proc, "meminfo");
+	for (int i = 0; i < HOST_RESOURCES; i++)
+		source_open(&r.psi[i], "%s/pressure/%s", proc, psi_files[i]);
 	for (int i = 0; i < SERIES_CGROUPS; i++)
 		r.group[i] = (struct group){ .cpu.fd = -1, .throttle.fd = -1, .current.fd = -1, .max.fd = -1,
 					     .events.fd = -1, .pressure.fd = -1 };
@@ -606,11 +655,22 @@ static int series_new(uint32_t cpus, bool cgroup_v1, const char *const *program,
 	s->n_programs = (uint32_t)n_programs;
 	define_host(s);
 	define_programs(s, program);
+	s->begun_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->begun_fd < 0) {
+		munmap(s, bytes);
+		return -errno;
+	}
 	*ret = s;
 	return 0;
 }
 
-int series_start(uint32_t cpus, bool cgroup_v1, const char *const *program, size_t n_programs,
+static void series_free(struct series *s)
+{
+	close(s->begun_fd);
+	munmap(s, s->bytes);
+}
+
+int series_start(const char *proc, uint32_t cpus, bool cgroup_v1, const char *const *program, size_t n_programs,
 		 struct series **ret)
 {
 	struct series *s = NULL;
@@ -623,14 +683,14 @@ int series_start(uint32_t cpus, bool cgroup_v1, const char *const *program, size
 	pid = fork();
 	if (pid < 0) {
 		r = -errno;
-		munmap(s, s->bytes);
+		series_free(s);
 		return r;
 	}
 	if (pid == 0) {
 		signal(SIGINT, SIG_IGN);
 		signal(SIGHUP, SIG_IGN);
 		signal(SIGTERM, SIG_DFL);
-		reader_main(s);
+		reader_main(s, proc);
 		_exit(0);
 	}
 	s->pid = pid;
@@ -644,7 +704,45 @@ void series_stop(struct series *s)
 		return;
 	/* Not waited for: it may be in a read that hangs. */
 	kill(s->pid, SIGKILL);
-	munmap(s, s->bytes);
+	series_free(s);
+}
+
+int series_begun_fd(const struct series *s)
+{
+	return s ? s->begun_fd : -1;
+}
+
+void series_want(struct series *s, uint32_t bits)
+{
+	if (s)
+		__atomic_store_n(&s->wanted, bits, __ATOMIC_RELAXED);
+}
+
+uint32_t series_watched(const struct series *s, uint64_t now_ns)
+{
+	uint64_t n = s ? __atomic_load_n(&s->n_host, __ATOMIC_ACQUIRE) : 0;
+	const struct host_reading *h = n ? &s->host[(n - 1) % HOST_KEEP] : NULL;
+
+	/* The agent's look may come just before the next reading. */
+	return h && now_ns < h->ns + 3 * SERIES_PERIOD_NS / 2 ? h->watched : 0;
+}
+
+bool series_cpu_before(const void *of, uint64_t until_ns, struct cpu_times *ret, uint64_t *ret_ns)
+{
+	const struct series *s = of;
+	uint64_t n = s ? __atomic_load_n(&s->n_host, __ATOMIC_ACQUIRE) : 0;
+
+	/* Not the oldest: it may be overwritten just now. */
+	for (uint64_t back = 1; back < HOST_KEEP && back <= n; back++) {
+		const struct host_reading *h = &s->host[(n - back) % HOST_KEEP];
+
+		if (!(h->known & HOST_SYSTEM) || h->ns > until_ns)
+			continue;
+		*ret = h->cpu;
+		*ret_ns = h->ns;
+		return true;
+	}
+	return false;
 }
 
 bool series_counters(const struct series *s, struct series_counters *ret)

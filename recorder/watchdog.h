@@ -18,7 +18,7 @@ struct watchdog {
 
 /* 0, or a negative errno: the agent runs on without. */
 int watchdog_init(struct watchdog *w, uint64_t now_ns);
-/* From a timer, every second: overdue_ns is how late the latest of the loop's timers is. */
+/* From a timer, every second or two: overdue_ns is how late the latest of the loop's timers is. */
 void watchdog_check(struct watchdog *w, struct probes *p, uint64_t overdue_ns, uint64_t now_ns);
 /* The event has come. */
 void watchdog_feed(struct watchdog *w);

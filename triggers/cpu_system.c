@@ -16,10 +16,6 @@
 #define PROCESSES 64 /* of one comm */
 #define RESCAN_NS (30 * NSEC_PER_SEC)
 
-struct cpu_times {
-	uint64_t system, total; /* the same unit */
-};
-
 struct cpu_system {
 	double percent;
 	uint64_t baseline_ns;
@@ -33,21 +29,6 @@ struct cpu_system {
 	uint64_t baseline_since_ns;
 };
 
-/* First line of /proc/stat, proc(5): user nice system idle iowait irq softirq steal. */
-static int parse_stat(const char *text, struct cpu_times *ret)
-{
-	unsigned long long v[8];
-
-	if (sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3],
-		   &v[4], &v[5], &v[6], &v[7]) != 8)
-		return -ENODATA;
-	ret->system = v[2] + v[5] + v[6];
-	ret->total = 0;
-	for (int i = 0; i < 8; i++)
-		ret->total += v[i];
-	return 0;
-}
-
 /* Field 15 of /proc/PID/stat, stime in ticks; comm may hold anything but ends in the last ')'. */
 static int parse_pid_stat(const char *text, uint64_t *ret_ticks)
 {
@@ -58,13 +39,6 @@ static int parse_pid_stat(const char *text, uint64_t *ret_ticks)
 		return -ENODATA;
 	*ret_ticks = stime;
 	return 0;
-}
-
-static double percent_of(const struct cpu_times *prev, const struct cpu_times *cur)
-{
-	if (cur->total <= prev->total || cur->system < prev->system)
-		return 0;
-	return 100.0 * (double)(cur->system - prev->system) / (double)(cur->total - prev->total);
 }
 
 static int parse_target(struct trigger *t, const char *word, char *ret_error, size_t len)
@@ -220,7 +194,7 @@ static int read_times(struct cpu_system *s, uint64_t now_ns, struct cpu_times *r
 			if (parse_pid_stat(text, &ticks) == 0)
 				ret->system += ticks * tick_ns;
 		} else if (!s->cgroup[0]) {
-			return parse_stat(text, ret);
+			return host_parse_stat(text, ret);
 		} else if ((p = strstr(text, "system_usec ")) && sscanf(p, "system_usec %llu", &v) == 1) {
 			ret->system = v * NSEC_PER_USEC;
 		} else if ((p = strstr(text, "system ")) && sscanf(p, "system %llu", &v) == 1) {
@@ -265,6 +239,29 @@ static double limit_now(struct cpu_system *s, double value, uint64_t step_ns, ui
 	return now_ns - s->baseline_since_ns < s->baseline_ns ? 1e9 : limit;
 }
 
+/* What was not looked at for two seconds is judged by the last one, as ever: the reading between is somebody else's. */
+static void step_between(struct cpu_system *s, const struct trigger_env *env, uint64_t now_ns)
+{
+	struct cpu_times cpu;
+	uint64_t ns;
+
+	if (now_ns - s->last_ns < 3 * PERIOD_NS / 2 || !env->cpu_before ||
+	    !env->cpu_before(env->reader, now_ns - PERIOD_NS / 2, &cpu, &ns) || ns <= s->last_ns)
+		return;
+	s->last = cpu;
+	s->last_ns = ns;
+}
+
+/* Far below the threshold, of the whole host: above that it begins, for those who watch it, before it is met. */
+static uint32_t system_quiet(const struct trigger *t)
+{
+	const struct cpu_system *s = t->state;
+	bool host = !s->cgroup[0] && !s->comm[0] && !s->pid;
+
+	return host && !s->baseline_ns && t->period_ns == PERIOD_NS && s->percent >= 2 * HOST_SYSTEM_PERCENT &&
+	       t->value < HOST_SYSTEM_PERCENT && !t->waits_for_calm ? HOST_SYSTEM : 0;
+}
+
 static int system_check(struct trigger *t, const struct trigger_env *env, uint64_t now_ns,
 			struct trigger_hit *ret)
 {
@@ -272,22 +269,26 @@ static int system_check(struct trigger *t, const struct trigger_env *env, uint64
 	struct cpu_times cur;
 	uint64_t since, step_ns;
 	double limit;
-	bool first;
+	bool first, fires;
 	int r;
 
 	if (s->comm[0] && now_ns - s->scanned_ns >= RESCAN_NS)
 		scan_comm(s, env, now_ns);
+	if (t->quiet)
+		step_between(s, env, now_ns);
 	first = !s->last_ns;
 	r = read_times(s, now_ns, &cur);
 	if (r < 0)
 		return r;
-	t->value = first ? 0 : percent_of(&s->last, &cur);
+	t->value = first ? 0 : host_system_percent(&s->last, &cur);
 	step_ns = now_ns - s->last_ns;
 	since = t->met_since_ns ? t->met_since_ns : s->last_ns; /* the interval itself was above */
 	limit = limit_now(s, t->value, step_ns, now_ns);
 	s->last = cur;
 	s->last_ns = now_ns;
-	if (!level_fires(t, t->value >= limit, t->value < calm_below(t, limit), since, now_ns, ret))
+	fires = level_fires(t, t->value >= limit, t->value < calm_below(t, limit), since, now_ns, ret);
+	t->quiet = system_quiet(t);
+	if (!fires)
 		return 0;
 	ret->fired_ns = now_ns;
 	ret->value = t->value;

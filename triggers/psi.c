@@ -6,7 +6,8 @@
  * With CAP_SYS_RESOURCE the kernel watches and wakes us. Without it a trigger is served by
  * a 2 s worker and swallowed by any other reader of the file (measured), so we read `total=`
  * every 250 ms and compute the window; oftener would disturb the counter itself. While
- * nothing stalls, once a second is enough and costs no wakeup of its own beside other triggers.
+ * nothing stalls, once a second is enough and costs no wakeup of its own beside other triggers;
+ * less than that of the host's pressure, which begins for those who watch it (triggers/host.h), too.
  *
  * held-for= and hysteresis= need the level, which the kernel's events do not tell: with them it is read, too.
  */
@@ -20,13 +21,15 @@
 
 #define READ_PERIOD_NS (250 * NSEC_PER_MSEC)
 #define QUIET_PERIOD_NS (1000 * NSEC_PER_MSEC)
-#define QUIET_SHARE 100 /* quiet: stalled for less than 1/100 of the time since the last reading */
+/* A look this much late is still of its time. */
+#define LATE_NS (READ_PERIOD_NS / 2)
 #define MIN_WINDOW_NS (500 * NSEC_PER_MSEC)
 #define MAX_WINDOW_NS (10 * NSEC_PER_SEC)
 #define READINGS 48 /* of the longest window, and some */
 
 struct psi {
 	char resource[8], cgroup[256];
+	enum host_resource of;
 	bool full;
 	uint64_t threshold_ns, window_ns;
 	int file_fd; /* read mode */
@@ -80,6 +83,7 @@ static int psi_parse(struct trigger *t, const char *args, char *ret_error, size_
 		strcpy(p->cgroup, v);
 	}
 	strcpy(p->resource, res);
+	p->of = (enum host_resource)i;
 	p->full = !strcmp(kind, "full");
 	t->unit = "ms";
 	t->threshold = (double)p->threshold_ns / 1e6;
@@ -156,23 +160,32 @@ static uint64_t psi_grown(const struct psi *p)
 	uint64_t last = p->n - 1, oldest = p->n > READINGS ? p->n - READINGS : 0;
 	uint64_t now = p->reading[last % READINGS].ns, start = last;
 
-	while (start > oldest && now - p->reading[(start - 1) % READINGS].ns <= p->window_ns)
+	while (start > oldest && now - p->reading[(start - 1) % READINGS].ns <= p->window_ns + LATE_NS)
 		start--;
 	return (p->reading[last % READINGS].total_us - p->reading[start % READINGS].total_us) *
 	       NSEC_PER_USEC;
 }
 
-/* Has pressure begun? Then look closer. */
+/* Has pressure begun, by as much of a second at most as who watches it says so? Then look closer. */
 static uint64_t psi_period(const struct psi *p)
 {
-	uint64_t a = (p->n - 2) % READINGS, b = (p->n - 1) % READINGS, stalled_ns;
-	bool quiet;
+	uint64_t a = (p->n - 2) % READINGS, b = (p->n - 1) % READINGS, stalled_ns, span_ns;
 
-	if (p->n < 2)
+	if (p->n < 2 || p->window_ns < 2 * QUIET_PERIOD_NS)
 		return READ_PERIOD_NS;
 	stalled_ns = (p->reading[b].total_us - p->reading[a].total_us) * NSEC_PER_USEC;
-	quiet = stalled_ns < (p->reading[b].ns - p->reading[a].ns) / QUIET_SHARE;
-	return quiet && p->window_ns >= 2 * QUIET_PERIOD_NS ? QUIET_PERIOD_NS : READ_PERIOD_NS;
+	span_ns = SB_MIN(p->reading[b].ns - p->reading[a].ns, QUIET_PERIOD_NS);
+	return stalled_ns < span_ns / HOST_STALL_SHARE ? QUIET_PERIOD_NS : READ_PERIOD_NS;
+}
+
+/* What stalls without having begun does not add up to the threshold before the next look. A cgroup's tasks are a small
+ * part of the host's: they may stall when the host does not. */
+static uint32_t psi_quiet(const struct trigger *t, uint64_t grown_ns)
+{
+	const struct psi *p = t->state;
+
+	return t->period_ns == QUIET_PERIOD_NS && !p->cgroup[0] && !t->waits_for_calm &&
+	       grown_ns + TRIGGER_QUIET_NS / HOST_STALL_SHARE < p->threshold_ns ? HOST_STALLS(p->of) : 0;
 }
 
 static void psi_hit(const struct trigger *t, const struct psi *p, uint64_t now_ns, double ms,
@@ -215,6 +228,7 @@ static int psi_check(struct trigger *t, const struct trigger_env *env, uint64_t 
 	t->period_ns = psi_period(p);
 	grown = psi_grown(p);
 	t->value = (double)grown / 1e6;
+	t->quiet = psi_quiet(t, grown);
 	if (grown >= p->threshold_ns && now_ns < p->quiet_until_ns)
 		return 0;
 	if (!level_fires(t, grown >= p->threshold_ns, (double)grown < calm_below(t, (double)p->threshold_ns),

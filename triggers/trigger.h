@@ -15,6 +15,7 @@
 #define SB_TRIGGERS_TRIGGER_H
 
 #include "format/base.h"
+#include "triggers/host.h"
 #include "triggers/limits.h"
 
 #define TRIGGER_NAME_MAX 64
@@ -67,6 +68,10 @@ struct trigger_env {
 	const char *cgroup_cpu; /* directory of the v1 cpu/cpuacct controller, NULL: none */
 	bool have_sys_resource; /* CAP_SYS_RESOURCE: PSI triggers of any window */
 	uint64_t (*now_ns)(void); /* CLOCK_MONOTONIC */
+	/* /proc/stat some time ago, as somebody else has read it: the newest reading up to until_ns; false: none. NULL:
+	 * nobody does. */
+	bool (*cpu_before)(const void *reader, uint64_t until_ns, struct cpu_times *ret, uint64_t *ret_ns);
+	const void *reader;
 	void (*in_helper)(void);  /* called first in a process that a trigger forks; NULL: nothing */
 };
 
@@ -96,6 +101,9 @@ struct trigger {
 	int fd;		    /* poll this; -1: none */
 	uint32_t events;    /* EPOLLIN, EPOLLPRI */
 	uint64_t period_ns; /* call check() this often; 0: only when fd is ready */
+	uint32_t quiet;	    /* bits of triggers/host.h, after check(): one has to begin before the condition can be met.
+			     * While all of them are watched TRIGGER_QUIET_NS is often enough; 0: it is not */
+	uint64_t looked_ns; /* whoever calls check(): when it last did */
 	uint64_t post_ns;   /* post-trigger window; 0: the agent's default */
 	uint64_t held_ns;   /* how long the condition must last before it fires */
 	double hysteresis;  /* 0: none; it fires again once the value was below (1 - hysteresis) * threshold */

@@ -56,12 +56,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	strcpy(r.group[0].path, "/g");
 	each_file(&r, fill, &at);
 	for (int i = 0; i < READINGS; i++) {
+		take_watched(&r);
 		take_host(&r);
 		take_group(&r, &r.group[0]);
 		s->n++;
 	}
 	each_file(&r, empty, &at);
-	munmap(s, s->bytes);
+	series_free(s);
 	free(text);
 	return 0;
 }

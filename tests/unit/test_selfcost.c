@@ -101,6 +101,26 @@ static void test_worker_never_back(void **state)
 	assert_int_equal(selfcost_worker_ns(&c, &s), with + 300);
 }
 
+/* Far from the budget, with no window open, every other second is enough. */
+static void test_ticks(void **state)
+{
+	const uint64_t second = sb_monotonic_ns() / (2 * NSEC_PER_SEC) * 2 * NSEC_PER_SEC;
+	struct probes p = {};
+	struct selfcost_sources s = { .probes = &p, .cpus = 4, .budget_ppm = 10000 };
+	struct selfcost c;
+
+	(void)state;
+	selfcost_init(&c);
+	c.started_ns = second; /* too early for a window */
+	assert_int_equal(selfcost_tick(&c, &s, second + 1), second + NSEC_PER_SEC);
+	c.windows = 1;
+	c.window_until_ns = second;
+	assert_int_equal(selfcost_tick(&c, &s, second + 2), second + 2 * NSEC_PER_SEC);
+	assert_int_equal(selfcost_tick(&c, &s, second + 3), second + 2 * NSEC_PER_SEC);
+	s.limit_step = 1;
+	assert_int_equal(selfcost_tick(&c, &s, second + 4), second + NSEC_PER_SEC);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -109,6 +129,7 @@ int main(void)
 		cmocka_unit_test(test_not_sure),
 		cmocka_unit_test(test_drivers),
 		cmocka_unit_test(test_worker_never_back),
+		cmocka_unit_test(test_ticks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -187,6 +187,7 @@ static void test_psi(void **state)
 	clock_ns += t->period_ns;
 	t->ops->check(t, &e, clock_ns, &hit);
 	assert_int_equal(t->period_ns, NSEC_PER_SEC);
+	assert_int_equal(t->quiet, 0); /* 150 ms of the last 2 s: a moment more of it counts */
 	total += 19000;
 	clock_ns += t->period_ns;
 	put_memory(total);
@@ -194,6 +195,74 @@ static void test_psi(void **state)
 	assert_int_equal(t->period_ns, 250 * NSEC_PER_MSEC);
 	t->ops->disarm(t);
 	trigger_free(t);
+}
+
+/* Two seconds apart while nothing stalls; the look for which it has begun finds what a look each second would have. */
+static void test_psi_quiet(void **state)
+{
+	struct trigger_env e = env();
+	struct trigger *t = parse("psi:memory:full:150ms/2s");
+	struct trigger_hit hit;
+	uint64_t total = 1000000;
+
+	(void)state;
+	put_memory(total);
+	assert_int_equal(t->ops->arm(t, &e), 0);
+	assert_int_equal(t->quiet, 0);
+	for (int i = 0; i < 3; i++) {
+		clock_ns += TRIGGER_QUIET_NS + 5 * NSEC_PER_MSEC; /* a little late */
+		assert_int_equal(t->ops->check(t, &e, clock_ns, &hit), 0);
+		assert_int_equal(t->quiet, HOST_STALLS(HOST_MEMORY));
+	}
+	/* 10 ms of one second: a look each second would be followed by one 250 ms later. */
+	clock_ns += TRIGGER_QUIET_NS;
+	total += 10000;
+	put_memory(total);
+	assert_int_equal(t->ops->check(t, &e, clock_ns, &hit), 0);
+	assert_int_equal(t->quiet, 0);
+	assert_int_equal(t->period_ns, 250 * NSEC_PER_MSEC);
+	/* Quiet again, then all of it at once, within the last second. */
+	for (int i = 0; i < 3; i++) {
+		clock_ns += TRIGGER_QUIET_NS;
+		assert_int_equal(t->ops->check(t, &e, clock_ns, &hit), 0);
+	}
+	assert_int_equal(t->quiet, HOST_STALLS(HOST_MEMORY));
+	clock_ns += TRIGGER_QUIET_NS + 5 * NSEC_PER_MSEC;
+	put_memory(total + 150000);
+	assert_int_equal(t->ops->check(t, &e, clock_ns, &hit), 1);
+	assert_int_equal(t->quiet, 0);
+	t->ops->disarm(t);
+	trigger_free(t);
+}
+
+/* What may reach its threshold while the host seems quiet never says that it is. */
+static void test_psi_never_quiet(void **state)
+{
+	static const char *const specs[] = {
+		"psi:memory:full:150ms/1s",		  /* a window that two looks would miss */
+		"psi:memory:full:20ms/2s",		  /* 1 % of two seconds */
+		"psi:memory:full:150ms/2s:cgroup=a",	  /* a small part of the host */
+	};
+	struct trigger_env e = env();
+	struct trigger_hit hit;
+
+	(void)state;
+	e.cgroup = top;
+	assert_int_equal(mkdir(at("a"), 0755), 0);
+	put("a/memory.pressure", "some avg10=0.00 total=5\nfull avg10=0.00 total=%012u\n", 1u);
+	put_memory(1000000);
+	for (size_t i = 0; i < SB_ARRAY_SIZE(specs); i++) {
+		struct trigger *t = parse(specs[i]);
+
+		assert_int_equal(t->ops->arm(t, &e), 0);
+		for (int k = 0; k < 4; k++) {
+			clock_ns += t->period_ns;
+			assert_int_equal(t->ops->check(t, &e, clock_ns, &hit), 0);
+			assert_int_equal(t->quiet, 0);
+		}
+		t->ops->disarm(t);
+		trigger_free(t);
+	}
 }
 
 /* A cgroup made again under its name counts from 0: that is no pressure, and what comes then is looked at afresh. */
@@ -258,6 +327,109 @@ static void test_system(void **state)
 	assert_int_equal(step(t, &e, 60, &hit), 0);
 	assert_int_equal(step(t, &e, 60, &hit), 1);
 	assert_true(hit.value == 60);
+	t->ops->disarm(t);
+	trigger_free(t);
+}
+
+/* As another one has read it, a second before the look that comes. */
+static struct {
+	struct cpu_times cpu;
+	uint64_t ns;
+} other;
+
+static bool other_before(const void *reader, uint64_t until_ns, struct cpu_times *ret, uint64_t *ret_ns)
+{
+	(void)reader;
+	if (!other.ns || other.ns > until_ns)
+		return false;
+	*ret = other.cpu;
+	*ret_ns = other.ns;
+	return true;
+}
+
+/* A second of 8 %, at whose end the other one reads, and one of `percent`. */
+static int two_seconds(struct trigger *t, struct trigger_env *e, unsigned int percent, bool other_reads,
+		       struct trigger_hit *hit)
+{
+	ticks[0] += 8;
+	ticks[1] += 92;
+	other.cpu = (struct cpu_times){ ticks[0], ticks[0] + ticks[1] };
+	other.ns = other_reads ? clock_ns + NSEC_PER_SEC : 0;
+	ticks[0] += percent;
+	ticks[1] += 100 - percent;
+	clock_ns += TRIGGER_QUIET_NS;
+	put_stat();
+	return t->ops->check(t, e, clock_ns, hit);
+}
+
+static void test_system_quiet(void **state)
+{
+	struct trigger *t = parse("system:60%:for=3s");
+	struct trigger_env e = env();
+	struct trigger_hit hit;
+
+	(void)state;
+	e.cpu_before = other_before;
+	put_stat();
+	assert_int_equal(t->ops->arm(t, &e), 0);
+	assert_int_equal(t->quiet, 0);
+	assert_int_equal(step(t, &e, 10, &hit), 0);
+	assert_int_equal(t->quiet, 0); /* as much as begins: a look each second */
+	assert_int_equal(step(t, &e, 9, &hit), 0);
+	assert_int_equal(t->quiet, HOST_SYSTEM);
+	assert_int_equal(two_seconds(t, &e, 7, true, &hit), 0);
+	assert_true(t->value == 7);
+	assert_int_equal(t->quiet, HOST_SYSTEM);
+	/* It has lasted for a second then, and fires two later: as with a look each second. */
+	assert_int_equal(two_seconds(t, &e, 60, true, &hit), 0);
+	assert_true(t->value == 60);
+	assert_int_equal(t->quiet, 0);
+	assert_int_equal(t->met_since_ns, clock_ns - NSEC_PER_SEC);
+	assert_int_equal(step(t, &e, 60, &hit), 0);
+	assert_int_equal(step(t, &e, 60, &hit), 1);
+	/* Nobody else reads any more: it is the average of both seconds. */
+	assert_int_equal(step(t, &e, 8, &hit), 0);
+	assert_int_equal(t->quiet, HOST_SYSTEM);
+	assert_int_equal(two_seconds(t, &e, 60, false, &hit), 0);
+	assert_true(t->value == 34);
+	assert_int_equal(t->quiet, 0);
+	t->ops->disarm(t);
+	trigger_free(t);
+}
+
+/* Where two seconds could be too long. */
+static void test_system_never_quiet(void **state)
+{
+	static const char *const specs[] = {
+		"system:60%:for=1s",		   /* looked at four times a second */
+		"system:19%:for=3s",		   /* near what is said to have begun */
+		"system:60%:above-baseline=10s",
+	};
+	struct trigger_env e = env();
+	struct trigger *t;
+	struct trigger_hit hit;
+
+	(void)state;
+	for (size_t i = 0; i < SB_ARRAY_SIZE(specs); i++) {
+		t = parse(specs[i]);
+		put_stat();
+		assert_int_equal(t->ops->arm(t, &e), 0);
+		for (int k = 0; k < 3; k++) {
+			assert_int_equal(step(t, &e, 0, &hit), 0);
+			assert_int_equal(t->quiet, 0);
+		}
+		t->ops->disarm(t);
+		trigger_free(t);
+	}
+	/* After a hit until it was calm: that may be a short time. */
+	t = parse("system:60%:hysteresis=99%");
+	put_stat();
+	assert_int_equal(t->ops->arm(t, &e), 0);
+	assert_int_equal(step(t, &e, 60, &hit), 1);
+	assert_int_equal(step(t, &e, 1, &hit), 0);
+	assert_int_equal(t->quiet, 0);
+	assert_int_equal(step(t, &e, 0, &hit), 0);
+	assert_int_equal(t->quiet, HOST_SYSTEM);
 	t->ops->disarm(t);
 	trigger_free(t);
 }
@@ -385,6 +557,8 @@ int main(void)
 		cmocka_unit_test(test_baseline), cmocka_unit_test(test_limits_of_a_spec),
 		cmocka_unit_test(test_hysteresis), cmocka_unit_test(test_goes_on),
 		cmocka_unit_test(test_psi_held_for), cmocka_unit_test(test_psi_counted_anew),
+		cmocka_unit_test(test_psi_quiet), cmocka_unit_test(test_psi_never_quiet),
+		cmocka_unit_test(test_system_quiet), cmocka_unit_test(test_system_never_quiet),
 	};
 
 	return cmocka_run_group_tests(tests, begin, tear_down);
