@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The user stacks of a bundle beside those of tests/helpers/unwind_events, event by event.
 
-    same_events.py STACKS NDJSON EVENTS    NDJSON: stallbox export --format ndjson, EVENTS: stallbox events --json
+    same_events.py STACKS NDJSON EVENTS [PROGRAM TRACEBACK]
+
+NDJSON: stallbox export --format ndjson, EVENTS: stallbox events --json.
 
 An event is the same when thread and kind are, and no more than 200 us lie between the two times: the recorder's block
 begins when the thread leaves the CPU, its sample is taken in the interrupt. Prints one JSON object: how many such events
-there are, of which kind, with how many frames of ours, how many stacks are identical, and the others by class. Of each
-class the first one is printed on standard error.
+there are, of which kind, with how many frames of ours, how many stacks are identical, and the others by class; "open" are
+of these the ones in which no witness says that ours is right. Of each class the first one is printed on standard error.
 
     copy            theirs ends for want of a word that was not copied; up to there both are the same
     depth           ours is cut at the recorder's limit, and is the beginning of theirs
@@ -21,9 +23,19 @@ class the first one is printed on standard error.
     ours ends, WHY  ours is the beginning of theirs, which goes on to what is code
     unknown         the recorder did not know the process's mappings yet, and went by frame pointers
     other           anything else
+
+Where they differ, somebody else is asked who is right; counted as "ours by witness" and "theirs by witness", or neither:
+
+    no code         an address in no executable mapping of /proc/PID/maps returns to nowhere
+    PROGRAM, of Go, with symbols, at the addresses at which it runs; objdump says what each of its calls calls, and
+    TRACEBACK what Go's runtime itself printed of the process's stacks (GOTRACEBACK=crash). A stack can be so if each return
+    address stands behind a call of the function above it, or of one that jumps to it, or through a register, and
+    the stack ends where one of the runtime's own does, and with the same function above.
 """
+import bisect
 import json
 import re
+import subprocess
 import sys
 
 NEAR_NS = 200000
@@ -86,9 +98,72 @@ def pairs(theirs, ours):
             yield kind, tid, began, end, stack, names, *min(near, key=lambda t: abs(t[0] - began))
 
 
+class Witness:
+    """What a program of Go says of itself."""
+
+    CALL = re.compile(r"^ *([0-9a-f]+):\s+(call|jmp)q? +(?:([0-9a-f]+) <|\*)")
+
+    def __init__(self, program, traceback):
+        text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", program], check=True, capture_output=True, text=True).stdout
+        self.starts, self.calls, self.jumps = [], {}, {}
+        behind = None
+        for line in text.splitlines():
+            if line.endswith(">:"):
+                self.starts.append(int(line.split(" ", 1)[0], 16))
+                continue
+            at = line.split(":", 1)[0].strip()
+            if behind and at:
+                self.calls[int(at, 16)] = behind[0]
+            behind = None
+            m = self.CALL.match(line)
+            if not m:
+                continue
+            target = int(m[3], 16) if m[3] else None
+            if m[2] == "call":
+                behind = (target,)
+            elif target:
+                self.jumps.setdefault(self.starts[-1], set()).add(target)
+        self.outermost = set()
+        for stack in re.split(r"\n\n|\ncreated by|\n-----", open(traceback, errors="replace").read()):
+            pcs = [int(pc, 16) for pc in re.findall(r" fp=0x\w+ sp=0x\w+ pc=(0x\w+)$", stack, re.M)]
+            if len(pcs) > 1:
+                self.outermost.add((self.start_of(pcs[-2] - 1), pcs[-1]))
+
+    def start_of(self, pc):
+        return self.starts[bisect.bisect_right(self.starts, pc) - 1]
+
+    def has(self, pc):
+        return self.starts[0] <= pc < self.starts[-1] + 4096
+
+    def can_be(self, pcs):
+        """pcs: of the innermost function, and return addresses."""
+        for i, pc in enumerate(pcs[:-1]):
+            if not i or not self.has(pc):
+                continue  # C
+            if pc not in self.calls:
+                return False
+            target, callee = self.calls[pc], pcs[i - 1]
+            if target and self.has(callee):
+                begin = self.start_of(callee - (i > 1))
+                if target != begin and begin not in self.jumps.get(target, ()):
+                    return False
+        return len(pcs) > 1 and (self.start_of(pcs[-2] - (len(pcs) > 2)), pcs[-1]) in self.outermost
+
+
+def right(witness, stack, end, pcs, no_code):
+    """Which of two stacks that differ."""
+    if stack == pcs[:len(stack)] and end not in ("complete", "unknown") and no_code[len(stack)] and not no_code[len(stack) - 1]:
+        return "ours by witness"
+    if not witness:
+        return None
+    ours, theirs = end == "complete" and witness.can_be(stack), witness.can_be(pcs)
+    return None if ours == theirs else "ours by witness" if ours else "theirs by witness"
+
+
 def main():
     same = list(pairs(read_theirs(sys.argv[1]), read_ours(*sys.argv[2:4])))
-    counts, shown = {}, set()
+    witness = Witness(*sys.argv[4:6]) if len(sys.argv) > 4 else None
+    counts, open_ones, shown = {}, {}, set()
     agreed = {stack[-1] for _, _, _, end, stack, _, _, _, pcs, _ in same if stack == pcs and end == "complete"}
     for kind, tid, began, end, stack, names, ts, their_end, pcs, no_code in same:
         rooted = end == "complete" and (stack[-1] in agreed or bool(OUTERMOST.match(names[-1])))
@@ -98,14 +173,19 @@ def main():
         counts["frames"] = counts.get("frames", 0) + len(stack)
         c = "unknown" if end == "unknown" else c
         counts[c] = counts.get(c, 0) + 1
-        if c != "identical" and (kind, c) not in shown:
-            shown.add((kind, c))
-            print(f"{kind} of {tid} at {began}, {c}: ours ends with '{end}', theirs with '{their_end}', {ts - began} ns apart",
+        by = None if c in ("identical", "unknown") else right(witness, stack, end, pcs, no_code)
+        if by:
+            counts[by] = counts.get(by, 0) + 1
+        if c != "identical" and by != "ours by witness":
+            open_ones[c] = open_ones.get(c, 0) + 1
+        if c != "identical" and (kind, c, by) not in shown:
+            shown.add((kind, c, by))
+            print(f"{kind} of {tid} at {began}, {c}, {by or 'no witness'}: ours ends with '{end}', theirs with '{their_end}', {ts - began} ns apart",
                   file=sys.stderr)
             for i in range(max(len(stack), len(pcs))):
                 print(f"  {i:2} {stack[i] if i < len(stack) else 0:16x} {pcs[i] if i < len(pcs) else 0:16x}"
                       f"{'!' if i < len(pcs) and no_code[i] else ' '} {names[i] if i < len(names) else ''}", file=sys.stderr)
-    print(json.dumps(counts))
+    print(json.dumps(counts | {"open": open_ones}))
 
 
 main()
