@@ -24,7 +24,7 @@ if [ "$(status_of '.missing | index("user stacks by .eh_frame") != null')" = tru
 fi
 ok "the host's processes become known" wait_for 60 known
 
-# compare NAME KNOWN COMMAND...: all its threads. Of 100 events that were copied as a whole, and of 100 waits, the two stacks are
+# compare NAME KNOWN COMMAND...: all its threads. Of 100 events of which libdwfl found all words in the copy, and of 100 waits, the two stacks are
 # identical in 99, or a witness says that ours is right (tests/helpers/same_events.py). KNOWN: its classes, separated by '|', of which
 # this program may have others; "leaf's caller" without number, but no waits. Else only such where ours is longer and complete, cut at the
 # recorder's limit, says that a table is missing, or ends where theirs leaves the code. CALLS: of a program of Go, the file with its symbols.
@@ -65,11 +65,11 @@ compare() {
 	if [ -n "${CALLS:-}" ]; then
 		python3 "$ROOT/tests/helpers/same_events.py" "$T/theirs" "$T/ndjson" "$T/events" "$CALLS" "$T/out" >"$T/json" 2>"$T/differ"
 	fi
-	text=$(jq -r --arg known "$classes" '((.events // 0) - (.copy // 0)) as $n | ($known | split("|")) as $known |
-		[.open | keys[] | select(IN("copy", "depth", "ours longer", "no code", "unknown", "ours ends, table evicted", $known[]) | not)] as $wrong |
-		([.open | to_entries[] | select(.key != "copy" and (.key != "leaf'"'"'s caller" or (.key | IN($known[]) | not))) | .value] | add // 0) as $open |
+	text=$(jq -r --arg known "$classes" '((.events // 0) - (.copy // 0) - (.below // 0)) as $n | ($known | split("|")) as $known |
+		[.open | keys[] | select(IN("copy", "below", "depth", "ours longer", "no code", "unknown", "ours ends, table evicted", $known[]) | not)] as $wrong |
+		([.open | to_entries[] | select((.key | IN("copy", "below") | not) and (.key != "leaf'"'"'s caller" or (.key | IN($known[]) | not))) | .value] | add // 0) as $open |
 		if $n < 50 then "\($n) events of both"
-		elif .copy > .events / 20 then "too few whole copies"
+		elif (.copy // 0) + (.below // 0) > .events / 20 then "too few whole copies"
 		elif (.unknown // 0) * 100 > $n then "not known to the recorder"
 		elif ($wrong | length) > 0 then "differ otherwise: \($wrong | join(", "))"
 		elif $open * 100 > $n or ."open waits" * 100 > (."off-cpu" // 0) then "identical, or ours by a witness, in less than 99 of 100"

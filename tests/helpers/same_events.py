@@ -13,6 +13,7 @@ of these the ones in which no witness says that ours is right, "open waits" how 
 class the first one is printed on standard error.
 
     copy            theirs ends for want of a word that was not copied; up to there both are the same
+    below           the same for a word below the stack pointer
     depth           ours is cut at the recorder's limit, and is the beginning of theirs
     ours longer     theirs is the beginning of ours, which reaches an outermost function: the end of another stack
                     on which both agree, or one by name
@@ -25,14 +26,14 @@ class the first one is printed on standard error.
     unknown         the recorder did not know the process's mappings yet, and went by frame pointers
     other           anything else
 
-Where they differ, somebody else is asked who is right; counted as "ours by witness", "theirs by witness" or neither:
+Where they differ, somebody else is asked who is right; counted as "ours by witness" or "theirs by witness", where it can tell:
 
     no code         an address in no executable mapping of /proc/PID/maps returns to nowhere
     PROGRAM, of Go, with symbols, at the addresses at which it runs; objdump says what each of its calls calls, and
     TRACEBACK what Go's runtime itself printed of the process's stacks (GOTRACEBACK=crash). A stack can be so if each return
     address stands behind a call of the function above it, or of one that jumps to it, or through a register if
     the program has the function's address, and the stack ends where one of the runtime's own does. "gap by witness":
-    ours is so but for the function that called systemstack() or asmcgocall().
+    ours is so but for the function that called systemstack() or asmcgocall(); "neither": identical, and cannot be so.
 """
 import bisect
 import json
@@ -77,7 +78,7 @@ def class_of(ours, end, rooted, theirs, their_end, no_code):
     if ours == theirs:
         return "identical"
     if theirs == ours[:m]:
-        return "copy" if their_end == "copy" else "ours longer" if rooted else "other"
+        return their_end if their_end in ("copy", "below") else "ours longer" if rooted else "other"
     if ours == theirs[:n]:
         if end == "complete":
             return "beyond" if rooted else "other"
@@ -198,12 +199,14 @@ def main():
         c = "unknown" if end == "unknown" else c
         counts[c] = counts.get(c, 0) + 1
         by = None if c in ("identical", "unknown") else right(witness, stack, end, pcs, no_code)
+        if c == "identical" and witness and not witness.can_be(stack):
+            by = "neither by witness"
         if by:
             counts[by] = counts.get(by, 0) + 1
         if c != "identical" and by not in ("ours by witness", "gap by witness"):
             open_ones[c] = open_ones.get(c, 0) + 1
-            open_waits += kind == "off-cpu" and c != "copy"
-        if c != "identical" and (kind, c, by) not in shown:
+            open_waits += kind == "off-cpu" and c not in ("copy", "below")
+        if (c != "identical" or by) and (kind, c, by) not in shown:
             shown.add((kind, c, by))
             print(f"{kind} of {tid} at {began}, {c}, {by or 'no witness'}: ours ends with '{end}', theirs with '{their_end}', {ts - began} ns apart",
                   file=sys.stderr)
