@@ -66,7 +66,7 @@ compare() {
 		python3 "$ROOT/tests/helpers/same_events.py" "$T/theirs" "$T/ndjson" "$T/events" "$CALLS" "$T/out" >"$T/json" 2>"$T/differ"
 	fi
 	text=$(jq -r --arg known "$classes" '((.events // 0) - (.copy // 0) - (.below // 0)) as $n | ($known | split("|")) as $known |
-		[.open | keys[] | select(IN("copy", "below", "depth", "ours longer", "no code", "unknown", "ours ends, table evicted", $known[]) | not)] as $wrong |
+		[.open | keys[] | select(IN("copy", "below", "depth", "ours longer", "no code", "another event", "unknown", "ours ends, table evicted", $known[]) | not)] as $wrong |
 		([.open | to_entries[] | select((.key | IN("copy", "below") | not) and (.key != "leaf'"'"'s caller" or (.key | IN($known[]) | not))) | .value] | add // 0) as $open |
 		if $n < 50 then "\($n) events of both"
 		elif (.copy // 0) + (.below // 0) > .events / 20 then "too few whole copies"

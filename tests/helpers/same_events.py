@@ -23,6 +23,7 @@ class the first one is printed on standard error.
     leaf's caller in ours alone     the other way round
     astray          theirs leaves the code in the end; ours reaches an outermost function
     ours ends, WHY  ours is the beginning of theirs, which goes on to what is code
+    another event   the innermost address, which nobody unwinds, is another one
     unknown         the recorder did not know the process's mappings yet, and went by frame pointers
     other           anything else
 
@@ -77,6 +78,8 @@ def class_of(ours, end, rooted, theirs, their_end, no_code):
     n, m = len(ours), len(theirs)
     if ours == theirs:
         return "identical"
+    if ours[0] != theirs[0]:
+        return "another event"
     if theirs == ours[:m]:
         return their_end if their_end in ("copy", "below") else "ours longer" if rooted else "other"
     if ours == theirs[:n]:
