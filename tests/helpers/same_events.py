@@ -88,11 +88,11 @@ def class_of(ours, end, rooted, theirs, their_end, no_code):
         if end == "depth":
             return "depth"
         return "no code" if no_code[n] or no_code[n - 1] else "ours ends, " + end
-    if n > 1 and m > 2 and theirs[0] == ours[0] and theirs[2] == ours[1]:
+    if n > 1 and m > 1 and (m == 2 or theirs[2] == ours[1]):
         rest = class_of(ours, end, rooted, theirs[:1] + theirs[2:], their_end, no_code[:1] + no_code[2:])
         if rest != "other":
             return "leaf's caller"
-    if n > 2 and m > 1 and theirs[0] == ours[0] and theirs[1] == ours[2]:
+    if n > 2 and m > 1 and theirs[1] == ours[2]:
         rest = class_of(ours[:1] + ours[2:], end, rooted, theirs, their_end, no_code)
         return "other" if rest == "other" else "leaf's caller in ours alone"
     return "astray" if rooted and no_code[-1] else "other"
