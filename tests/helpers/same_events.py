@@ -132,7 +132,7 @@ class Witness:
             if m[2] == "call":
                 behind = (target,)
                 self.called.setdefault(self.starts[-1], set()).add(target)
-            elif target:
+            else:
                 self.jumps.setdefault(self.starts[-1], set()).add(target)
         headers = subprocess.run(["objdump", "-h", program], check=True, capture_output=True, text=True).stdout
         data = open(program, "rb").read()
@@ -155,7 +155,8 @@ class Witness:
         """What may have been called where that address is returned to. goexit is called by nobody: its address stands where a
         goroutine's first function returns to."""
         target = self.calls.get(by)
-        return {target} | self.jumps.get(target, set()) if target else self.taken
+        called = {target} | self.jumps.get(target, set())
+        return called | self.taken if None in called else called  # through a register
 
     def can_be(self, pcs):
         """pcs: of the innermost function, and return addresses. "gap": but for the function that called a switch of stacks."""
