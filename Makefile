@@ -258,7 +258,7 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIBS)
 $(addprefix $(B)/tests/unit/test_,counters gateway_captures gateway_connections gateway_metrics gateway_request gateway_survey): LIBS += $(GATEWAY_LIBS)
 $(B)/tests/unit/test_upload: LIBS += $(UPLOAD_LIBS)
 # Tests that run the BPF programs as plain functions.
-MODEL_TESTS := $(addprefix $(B)/tests/unit/,test_inflight test_deadline test_offcpu test_ring_model test_sample)
+MODEL_TESTS := $(addprefix $(B)/tests/unit/,test_inflight test_deadline test_offcpu test_ring_model test_sample test_ustack)
 $(MODEL_TESTS): $(B)/tests/unit/model.o
 MODEL := $(addsuffix .o,$(MODEL_TESTS)) $(B)/tests/unit/model.o
 $(MODEL): CPPFLAGS_ += -USB_EH_FRAME -Itests/unit/model -D__TARGET_ARCH_$(BPF_ARCH)

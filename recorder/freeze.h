@@ -33,7 +33,7 @@ struct freeze {
 	const struct probes *probes;
 	struct bundle_writer *w;
 	struct map64 inline_stacks; /* hash -> address of the frames in ring memory | count */
-	struct map64 stack_ids;	    /* hash -> bundle stack id */
+	struct map64 stack_ids;	    /* hash, and that with process and end -> bundle stack id */
 	struct map64 threads;	    /* tid + 1 and bundle process id << 32 -> bundle thread id */
 	struct map64 thread_process; /* bundle thread id -> bundle process id */
 	struct map64 processes;	    /* tgid + 1 -> number + 1 of its newest one in `lives` */

@@ -54,13 +54,22 @@ uint32_t freeze_unwind_of(uint8_t uinfo)
 	return (uinfo & 15u) | (uint32_t)ends[uinfo >> 4] << 4;
 }
 
+/* The same addresses may be another program's, and a walk that found them may have ended for another reason. */
+static uint64_t key_of(uint64_t hash, uint32_t process, uint32_t unwind)
+{
+	return process ? hash ^ sb_mix64((uint64_t)process << 8 | unwind) : hash;
+}
+
 uint32_t freeze_write_stack(struct freeze *f, uint64_t hash, const uint64_t *addr, uint32_t n,
 			    uint32_t process, uint32_t unwind)
 {
 	struct bundle_stack s = { .addr = addr, .n = n, .process = process, .unwind = unwind };
-	uint32_t id = bundle_writer_stack(f->w, hash, &s);
+	uint64_t key = key_of(hash, process, unwind);
+	uint32_t id = bundle_writer_stack(f->w, key, &s);
 
-	map64_put(&f->stack_ids, hash, id);
+	map64_put(&f->stack_ids, key, id);
+	if (!map64_get(&f->stack_ids, hash))
+		map64_put(&f->stack_ids, hash, id);
 	if (process)
 		remember_uframes(f, process, addr, n);
 	else
@@ -68,17 +77,17 @@ uint32_t freeze_write_stack(struct freeze *f, uint64_t hash, const uint64_t *add
 	return id;
 }
 
-/* Id of a stack by its hash; 0 when its frames were overwritten with their segment. */
+/* Id of a stack by its hash; 0 when its frames were overwritten with their segment. One of the same addresses is better than that. */
 uint32_t freeze_stack_by_hash(struct freeze *f, uint64_t hash, uint32_t process, uint32_t unwind)
 {
-	uint32_t id = (uint32_t)map64_get(&f->stack_ids, hash);
+	uint32_t id = (uint32_t)map64_get(&f->stack_ids, key_of(hash, process, unwind));
 	uint64_t where;
 
 	if (id)
 		return id;
 	where = map64_get(&f->inline_stacks, hash);
 	if (!where)
-		return 0;
+		return (uint32_t)map64_get(&f->stack_ids, hash);
 	return freeze_write_stack(f, hash, (const uint64_t *)(uintptr_t)(where >> FRAMES_BITS),
 			   where & ((1u << FRAMES_BITS) - 1), process, unwind);
 }

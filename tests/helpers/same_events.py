@@ -2,14 +2,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The user stacks of a bundle beside those of tests/helpers/unwind_events, event by event.
 
-    same_events.py STACKS NDJSON EVENTS    NDJSON: stallbox export --format ndjson, EVENTS: stallbox events --json
+    same_events.py STACKS NDJSON EVENTS [PROGRAM TRACEBACK]
+
+NDJSON: stallbox export --format ndjson, EVENTS: stallbox events --json.
 
 An event is the same when thread and kind are, and no more than 200 us lie between the two times: the recorder's block
 begins when the thread leaves the CPU, its sample is taken in the interrupt. Prints one JSON object: how many such events
-there are, of which kind, with how many frames of ours, how many stacks are identical, and the others by class. Of each
+there are, of which kind, with how many frames of ours, how many stacks are identical, and the others by class; "open" are
+of these the ones in which no witness says that ours is right, "open waits" how many of them were no samples. Of each
 class the first one is printed on standard error.
 
     copy            theirs ends for want of a word that was not copied; up to there both are the same
+    below           the same for a word below the stack pointer
     depth           ours is cut at the recorder's limit, and is the beginning of theirs
     ours longer     theirs is the beginning of ours, which reaches an outermost function: the end of another stack
                     on which both agree, or one by name
@@ -19,11 +23,24 @@ class the first one is printed on standard error.
     leaf's caller in ours alone     the other way round
     astray          theirs leaves the code in the end; ours reaches an outermost function
     ours ends, WHY  ours is the beginning of theirs, which goes on to what is code
+    another event   the innermost address, which nobody unwinds, is another one
     unknown         the recorder did not know the process's mappings yet, and went by frame pointers
     other           anything else
+
+Where they differ, somebody else is asked who is right; counted as "ours by witness" or "theirs by witness", where it can tell:
+
+    no code         an address in no executable mapping of /proc/PID/maps returns to nowhere
+    PROGRAM, of Go, with symbols, at the addresses at which it runs; objdump says what each of its calls calls, and
+    TRACEBACK what Go's runtime itself printed of the process's stacks (GOTRACEBACK=crash). A stack can be so if each return
+    address stands behind a call of the function above it, or of one that jumps to it, or through a register if
+    the program has the function's address, and the stack ends where one of the runtime's own does. "gap by witness":
+    ours is so but for the function that called systemstack() or asmcgocall(); "neither": identical, and cannot be so.
 """
+import bisect
 import json
 import re
+import struct
+import subprocess
 import sys
 
 NEAR_NS = 200000
@@ -61,19 +78,21 @@ def class_of(ours, end, rooted, theirs, their_end, no_code):
     n, m = len(ours), len(theirs)
     if ours == theirs:
         return "identical"
+    if ours[0] != theirs[0]:
+        return "another event"
     if theirs == ours[:m]:
-        return "copy" if their_end == "copy" else "ours longer" if rooted else "other"
+        return their_end if their_end in ("copy", "below") else "ours longer" if rooted else "other"
     if ours == theirs[:n]:
         if end == "complete":
             return "beyond" if rooted else "other"
         if end == "depth":
             return "depth"
         return "no code" if no_code[n] or no_code[n - 1] else "ours ends, " + end
-    if n > 1 and m > 2 and theirs[0] == ours[0] and theirs[2] == ours[1]:
+    if n > 1 and m > 1 and (m == 2 or theirs[2] == ours[1]):
         rest = class_of(ours, end, rooted, theirs[:1] + theirs[2:], their_end, no_code[:1] + no_code[2:])
         if rest != "other":
             return "leaf's caller"
-    if n > 2 and m > 1 and theirs[0] == ours[0] and theirs[1] == ours[2]:
+    if n > 2 and m > 1 and theirs[1] == ours[2]:
         rest = class_of(ours[:1] + ours[2:], end, rooted, theirs, their_end, no_code)
         return "other" if rest == "other" else "leaf's caller in ours alone"
     return "astray" if rooted and no_code[-1] else "other"
@@ -86,9 +105,94 @@ def pairs(theirs, ours):
             yield kind, tid, began, end, stack, names, *min(near, key=lambda t: abs(t[0] - began))
 
 
+class Witness:
+    """What a program of Go says of itself."""
+
+    SWITCHES = ("runtime.systemstack.abi0", "runtime.asmcgocall.abi0")
+    CALL = re.compile(r"^ *([0-9a-f]+):\s+(call|jmp)q? +(?:([0-9a-f]+) <|\*)")
+
+    def __init__(self, program, traceback):
+        text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", program], check=True, capture_output=True, text=True).stdout
+        self.starts, self.calls, self.jumps, self.called, self.switches = [], {}, {}, {}, set()
+        behind = None
+        for line in text.splitlines():
+            if line.endswith(">:"):
+                self.starts.append(int(line.split(" ", 1)[0], 16))
+                if line.split(" ", 1)[1] in [f"<{name}>:" for name in self.SWITCHES]:
+                    self.switches.add(self.starts[-1])
+                continue
+            at = line.split(":", 1)[0].strip()
+            if behind and at:
+                self.calls[int(at, 16)] = behind[0]
+            behind = None
+            m = self.CALL.match(line)
+            if not m:
+                continue
+            target = int(m[3], 16) if m[3] else None
+            if m[2] == "call":
+                behind = (target,)
+                self.called.setdefault(self.starts[-1], set()).add(target)
+            else:
+                self.jumps.setdefault(self.starts[-1], set()).add(target)
+        headers = subprocess.run(["objdump", "-h", program], check=True, capture_output=True, text=True).stdout
+        data = open(program, "rb").read()
+        words = set()
+        for size, offset in re.findall(r"[.](?:noptr)?(?:ro)?data\S* +(\w+)  \w+  \w+  (\w+) ", headers):
+            words.update(word for (word,) in struct.iter_unpack("<Q", data[int(offset, 16):][:int(size, 16) // 8 * 8]))
+        words.update(int(target, 16) for target in re.findall(r"\tlea .* # (\w+) <", text))
+        self.taken = {start for start in self.starts if start in words}
+        self.outermost = set()
+        for stack in re.split(r"\n\n|\ncreated by|\n-----", open(traceback, errors="replace").read()):
+            self.outermost.update(int(pc, 16) for pc in re.findall(r" fp=0x\w+ sp=0x\w+ pc=(0x\w+)$", stack, re.M)[-1:])
+
+    def start_of(self, pc):
+        return self.starts[bisect.bisect_right(self.starts, pc) - 1]
+
+    def has(self, pc):
+        return self.starts[0] <= pc < self.starts[-1] + 4096
+
+    def called_by(self, by):
+        """What may have been called where that address is returned to. goexit is called by nobody: its address stands where a
+        goroutine's first function returns to."""
+        target = self.calls.get(by)
+        called = {target} | self.jumps.get(target, set())
+        return called | self.taken if None in called else called  # through a register
+
+    def can_be(self, pcs):
+        """pcs: of the innermost function, and return addresses. "gap": but for the function that called a switch of stacks."""
+        verdict = "whole"
+        for i, pc in enumerate(pcs[1:], 1):
+            if not self.has(pc):
+                continue  # C
+            if pc not in self.calls and pc not in self.outermost:
+                return None
+            if not self.has(pcs[i - 1]):
+                continue
+            callee = self.start_of(pcs[i - 1] - (i > 1))
+            if callee in self.called_by(pc):
+                continue
+            if callee not in self.switches or not any(callee in self.called.get(f, ()) for f in self.called_by(pc)):
+                return None
+            verdict = "gap"
+        return verdict if len(pcs) > 1 and pcs[-1] in self.outermost else None
+
+
+def right(witness, stack, end, pcs, no_code):
+    """Which of two stacks that differ."""
+    if stack == pcs[:len(stack)] and end not in ("complete", "unknown") and no_code[len(stack)] and not no_code[len(stack) - 1]:
+        return "ours by witness"
+    if not witness:
+        return None
+    ours, theirs = end == "complete" and witness.can_be(stack), witness.can_be(pcs)
+    if bool(ours) == bool(theirs):
+        return None
+    return "theirs by witness" if theirs else "gap by witness" if ours == "gap" else "ours by witness"
+
+
 def main():
     same = list(pairs(read_theirs(sys.argv[1]), read_ours(*sys.argv[2:4])))
-    counts, shown = {}, set()
+    witness = Witness(*sys.argv[4:6]) if len(sys.argv) > 4 else None
+    counts, open_ones, open_waits, shown = {}, {}, 0, set()
     agreed = {stack[-1] for _, _, _, end, stack, _, _, _, pcs, _ in same if stack == pcs and end == "complete"}
     for kind, tid, began, end, stack, names, ts, their_end, pcs, no_code in same:
         rooted = end == "complete" and (stack[-1] in agreed or bool(OUTERMOST.match(names[-1])))
@@ -98,14 +202,22 @@ def main():
         counts["frames"] = counts.get("frames", 0) + len(stack)
         c = "unknown" if end == "unknown" else c
         counts[c] = counts.get(c, 0) + 1
-        if c != "identical" and (kind, c) not in shown:
-            shown.add((kind, c))
-            print(f"{kind} of {tid} at {began}, {c}: ours ends with '{end}', theirs with '{their_end}', {ts - began} ns apart",
+        by = None if c in ("identical", "unknown") else right(witness, stack, end, pcs, no_code)
+        if c == "identical" and witness and not witness.can_be(stack):
+            by = "neither by witness"
+        if by:
+            counts[by] = counts.get(by, 0) + 1
+        if c != "identical" and by not in ("ours by witness", "gap by witness"):
+            open_ones[c] = open_ones.get(c, 0) + 1
+            open_waits += kind == "off-cpu" and c not in ("copy", "below")
+        if (c != "identical" or by) and (kind, c, by) not in shown:
+            shown.add((kind, c, by))
+            print(f"{kind} of {tid} at {began}, {c}, {by or 'no witness'}: ours ends with '{end}', theirs with '{their_end}', {ts - began} ns apart",
                   file=sys.stderr)
             for i in range(max(len(stack), len(pcs))):
                 print(f"  {i:2} {stack[i] if i < len(stack) else 0:16x} {pcs[i] if i < len(pcs) else 0:16x}"
                       f"{'!' if i < len(pcs) and no_code[i] else ' '} {names[i] if i < len(names) else ''}", file=sys.stderr)
-    print(json.dumps(counts))
+    print(json.dumps(counts | {"open": open_ones, "open waits": open_waits}))
 
 
 main()

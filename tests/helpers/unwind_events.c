@@ -10,11 +10,11 @@
  * afterwards, while the process is still there, whose mappings are taken for what they were. A line
  * for each event:
  *
- *     off-cpu|on-cpu TID NS end|copy|ERROR ADDRESS...
+ *     off-cpu|on-cpu TID NS end|copy|below|ERROR ADDRESS...
  *
- * NS: CLOCK_MONOTONIC. copy: the unwinder asked for a word of that stack which is not in the copy,
- * above it or below the stack pointer, where a register that was taken from the stack a moment ago
- * is still looked for. ERROR: libdwfl's, with '_' for spaces. An address that is in no executable
+ * NS: CLOCK_MONOTONIC. copy: the unwinder asked for a word of that stack which is not in the copy;
+ * below: for one below the stack pointer, where a register that was taken from the stack a moment
+ * ago is still looked for. ERROR: libdwfl's, with '_' for spaces. An address that is in no executable
  * mapping has a '!' behind it. Threads that begin meanwhile are not there. Exits with 77 and says
  * why where the kernel lacks what it takes.
  */
@@ -79,7 +79,7 @@ static struct {
 	pid_t pid;
 	int mem;
 	const struct sample *now; /* that is unwound */
-	bool beyond;
+	bool beyond, below; /* of the copy; the stack pointer */
 	size_t n;
 	uint64_t pc[MAX_FRAMES];
 } x;
@@ -323,7 +323,8 @@ static bool memory_read(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *ret, void *a
 		return true;
 	}
 	if (!m || m->writable) {
-		x.beyond |= m && sp >= m->start && sp < m->end;
+		if (m && sp >= m->start && sp < m->end)
+			*(address < sp ? &x.below : &x.beyond) = true;
 		return false;
 	}
 	return pread(x.mem, ret, sizeof(*ret), (off_t)address) == sizeof(*ret);
@@ -374,9 +375,13 @@ static void unwind_all(void)
 	for (size_t i = 0; i < x.n_samples; i++) {
 		x.now = &x.sample[i];
 		x.n = 0;
-		x.beyond = false;
+		x.beyond = x.below = false;
 		r = dwfl_getthread_frames(dwfl, x.now->tid, take_frame, NULL);
-		snprintf(why, sizeof(why), "%s", x.beyond ? "copy" : r ? dwfl_errmsg(-1) : "end");
+		snprintf(why, sizeof(why), "%s",
+			 x.beyond  ? "copy" :
+			 x.below   ? "below" :
+			 r	   ? dwfl_errmsg(-1) :
+				     "end");
 		for (char *c = why; *c; c++)
 			*c = *c == ' ' ? '_' : *c;
 		printf("%s %d %" PRIu64 " %s", x.now->kind, x.now->tid, x.now->ts_ns, why);

@@ -12,6 +12,7 @@
 #include "format/reader.h"
 #include "recorder/freeze.h"
 #include "tests/unit/one_file.h"
+#include "unwind/layout.h"
 
 #define RING (1u << 20)
 #define PERIOD_NS 10101000ULL /* bundles keep whole microseconds */
@@ -86,13 +87,16 @@ static struct sb_rec *put(struct host *h, uint32_t cpu, enum sb_kind kind, uint8
 	return r;
 }
 
-static uint64_t hash_of(const uint64_t *frames, uint32_t n)
+static uint64_t hash_from(uint64_t hash, const uint64_t *frames, uint32_t n)
 {
-	uint64_t hash = SB_HASH_KERNEL;
-
 	for (uint32_t i = 0; i < n; i++)
 		hash = sb_hash_step(hash, frames[i]);
 	return hash;
+}
+
+static uint64_t hash_of(const uint64_t *frames, uint32_t n)
+{
+	return hash_from(SB_HASH_KERNEL, frames, n);
 }
 
 struct got {
@@ -173,6 +177,49 @@ static void test_torn_stack(void **state)
 	bundle_close(b);
 }
 
+static void end_at(struct sb_rec *r, const uint64_t *frames, uint8_t end)
+{
+	r->ustack = hash_from(SB_HASH_USER(r->tgid), frames, 2);
+	r->uinfo = SB_UINFO(SB_BY_EH_FRAME, end);
+}
+
+/* A walk that had no table yet may find what a later one finds, and has another end: each record keeps its own. */
+static void test_same_frames_end_otherwise(void **state)
+{
+	uint64_t frames[] = { 0x455765, 0x457b2f };
+	struct sb_off_cpu off = { .duration_ns = 5 * NSEC_PER_MSEC };
+	struct got g = {};
+	struct sb_rec *r;
+	struct bundle *b;
+	struct host h;
+
+	(void)state;
+	begin(&h);
+	r = put(&h, 0, SB_OFF_CPU, 0, &off, 2, frames, 2);
+	r->nk = 0;
+	r->nu = 2;
+	end_at(r, frames, SB_UNWIND_NO_ROWS);
+	end_at(put(&h, 0, SB_OFF_CPU, 0, &off, 2, NULL, 0), frames, SB_UNWIND_COMPLETE);
+	end_at(put(&h, 0, SB_OFF_CPU, 0, &off, 2, NULL, 0), frames, SB_UNWIND_NO_ROWS);
+	assert_int_equal(freeze_write_bank(&h.f, 0), 0);
+	/* In the other bank the frames stand no more: better with another end than without frames. */
+	r = put(&h, 1, SB_OFF_CPU, 0, &off, 2, NULL, 0);
+	end_at(r, frames, SB_UNWIND_STALE);
+	h.p.cpus[0].bank[0].head = 0;
+	assert_int_equal(freeze_write_bank(&h.f, 0), 0);
+	b = end(&h);
+	assert_int_equal(bundle_each_event(b, take, &g), 0);
+	assert_int_equal(g.n, 4);
+	assert_true(g.e[0].ustack && g.e[1].ustack);
+	assert_int_equal(bundle_stack(b, g.e[0].ustack)->unwind, BUNDLE_UNWIND_EH_FRAME | BUNDLE_END_NO_ROWS << 4);
+	assert_int_equal(bundle_stack(b, g.e[1].ustack)->unwind, BUNDLE_UNWIND_EH_FRAME | BUNDLE_END_COMPLETE << 4);
+	assert_int_equal(bundle_stack(b, g.e[1].ustack)->n, 2);
+	assert_int_equal(bundle_stack(b, g.e[1].ustack)->addr[1], frames[1]);
+	assert_int_equal(g.e[2].ustack, g.e[0].ustack);
+	assert_int_equal(g.e[3].ustack, g.e[0].ustack);
+	bundle_close(b);
+}
+
 static uint64_t count_of(const struct bundle *b, enum bundle_loss_cause cause, enum bundle_kind kind, const char *what)
 {
 	const struct bundle_loss *l;
@@ -233,6 +280,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_late),
 		cmocka_unit_test(test_torn_stack),
+		cmocka_unit_test(test_same_frames_end_otherwise),
 		cmocka_unit_test(test_losses),
 	};
 

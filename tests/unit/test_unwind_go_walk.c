@@ -86,41 +86,12 @@ static void compare_go(const struct sb_unwind_walk *w, const uint64_t *frames, c
 	}
 }
 
-static unsigned long long cpu_ns(pid_t pid)
-{
-	unsigned long long ns = 0;
-	char path[64];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/schedstat", pid);
-	f = fopen(path, "r");
-	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%llu", &ns), 1);
-	fclose(f);
-	return ns;
-}
-
-/* It has loaded what it needs: its first thread has not run for 300 ms, or that long has gone by. */
-static void let_begin(pid_t pid, bool blocks)
-{
-	uint64_t until = sb_monotonic_ns() + 20 * NSEC_PER_SEC;
-	unsigned long long before, now = cpu_ns(pid);
-
-	do {
-		before = now;
-		usleep(300000);
-		now = cpu_ns(pid);
-		if (sb_monotonic_ns() > until)
-			fail_msg("%d does not block", pid);
-	} while (blocks && now != before);
-}
-
 /* Stops the first thread n times, and adds to r. */
-static void sample_go(char *const *argv, unsigned int n, bool blocks, struct go_result *r)
+static void sample_go(char *const *argv, unsigned int n, struct go_result *r)
 {
 	pid_t pid = start(argv);
 
-	let_begin(pid, blocks);
+	wait_until_loaded(pid, pid, 300 * NSEC_PER_MSEC);
 	assert_int_equal(ptrace(PTRACE_SEIZE, pid, NULL, NULL), 0);
 	for (unsigned int i = 0; i < n; i++) {
 		uint64_t frames[MAX_FRAMES];
@@ -159,7 +130,7 @@ static void test_go(void **state)
 	snprintf(command, sizeof(command), "exec fzf --filter '12 34' <%s/numbers", top);
 	/* Which thread runs goroutines and which collects garbage is up to the scheduler. */
 	for (unsigned int run = 0; run < 5; run++)
-		sample_go(busy, 100, false, &r);
+		sample_go(busy, 100, &r);
 	expect_go("fzf, busy", r);
 }
 
@@ -175,12 +146,12 @@ static void test_go_large(void **state)
 	know_go("/usr/bin/rclone");
 	assert_int_equal(sh("mkfifo fifo"), 0);
 	snprintf(command, sizeof(command), "exec rclone rcat :local:%s/none <>%s/fifo", top, top);
-	sample_go(argv, 10, true, &r[0]);
+	sample_go(argv, 10, &r[0]);
 	expect_go("rclone, blocked", r[0]);
 	assert_int_equal(sh("truncate -s 1T large"), 0);
 	snprintf(command, sizeof(command), "exec rclone cat :local:%s/large", top);
 	for (unsigned int run = 0; run < 5; run++)
-		sample_go(argv, 20, false, &r[1]);
+		sample_go(argv, 20, &r[1]);
 	expect_go("rclone, busy", r[1]);
 }
 
@@ -236,7 +207,7 @@ static void expect_chain(const char *program, char *mode, struct go_chain c)
 		symbol_range(c.symbols, i < c.n ? c.chain[i] : c.left, &ranges[i].from, &ranges[i].to);
 	snprintf(path, sizeof(path), "%s/%s", top, program);
 	pid = start(argv);
-	let_begin(pid, !strcmp(mode, "c"));
+	wait_until_loaded(pid, pid, 300 * NSEC_PER_MSEC);
 	assert_int_equal(ptrace(PTRACE_SEIZE, pid, NULL, NULL), 0);
 	for (unsigned int i = 0; i < 4000 && found < 20; i++) {
 		uint64_t frames[MAX_FRAMES];

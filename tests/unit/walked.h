@@ -467,6 +467,60 @@ static bool goes_by_rbp(const struct sb_unwind_walk *w, const struct stack *trut
 	return (!w->ip && !truth->pc[w->n]) || (sb_unwind_read((__u64 *)&word, w->fp + 8) && word == truth->pc[w->n]);
 }
 
+/* What a thread has done so far. */
+struct progress {
+	unsigned long long cpu_ns, waited_ns, slices;
+	uint64_t code; /* a hash of the files whose code is mapped */
+	char state;
+};
+
+static struct progress progress_of(pid_t pid, pid_t tid)
+{
+	char path[64], line[PATH_MAX + 256], flags[8];
+	struct progress p = {};
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", pid, tid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%llu %llu %llu", &p.cpu_ns, &p.waited_ns, &p.slices), 3);
+	fclose(f);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_true(fgets(line, sizeof(line), f) && sscanf(strrchr(line, ')') + 1, " %c", &p.state) == 1);
+	fclose(f);
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%*s %7s", flags) == 1 && flags[2] == 'x' && strchr(line, '/'))
+			p.code = sb_mix64(p.code ^ sb_hash_bytes(line, strlen(line)));
+	}
+	fclose(f);
+	return p;
+}
+
+/* It has loaded what it needs: since the last file with code was mapped it has computed for that long, or has waited 50
+ * times, or waits for good. However slow the machine is. */
+static void wait_until_loaded(pid_t pid, pid_t tid, uint64_t cpu_ns)
+{
+	uint64_t until = sb_monotonic_ns() + 60 * NSEC_PER_SEC;
+	struct progress now = progress_of(pid, tid), since = now, before;
+	unsigned int still = 0;
+
+	do {
+		before = now;
+		usleep(20000);
+		now = progress_of(pid, tid);
+		if (now.code != since.code)
+			since = now;
+		still = now.state == 'S' && now.slices == before.slices ? still + 1 : 0;
+		if (sb_monotonic_ns() > until)
+			fail_msg("thread %d of %d does not get to work in 60 s", tid, pid);
+	} while (now.cpu_ns - since.cpu_ns < cpu_ns && now.slices - since.slices < 50 && still < 15);
+}
+
 /* Stops a thread of a program again and again, wherever it is, and asks both. thread: NULL the first one. */
 static struct result sample_thread(char *const *argv, const char *thread, unsigned int n, unsigned int every_us)
 {
@@ -474,12 +528,9 @@ static struct result sample_thread(char *const *argv, const char *thread, unsign
 	pid_t pid = start(argv), tid = thread ? thread_of(pid, thread) : pid;
 	bool shown = false;
 
-	/* Until it has loaded what it needs. */
-	if (thread)
-		usleep(1500000);
+	/* One with a name is a JVM's, which compiles what has run for a while. */
+	wait_until_loaded(pid, tid, thread ? NSEC_PER_SEC : 300 * NSEC_PER_MSEC);
 	assert_int_equal(ptrace(PTRACE_SEIZE, tid, NULL, NULL), 0);
-	if (!thread)
-		usleep(300000);
 	for (unsigned int i = 0; i < n; i++) {
 		uint64_t frames[MAX_FRAMES];
 		struct sb_unwind_walk w;
