@@ -59,7 +59,7 @@ make_condition() {
 	ps) spawn look ;;
 	crowd)
 		spawn "$INCIDENT" runq 600 300 >/dev/null
-		many() { [ "$(awk '{split($4, r, "/"); print r[1]}' /proc/loadavg)" -ge $(($(nproc) * 250)) ]; }
+		many() { [ "$(cat "/proc/$SPAWNED"/task/*/stat | grep -c ') R ')" -ge $(($(nproc) * 300)) ]; }
 		wait_for 60 many
 		;;
 	frozen) fsfreeze -f "$FROZEN" ;;
