@@ -41,7 +41,7 @@ if by_hand quota cpu_quota 26 30; then
 fi
 if by_hand convoy lock_convoy 26; then
 	speaks convoy lock-convoy
-	like "convoy: how many threads" "$(cause_of lock-convoy)" "of 1[4-6] threads waited for one rw-semaphore"
+	like "convoy: how many threads" "$(cause_of lock-convoy)" "of 1[4-6] threads waited for one rwsem,"
 fi
 if by_hand execs exec_storm 26; then
 	speaks execs fork-storm

@@ -58,7 +58,7 @@ awk -v t="-$tid" -v f="$shot" '
 	/lru_shrink_inactive:/ { s += value("nr_scanned"); r += value("nr_reclaimed") }
 	END { printf "%d %d %.0f %d\n", s, r, begin, open }' "$LOG/trace" >"$TEST_TMP/logged"
 read -r scanned reclaimed begin open <"$TEST_TMP/logged"
-is "tracefs lost nothing" "$(log_lost)" 0
+is "tracefs lost nothing since T began to" "$(log_lost "$begin")" 0
 is "T was in reclaim by the kernel's log" "$open" 1
 like "the sentence: T is in a page fault, reclaiming in memcg M for D, N scanned, R reclaimed" "$(cause_of mmap-lock-stall)" \
 	"stallbox-worklo\\[$pid\\] tid $tid is in a page fault, reclaiming in cgroup [^ ]*stallbox-storm\\.$pid for [0-9.]+ m?s: $scanned pages scanned, $reclaimed reclaimed so far"
