@@ -23,6 +23,9 @@ if ! open_log 32768; then
 fi
 log_events vmscan/mm_vmscan_memcg_reclaim_begin vmscan/mm_vmscan_memcg_reclaim_end vmscan/mm_vmscan_lru_shrink_inactive
 start_default || { fail "agent starts"; finish; }
+# Until the bundle is whole a log of so much would overwrite what led to the stackshot, which is taken some ms after that line.
+stop_at_freeze() { wait_for 120 log_has "^freeze: trigger '(reclaim-age|mmap-lock-wait)'" && sleep 0.2 && stop_log; }
+spawn stop_at_freeze
 incident 'reclaim-age|mmap-lock-wait' "$INCIDENT" reclaim_storm --limit 128 --file-threads 6 --anon-threads 2 --writers 16 --starved 250 --seconds 30 --dir "${SCRATCH:-/var/tmp}"
 rc=$?
 stop_log
