@@ -7,7 +7,8 @@
 #   log_events SYSTEM/EVENT[:FILTER]...  these alone, from now on, all at once; an event that the
 #                                      kernel lacks is left out
 #   stop_log                           nothing more is logged; the text is in $LOG/trace
-#   log_lost                           events that the log itself lost
+#   log_lost [SINCE_NS]                events that the log itself lost; of a CPU whose log goes back to that time only those
+#                                      that found no room: what was overwritten is older
 #   timer_late NS SLACK_US             us from when the last BPF timer due by then (and that much later) was due to
 #                                      when it expired; of timer/hrtimer_start and timer/hrtimer_expire_entry
 LOG=
@@ -36,7 +37,13 @@ log_events() {
 	done
 	echo 1 >"$LOG/tracing_on"
 }
-log_lost() { cat "$LOG"/per_cpu/cpu*/stats | awk '/^overrun:|^dropped events:/ {n += $NF} END {print n + 0}'; }
+log_lost() {
+	cat "$LOG"/per_cpu/cpu*/stats | awk -v since="${1:-0}" '
+		/^overrun:/ { overwritten = $NF }
+		/^oldest event ts:/ && $NF * 1e9 > since { n += overwritten }
+		/^dropped events:/ { n += $NF }
+		END { print n + 0 }'
+}
 timer_late() {
 	awk -v at="$1" -v slack="${2}000" '
 		function value(name) { match($0, name "=[^ ]+"); return substr($0, RSTART + length(name) + 1, RLENGTH - length(name) - 1) }

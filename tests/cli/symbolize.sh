@@ -134,15 +134,17 @@ is "nor is a file one" "$("$STALLBOX" symbolize --debug-dir kept.zst kept.zst 2>
 is "nowhere to write" "$("$STALLBOX" symbolize --debug-dir debug -o /proc/none kept.zst >/dev/null 2>&1; echo $?)" 1
 
 # What fails on the way costs nothing that was there.
+# In a build with sanitizers: LeakSanitizer does not run under strace.
+traced() { ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0 strace -f -qq -o trace "$@"; }
 # failing CALL OCCURRENCE OPTIONS...: of `faulty.zst`, or the file that --output names
 failing() {
-	strace -f -qq -o trace -P "${FAULTY:-faulty.zst}" -e "trace=$1" -e "inject=$1:error=ENOSPC:when=$2" \
+	traced -P "${FAULTY:-faulty.zst}" -e "trace=$1" -e "inject=$1:error=ENOSPC:when=$2" \
 		"$STALLBOX" symbolize --debug-dir debug "${@:3}" >out 2>&1
 }
 if command -v strace >/dev/null; then
 	for call in lseek write fsync; do
 		cp kept.zst faulty.zst
-		strace -f -qq -o trace -P faulty.zst -e "trace=$call" "$STALLBOX" symbolize --debug-dir debug faulty.zst 2>/dev/null
+		traced -P faulty.zst -e "trace=$call" "$STALLBOX" symbolize --debug-dir debug faulty.zst 2>/dev/null
 		n=$(grep -c "$call(" trace)
 		between "adding names calls $call" "$n" 1 10
 		cp kept.zst faulty.zst

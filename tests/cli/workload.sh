@@ -23,30 +23,59 @@ like "and it is said" "$(cat "$TEST_TMP/err")" "there is no 'no_such_stall' hint
 "$W" 2>/dev/null
 is "none at all, too" $? 2
 
+# Each command has a session of its own, so that what others do on this machine is none of its traces.
+SESSIONS=
+# in_background COMMAND...: of stallbox-workload, its pid in $PID, what it says in $TEST_TMP/out and err
+in_background() {
+	: >"$TEST_TMP/out"
+	env --default-signal=INT setsid "$W" "$@" >"$TEST_TMP/out" 2>"$TEST_TMP/err" &
+	PID=$!
+	TEST_PIDS+=("$PID")
+	SESSIONS+=${SESSIONS:+,}$PID
+}
+# a zombie is for init to wait for
+ours() { [ -z "$SESSIONS" ] || pgrep -r R,S,D -s "$SESSIONS" "$@"; }
+is_of_others() { # PID
+	local sid
+	sid=$(ps -o sid= -p "$1") && [[ ,$SESSIONS, != *,"${sid// /}",* ]]
+}
+# Each is named after the process that made it.
+groups() {
+	local d
+	for d in /sys/fs/cgroup/stallbox-* /sys/fs/cgroup/*/stallbox-*; do
+		[ ! -d "$d" ] || is_of_others "${d##*.}" || echo "$d"
+	done
+}
+# The file of the device has no name any more: who made it has it open.
+devices() {
+	local p
+	for p in $(pgrep -x frozen_fs; pgrep -x stallbox-worklo); do
+		! is_of_others "$p" || find "/proc/$p/fd" -lname '/tmp/frozen_fs_image*' -printf '%l\n' 2>/dev/null
+	done >"$TEST_TMP/of_others"
+	losetup -n -O BACK-FILE | grep frozen_fs | grep -vxFf "$TEST_TMP/of_others"
+}
 # traces: what a command could leave behind
 traces() {
-	ls -d /sys/fs/cgroup/stallbox-* /sys/fs/cgroup/*/stallbox-* /tmp/frozen_fs* 2>/dev/null
-	losetup -a 2>/dev/null | grep frozen_fs
-	pgrep -r R,S,D -x stallbox-worklo # a zombie is for init to wait for
-	pgrep -r R,S,D -x fuse-server
+	groups
+	devices
+	ls -d /tmp/frozen_fs* 2>/dev/null
+	ours
 }
 if [ "$(id -u)" != 0 ]; then
 	skip "what an interrupted command leaves behind" "root is needed to make anything"
 	finish
 fi
-is "nothing is there before" "$(traces)" ""
 gone() { [ -z "$(traces)" ]; }
+ok "nothing is there before" wait_for 20 gone # another one's directory is there for some ms
 # each: until it has begun, as its own output or a trace says
 for how in INT TERM; do
 	for c in "cpu_quota 60 20" "frozen_fs 2 60" "fuse_fault read 1 60" "reclaim_storm --limit 64 --file-threads 4 --anon-threads 2 --seconds 60 --dir $TEST_TMP" "dstall 2 60"; do
-		: >"$TEST_TMP/out"
 		# shellcheck disable=SC2086 # words
-		env --default-signal=INT "$W" $c >"$TEST_TMP/out" 2>"$TEST_TMP/err" &
-		pid=$!
-		begun() { [ -s "$TEST_TMP/out" ] || [ -n "$(ls -d /sys/fs/cgroup/stallbox-* /sys/fs/cgroup/*/stallbox-* 2>/dev/null; pgrep -x fuse-server)" ] || _ended $pid; }
+		in_background $c
+		begun() { [ -s "$TEST_TMP/out" ] || [ -n "$(groups; ours -x fuse-server)" ] || _ended "$PID"; }
 		wait_for 20 begun
-		kill -$how $pid
-		wait $pid
+		kill -$how "$PID"
+		wait "$PID"
 		rc=$?
 		if [ $rc = 77 ]; then
 			skip "SIG$how: ${c%% *} leaves nothing behind" "$(tail -n 1 "$TEST_TMP/err")"
@@ -57,11 +86,9 @@ for how in INT TERM; do
 	done
 done
 # Not even of those that are killed while their threads stand.
-: >"$TEST_TMP/out"
-"$W" frozen_fs 2 60 >"$TEST_TMP/out" 2>"$TEST_TMP/err" &
-pid=$!
-begun() { [ -s "$TEST_TMP/out" ] || _ended $pid; }
+in_background frozen_fs 2 60
+begun() { [ -s "$TEST_TMP/out" ] || _ended "$PID"; }
 wait_for 20 begun
-{ kill -KILL $pid && wait $pid; } 2>/dev/null
+{ kill -KILL "$PID" && wait "$PID"; } 2>/dev/null
 ok "SIGKILL: a frozen file system is thawed, and gone" wait_for 20 gone
 finish

@@ -19,7 +19,7 @@ for condition in ps crowd frozen; do
 		while IFS= read -r line; do
 			text=${line#* - }
 			case $line in
-			"not ok"*) fail "$condition: $story: $text" "$(grep -A6 -F -- "$line" "$TEST_TMP/out" | tail -n +2)" ;;
+			"not ok"*) fail "$condition: $story: $text" "$(grep -B12 -A6 -F -- "$line" "$TEST_TMP/out" | sed -n 's/^# //p')" ;;
 			*"# SKIP"*) skip "$condition: $story: ${text%% \# SKIP*}" "${text##*\# SKIP }" ;;
 			*) pass "$condition: $story: $text" ;;
 			esac

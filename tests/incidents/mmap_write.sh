@@ -33,16 +33,22 @@ fired_in "mmap-lock-wait" 1000 $((1000 + late_ms))
 between "it fires while the lock is held: ms after it was taken" $(((fired - begin) / 1000000)) 950 $(((end - begin) / 1000000))
 holds_before "mmap_lock held for writing"
 
+chain=$(chain_of "$BUNDLE" stallbox-worklo)
+# Whoever looks at the process waits for the lock like its own threads, of which alone the workload knows.
+looking=0
+if [ "${CONDITION:-}" = ps ]; then
+	looking=$(jq '[.waiters[] | select(.comm == "ps")] | length' <<<"$chain")
+	between "ps is among those who wait" "$looking" 1 10
+fi
 human=$(awk -v b="$bytes" 'BEGIN { split("bytes KiB MiB GiB TiB", u); for (i = 1; b >= 1024 && i < 5; i++) b /= 1024; printf "%.1f %s", b, u[i] }')
 is "the first cause is the queue for mmap_lock" "$(jq -r '.causes[0].rule' <<<"$REPORT")" mmap-lock-stall
 like "the sentence: T holds mmap_lock for writing in mmap() of S bytes, N threads wait" "$(cause_of mmap-lock-stall)" \
-	"stallbox-worklo\\[$pid\\] tid $tid has held it for writing in mmap\\(\\) of ${human//./\\.} for [0-9.]+ m?s; $waiters threads wait"
+	"stallbox-worklo\\[$pid\\] tid $tid has held it for writing in mmap\\(\\) of ${human//./\\.} for [0-9.]+ m?s; $((waiters + looking)) threads wait"
 between "S is what the workload maps, to a page" $(($(fact mmap.holder_call_bytes) - bytes)) -4096 4096
-is "N is how many it counts itself" "$(fact mmap.freeze_waiters)" "$waiters"
+is "N is how many it counts itself" "$(fact mmap.freeze_waiters)" $((waiters + looking))
 age=$(jq '.facts["mmap.holder_call_age"] * 1000 | round' <<<"$REPORT")
 between "the call's age, ms off the workload's clock" $((age - (fired - begin) / 1000000)) -100 100
 
-chain=$(chain_of "$BUNDLE" stallbox-worklo)
 is "blame names the holder, by the lock itself" "$(jq -c '[.chain[0].tid, .chain[0].proven]' <<<"$chain")" "[$tid,true]"
 like "with its stack" "$("$STALLBOX" blame --stacks "$BUNDLE")" "held by stallbox-worklo [0-9]+/$tid \\(owner\\)[^:]*(filemap_fdatawait|folio_wait|wait_on_page|fuse_|write_inode_now|writeback)"
 

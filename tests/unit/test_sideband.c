@@ -212,7 +212,7 @@ static void symbols_have_their_time_behind_the_name(void **state)
 	for (size_t len = 0; len < 24; len++) {
 		struct {
 			struct ksymbol_record r;
-			uint8_t rest[64];
+			uint8_t rest[96];
 		} gone = { .r = { .h = { PERF_RECORD_KSYMBOL, 0, 0 }, .flags = PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER } };
 		size_t padded = (len + 8) & ~7ul;
 		struct trailer t = { 1, 1, 1000 + len };

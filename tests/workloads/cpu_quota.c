@@ -18,6 +18,8 @@ static const char usage[] =
 	"  cpu_quota 10 30\n";
 
 #define PERIOD_US 100000u
+#define V1_MEMORY "/sys/fs/cgroup/memory/cgroup.procs"
+#define V1_CPUACCT "/sys/fs/cgroup/cpuacct"
 
 static atomic_bool stop;
 
@@ -63,7 +65,7 @@ WORKLOAD_MAIN(cpu_quota)
 {
 	static pthread_t thread[WL_MAX_THREADS];
 	unsigned int percent, threads = 8;
-	struct wl_cgroup cg = {};
+	struct wl_cgroup cg = {}, memory = {}, acct = { .parent = V1_CPUACCT };
 	uint64_t length_ns;
 	struct timespec ts;
 	char text[32];
@@ -92,6 +94,14 @@ WORKLOAD_MAIN(cpu_quota)
 		errno = -r;
 		cannot_run("there is no CPU quota to set for '%s'", cg.path);
 	}
+	/* As service managers do with v1: a group has the same path for each controller. */
+	if (cg.v1 && access(V1_MEMORY, F_OK) == 0 && wl_cgroup_enter(&memory, "stallbox-quota", INT64_MAX) < 0)
+		memory.path[0] = '\0';
+	snprintf(acct.path, sizeof(acct.path), "%s/stallbox-quota.%d", V1_CPUACCT, getpid());
+	if (!cg.v1 || mkdir(acct.path, 0755) < 0) /* there already: one hierarchy with the CPU controller */
+		acct.path[0] = '\0';
+	else
+		wl_put(acct.path, "cgroup.procs", text);
 	for (unsigned int i = 0; i < threads; i++) {
 		if (pthread_create(&thread[i], NULL, spin, NULL))
 			break;
@@ -105,6 +115,10 @@ WORKLOAD_MAIN(cpu_quota)
 	printf("pid=%d threads=%u periods=%llu throttled=%llu throttled_ns=%llu\n", getpid(), threads, stat_of(cg.path, "nr_periods"),
 	       stat_of(cg.path, "nr_throttled"), cg.v1 ? stat_of(cg.path, "throttled_time") : stat_of(cg.path, "throttled_usec") * 1000);
 	fflush(stdout);
+	if (memory.path[0])
+		wl_cgroup_leave(&memory);
+	if (acct.path[0])
+		wl_cgroup_leave(&acct);
 	wl_cgroup_leave(&cg);
 	return 0;
 }
