@@ -14,7 +14,7 @@
 
 static struct {
 	uint64_t ip, sp, fp;
-} user;
+} entered;
 static long read_user(void *to, size_t len, uintptr_t from);
 
 #undef bpf_core_enum_value_exists
@@ -25,11 +25,11 @@ static long read_user(void *to, size_t len, uintptr_t from);
 #undef sb_regs_lr
 #undef sb_regs_64
 #define bpf_core_enum_value_exists(...)		1
-#define bpf_task_pt_regs(task)			((uintptr_t)&user)
+#define bpf_task_pt_regs(task)			((uintptr_t)&entered)
 #define bpf_probe_read_user(to, len, from)	read_user((to), (len), (uintptr_t)(from))
-#define sb_regs_ip(r)				((void)(r), user.ip)
-#define sb_regs_sp(r)				((void)(r), user.sp)
-#define sb_regs_fp(r)				((void)(r), user.fp)
+#define sb_regs_ip(r)				((void)(r), entered.ip)
+#define sb_regs_sp(r)				((void)(r), entered.sp)
+#define sb_regs_fp(r)				((void)(r), entered.fp)
 #define sb_regs_lr(r)				((void)(r), 0)
 #define sb_regs_64(r)				((void)(r), true)
 
@@ -85,9 +85,9 @@ static void begin(uint32_t outermost)
 	c->user_unwind = SB_USER_UNWIND_EH_FRAME;
 	model_pid_tgid = (uint64_t)TGID << 32 | TID;
 	model_process = (struct sb_unwind_process){ .tgid = TGID, .n = 1, .sequence = 2 };
-	user.ip = CODE + 0x10;
-	user.sp = (uintptr_t)stack;
-	user.fp = (uintptr_t)&stack[4];
+	entered.ip = CODE + 0x10;
+	entered.sp = (uintptr_t)stack;
+	entered.fp = (uintptr_t)&stack[4];
 	frame(4, 10, CODE + 0x20);
 	frame(10, outermost, CODE + 0x30);
 	frame(outermost, 0, CODE + 0x40);
