@@ -287,28 +287,29 @@ static bool has_room(struct unwind_image *image)
 	return true;
 }
 
-void image_mark(struct unwind_image *image, uint64_t offset, uint64_t size,
-		const struct sb_unwind_rule *rule)
+/* Goes on where the last one ends, and says the same. */
+static bool extends(const struct unwind_mark *last, uint64_t offset, uint64_t size, enum unwind_mark_how how, unsigned int n)
 {
+	return last->offset + last->size == offset && last->how == how && last->n == n && size <= UINT32_MAX - last->size;
+}
+
+void image_mark(struct unwind_image *image, uint64_t offset, uint64_t size, enum unwind_mark_how how, unsigned int n)
+{
+	if (size > UINT32_MAX || n > UINT16_MAX)
+		return;
 	for (size_t i = 0; size && i < image->n_code; i++) {
 		const struct unwind_segment *s = &image->code[i];
 
-		if (offset >= s->offset && offset - s->offset < s->size &&
-		    size <= s->size - (offset - s->offset)) {
-			if (has_room(image))
-				image->marks[image->n_marks++] = (struct unwind_mark){
-					.offset = offset, .size = size, .rule = *rule
-				};
-			return;
-		}
+		if (offset < s->offset || offset - s->offset >= s->size || size > s->size - (offset - s->offset))
+			continue;
+		if (image->n_marks && offset > s->offset && extends(&image->marks[image->n_marks - 1], offset, size, how, n))
+			image->marks[image->n_marks - 1].size += (uint32_t)size;
+		else if (has_room(image))
+			image->marks[image->n_marks++] = (struct unwind_mark){
+				.offset = offset, .size = (uint32_t)size, .how = (uint16_t)how, .n = (uint16_t)n
+			};
+		return;
 	}
-}
-
-static int marks_by_offset(const void *a, const void *b)
-{
-	const struct unwind_mark *x = a, *y = b;
-
-	return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
 /* What the kernel has put on the stack: struct rt_sigframe of x86-64, whose first word the
@@ -331,7 +332,34 @@ static const struct sb_unwind_rule sigreturn_rules[] = {
 /* The return address is its start, which is looked up as the byte before. */
 void image_mark_sigreturn(struct unwind_image *image, uint64_t offset, uint64_t size)
 {
-	image_mark(image, offset - 1, size + 1, &sigreturn_rules[image->machine]);
+	image_mark(image, offset - 1, size + 1, UNWIND_MARK_SIGRETURN, 0);
+}
+
+struct sb_unwind_rule unwind_mark_rule(enum cfi_machine machine, const struct unwind_mark *m)
+{
+	struct sb_unwind_rule called = { .cfa = SB_CFA_SP, .cfa_off = 8 * m->n + 8, .ra_off = -8, .where = SB_AT_CFA << 4 };
+
+	switch ((enum unwind_mark_how)m->how) {
+	case UNWIND_MARK_ENDS:
+		return (struct sb_unwind_rule){ .cfa = SB_CFA_UNSUPPORTED, .where = SB_AT_END << 4 };
+	case UNWIND_MARK_OTHER_STACK:
+		return (struct sb_unwind_rule){ .cfa = SB_CFA_OTHER_STACK };
+	case UNWIND_MARK_SIGRETURN:
+		return sigreturn_rules[machine];
+	case UNWIND_MARK_SWITCHED:
+		called.cfa = SB_CFA_GO_SWITCHED;
+		called.cfa_off = m->n;
+		called.post = 8;
+		break;
+	case UNWIND_MARK_DEPTH_FP:
+		called.fp_off = -16;
+		called.where |= SB_AT_CFA;
+		break;
+	case UNWIND_MARK_DEPTH:
+		if (machine == CFI_AARCH64)
+			return (struct sb_unwind_rule){ .cfa = SB_CFA_SP };
+	}
+	return called;
 }
 
 /* rt_sigreturn as musl and the vdso of arm64 call it, without call frame information: there,
@@ -369,6 +397,13 @@ static int find_trampoline(const struct image_layout *l, struct unwind_image *im
 	return 0;
 }
 
+static int marks_by_offset(const void *a, const void *b)
+{
+	const struct unwind_mark *x = a, *y = b;
+
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
 static void sort_marks(struct unwind_image *image)
 {
 	if (image->n_marks)
@@ -377,7 +412,7 @@ static void sort_marks(struct unwind_image *image)
 	for (size_t i = 1; i < image->n_marks; i++) {
 		struct unwind_mark *m = &image->marks[i - 1];
 
-		m->size = SB_MIN(m->size, m[1].offset - m->offset);
+		m->size = (uint32_t)SB_MIN((uint64_t)m->size, m[1].offset - m->offset);
 	}
 }
 

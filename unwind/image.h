@@ -25,14 +25,25 @@ struct unwind_segment {
 	uint64_t addr, offset, size; /* size: as much of it as the file holds */
 };
 
-/* Code that nothing describes and whose rule is known: what the kernel has a signal handler return
- * to, some of Go's runtime, and Go's functions without a frame (unwind/go.h). */
-struct unwind_mark {
-	uint64_t offset, size; /* in the file, within one executable segment; size 0: nothing */
-	struct sb_unwind_rule rule;
+/* How the caller is found of code that nothing describes: what the kernel has a signal handler return to, and Go's functions
+ * (unwind/go.h). */
+enum unwind_mark_how {
+	UNWIND_MARK_DEPTH, /* n words above the stack pointer lies the return address. arm64: only n = 0, it is in x30 */
+	UNWIND_MARK_DEPTH_FP, /* the same, and right below it the caller's frame pointer */
+	UNWIND_MARK_ENDS,
+	UNWIND_MARK_OTHER_STACK, /* by the frame pointer, wherever it leads */
+	UNWIND_MARK_SWITCHED, /* on another stack, where the word n bytes above the stack pointer says (SB_CFA_GO_SWITCHED) */
+	UNWIND_MARK_SIGRETURN,
 };
-/* A large program has 17,000. */
-#define UNWIND_MARKS 200000u
+
+struct unwind_mark {
+	uint64_t offset; /* in the file, all of it within one executable segment */
+	uint32_t size;	 /* 0: nothing */
+	uint16_t how;	 /* enum unwind_mark_how */
+	uint16_t n;
+};
+/* A large program has 0.5 M. */
+#define UNWIND_MARKS 1500000u
 /* What is in memory at a time of the table of Go's functions, 12 MiB of a large program, or of its
  * symbols and their names. */
 #define UNWIND_GO_BYTES (48u << 20)
@@ -70,6 +81,8 @@ int unwind_image_read_names(int fd, unwind_name_fn take, void *ctx, struct unwin
 int unwind_image_read_memory(const void *data, size_t len, struct unwind_image *ret);
 
 void unwind_image_done(struct unwind_image *image);
+
+struct sb_unwind_rule unwind_mark_rule(enum cfi_machine machine, const struct unwind_mark *m);
 
 /* File offset of an address in an executable segment: 0, or -ENOENT. */
 int unwind_image_offset(const struct unwind_image *image, uint64_t addr, uint64_t *ret);

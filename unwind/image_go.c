@@ -143,38 +143,80 @@ static int read_table(const struct image_layout *l, enum cfi_machine machine, ui
 
 /* ---- marks ---------------------------------------------------------------------------- */
 
-static void mark_go(struct unwind_image *image, const struct go_function *f)
+/* Its code as it is in the file, in pieces: who asks goes forward. */
+struct code {
+	const struct image_layout *l;
+	struct unwind_image *image;
+	uint64_t offset; /* of the piece */
+	size_t len;
+	uint8_t piece[4096];
+};
+
+static bool read_code(void *ctx, uint64_t addr, uint8_t *ret, size_t len)
 {
-	static const struct sb_unwind_rule
-		ends = { .cfa = SB_CFA_UNSUPPORTED, .where = SB_AT_END << 4 },
-		other_stack = { .cfa = SB_CFA_OTHER_STACK },
-		called[] = { [CFI_X86_64] = { .cfa = SB_CFA_SP,
-					      .cfa_off = 8,
-					      .ra_off = -8,
-					      .where = SB_AT_CFA << 4 },
-			     [CFI_AARCH64] = { .cfa = SB_CFA_SP } };
+	struct code *c = ctx;
+	uint64_t offset;
+
+	if (unwind_image_offset(c->image, addr, &offset) < 0 || offset > c->l->src.len || len > c->l->src.len - offset)
+		return false;
+	if (offset - c->offset > c->len || len > c->len - (offset - c->offset)) {
+		c->len = SB_MIN(sizeof(c->piece), c->l->src.len - offset);
+		c->offset = offset;
+		if (image_read_at(&c->l->src, offset, c->piece, c->len) < 0)
+			c->len = 0;
+	}
+	if (len > c->len)
+		return false;
+	memcpy(ret, c->piece + (offset - c->offset), len);
+	return true;
+}
+
+/* Where asmcgocall() tells on its stack where its caller waits; elsewhere it is the frame pointer that may know. */
+static void mark_calls_c(struct code *c, const struct go_function *f, uint64_t offset)
+{
+	struct go_switched switched[GO_SWITCHED];
+	uint8_t bytes[512];
+	size_t len = SB_MIN(f->size, sizeof(bytes)), n = 0, at = 0;
+
+	if (c->image->machine == CFI_X86_64 && read_code(c, f->addr, bytes, len))
+		n = go_switched_find(bytes, len, switched);
+	for (size_t i = 0; i < n; i++) {
+		image_mark(c->image, offset + at, switched[i].from - at, UNWIND_MARK_OTHER_STACK, 0);
+		image_mark(c->image, offset + switched[i].from, switched[i].to - switched[i].from, UNWIND_MARK_SWITCHED,
+			   switched[i].offset);
+		at = switched[i].to;
+	}
+	image_mark(c->image, offset + at, f->size - at, UNWIND_MARK_OTHER_STACK, 0);
+}
+
+static void mark_go(struct code *c, const struct go_function *f)
+{
+	struct unwind_image *image = c->image;
 	uint64_t offset;
 
 	if (unwind_image_offset(image, f->addr, &offset) < 0)
 		return;
 	if (f->role == GO_ENDS)
-		image_mark(image, offset, f->size, &ends);
+		image_mark(image, offset, f->size, UNWIND_MARK_ENDS, 0);
 	else if (f->role == GO_OTHER_STACK)
-		image_mark(image, offset, f->size, &other_stack);
+		image_mark(image, offset, f->size, UNWIND_MARK_OTHER_STACK, 0);
+	else if (f->role == GO_CALLS_C)
+		mark_calls_c(c, f, offset);
 	else if (f->role == GO_SIGRETURN && image->machine == CFI_X86_64) /* arm64: in the vdso */
 		image_mark_sigreturn(image, offset, f->size);
 	else if (f->role == GO_ENTRY || f->role == GO_JUMPS)
-		image_mark(image, offset, f->role == GO_ENTRY ? 1 : f->size, &called[image->machine]);
+		image_mark(image, offset, f->role == GO_ENTRY ? 1 : f->size, UNWIND_MARK_DEPTH, 0);
 }
 
-static void mark_all(struct unwind_image *image, const struct go_function *found, size_t n)
+static void mark_all(struct code *c, const struct go_function *found, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		mark_go(image, &found[i]);
+		mark_go(c, &found[i]);
 }
 
-static int go_by_symbols(const struct image_layout *l, struct unwind_image *image)
+static int go_by_symbols(struct code *c)
 {
+	const struct image_layout *l = c->l;
 	struct go_function found[GO_FUNCTIONS];
 	const Elf64_Shdr *sh = image_section(l, ".symtab", has_bytes);
 	_cleanup_free_ uint8_t *symbols = NULL, *names = NULL;
@@ -187,36 +229,35 @@ static int go_by_symbols(const struct image_layout *l, struct unwind_image *imag
 	if (r == 0)
 		r = read_section(l, &l->sh[sh->sh_link], &names);
 	if (r == 0)
-		mark_all(image, found, go_functions_by_symbols(symbols, sh->sh_size, names,
+		mark_all(c, found, go_functions_by_symbols(symbols, sh->sh_size, names,
 							       l->sh[sh->sh_link].sh_size, found));
 	return r;
 }
 
-static bool mark_frameless(void *ctx, uint64_t addr, uint64_t size, const char *name, size_t max)
+static bool mark_stretch(void *ctx, const struct go_stretch *s)
 {
-	const struct go_function f = { .addr = addr, .size = size, .role = GO_JUMPS };
-	struct unwind_image *image = ctx;
+	struct code *c = ctx;
+	uint64_t offset;
 
-	(void)name;
-	(void)max;
-	mark_go(image, &f);
-	return image->n_marks < UNWIND_MARKS;
+	if (unwind_image_offset(c->image, s->addr, &offset) == 0)
+		image_mark(c->image, offset, s->size, s->fp_saved ? UNWIND_MARK_DEPTH_FP : UNWIND_MARK_DEPTH, s->depth / 8);
+	return c->image->n_marks < UNWIND_MARKS;
 }
 
-/* 1: there is a table. Without a frame the caller is known by the stack pointer; of arm64 only that of
- * the innermost function is, which others may not be. */
-static int go_by_table(const struct image_layout *l, struct unwind_image *image)
+/* 1: there is a table. On arm64 only the caller of the innermost function is known without a frame, and which one that is
+ * is not known here. */
+static int go_by_table(struct code *c)
 {
 	_cleanup_free_ uint8_t *bytes = NULL;
 	struct go_function found[GO_FUNCTIONS];
 	struct go_table t;
-	int r = read_table(l, image->machine, &bytes, &t);
+	int r = read_table(c->l, c->image->machine, &bytes, &t);
 
 	if (r <= 0)
 		return r;
-	mark_all(image, found, go_functions_by_table(&t, found));
-	if (image->machine == CFI_X86_64)
-		go_table_each_frameless(&t, mark_frameless, image);
+	mark_all(c, found, go_functions_by_table(&t, found));
+	if (c->image->machine == CFI_X86_64)
+		go_table_each_stretch(&t, read_code, mark_stretch, c);
 	return 1;
 }
 
@@ -239,13 +280,14 @@ static int no_help(int r)
 
 int image_go_marks(const struct image_layout *l, struct unwind_image *image)
 {
+	struct code c = { .l = l, .image = image };
 	int r;
 
 	if (!is_go(l))
 		return 0;
-	r = no_help(go_by_table(l, image));
+	r = no_help(go_by_table(&c));
 	if (r == 0)
-		r = no_help(go_by_symbols(l, image));
+		r = no_help(go_by_symbols(&c));
 	return SB_MIN(r, 0);
 }
 

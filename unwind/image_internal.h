@@ -37,8 +37,7 @@ const Elf64_Shdr *image_section(const struct image_layout *l, const char *wanted
 				bool (*may_be)(const Elf64_Shdr *));
 
 /* At most UNWIND_MARKS, and as memory allows; what is empty, or not all in one executable segment, is not taken. */
-void image_mark(struct unwind_image *image, uint64_t offset, uint64_t size,
-		const struct sb_unwind_rule *rule);
+void image_mark(struct unwind_image *image, uint64_t offset, uint64_t size, enum unwind_mark_how how, unsigned int n);
 void image_mark_sigreturn(struct unwind_image *image, uint64_t offset, uint64_t size);
 
 /* Of a Go file; any other one is fine. What makes no sense gives less, and is no error. */

@@ -46,6 +46,8 @@ enum sb_unwind_cfa {
 	SB_CFA_UNSUPPORTED = 6, /* another expression, out of range */
 	SB_CFA_REGISTER = 7, /* register number post of DWARF + cfa_off; innermost frame only */
 	SB_CFA_OTHER_STACK = 8, /* the caller by the frame pointer alone, whichever stack it is on */
+	/* v + post, on another stack: v is *(sp + cfa_off) or, where the word g behind it is not 0, *(g + 8) - *(sp + cfa_off) */
+	SB_CFA_GO_SWITCHED = 9,
 };
 
 /* Where the caller's frame pointer (rbp, x29) and the return address are. */

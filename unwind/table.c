@@ -188,8 +188,9 @@ static int add_function(struct builder *b, struct cfi *cfi, size_t i)
 	return 0;
 }
 
-static int add_mark(struct builder *b, const struct unwind_mark *m)
+static int add_mark(struct builder *b, enum cfi_machine machine, const struct unwind_mark *m)
 {
+	const struct sb_unwind_rule mark_rule = unwind_mark_rule(machine, m);
 	uint64_t start = m->offset - b->base, end = start + m->size;
 	size_t n_rows = b->n_rows;
 	uint32_t rule;
@@ -199,7 +200,7 @@ static int add_mark(struct builder *b, const struct unwind_mark *m)
 		return 0;
 	r = close_gap(b, start);
 	if (r == 0)
-		r = intern_rule(b, &m->rule, &rule);
+		r = intern_rule(b, &mark_rule, &rule);
 	if (r == 0)
 		r = append_row(b, start, rule);
 	if (r < 0)
@@ -234,7 +235,7 @@ static int add_marks(struct builder *b, const struct unwind_image *image,
 
 	for (; r == 0 && *next < image->n_marks && image->marks[*next].offset < before; ++*next) {
 		if (image->marks[*next].offset >= s->offset)
-			r = add_mark(b, &image->marks[*next]);
+			r = add_mark(b, image->machine, &image->marks[*next]);
 	}
 	return r;
 }

@@ -197,6 +197,19 @@ SB_UNWIND_INLINE __u8 sb_unwind_rule_of(const struct sb_unwind_walk *w, __u64 pc
 	return 0;
 }
 
+/* Where Go waits while C runs on the thread's stack: an address, or how far below the end of the stack of a goroutine, whose second
+ * word that is. The stack may have been moved meanwhile. False: it could not be read. */
+SB_UNWIND_INLINE bool sb_unwind_go_switched(__u64 at, __u64 *ret)
+{
+	__u64 value = 0, goroutine = 0, end = 0;
+
+	if (!sb_unwind_read(&value, at) || !sb_unwind_read(&goroutine, at + 8) ||
+	    (goroutine && !sb_unwind_read(&end, goroutine + 8)))
+		return false;
+	*ret = goroutine ? end - value : value;
+	return true;
+}
+
 /* 0, or the reason why there is none. */
 SB_UNWIND_INLINE __u8 sb_unwind_cfa_of(const struct sb_unwind_walk *w,
 				       const struct sb_unwind_rule *r, __u64 *ret)
@@ -215,7 +228,7 @@ SB_UNWIND_INLINE __u8 sb_unwind_cfa_of(const struct sb_unwind_walk *w,
 	} else if (kind == SB_CFA_REGISTER) {
 		if (!(w->flags & SB_WALK_INNERMOST) || !sb_unwind_register(&base, (__u8)r->post))
 			return SB_UNWIND_UNSUPPORTED;
-	} else if (kind != SB_CFA_SP && kind != SB_CFA_DEREF_SP) {
+	} else if (kind != SB_CFA_SP && kind != SB_CFA_DEREF_SP && kind != SB_CFA_GO_SWITCHED) {
 		return SB_UNWIND_UNSUPPORTED;
 	}
 	base += (__u64)(__s64)r->cfa_off;
@@ -225,6 +238,10 @@ SB_UNWIND_INLINE __u8 sb_unwind_cfa_of(const struct sb_unwind_walk *w,
 		if (!sb_unwind_read(&value, base))
 			return SB_UNWIND_NOT_RESIDENT;
 		base = value + (__u64)(__s64)r->post;
+	} else if (kind == SB_CFA_GO_SWITCHED) {
+		if (!sb_unwind_go_switched(base, &base))
+			return SB_UNWIND_NOT_RESIDENT;
+		base += (__u64)(__s64)r->post;
 	}
 	*ret = base;
 	return 0;
@@ -257,12 +274,12 @@ SB_UNWIND_INLINE int sb_unwind_apply(struct sb_unwind_walk *w, const struct sb_u
 	why = sb_unwind_cfa_of(w, r, &cfa);
 	if (why)
 		return sb_unwind_stop(w, why);
-	if (r->cfa == SB_CFA_DEREF_SP || r->cfa == SB_CFA_DEREF_FP || r->cfa == SB_CFA_REGISTER)
+	if (r->cfa == SB_CFA_DEREF_SP || r->cfa == SB_CFA_DEREF_FP || r->cfa == SB_CFA_REGISTER || r->cfa == SB_CFA_GO_SWITCHED)
 		kept |= SB_WALK_LOOSE;
 	if ((w->flags & SB_WALK_FP_READ) && (r->cfa == SB_CFA_FP || ra_where == SB_AT_FP || fp_where == SB_AT_FP))
 		kept |= SB_WALK_BY_FP;
 	/* Only a leaf of arm64 has no frame at all. */
-	if (!signal && (ra_where == SB_AT_SAME ? cfa < w->sp : cfa <= w->sp))
+	if (!signal && r->cfa != SB_CFA_GO_SWITCHED && (ra_where == SB_AT_SAME ? cfa < w->sp : cfa <= w->sp))
 		return sb_unwind_stop(w, SB_UNWIND_BAD_STACK);
 
 	if (ra_where == SB_AT_SAME) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Functions of Go's runtime by its table and by symbols, and the names of all: made up here in each layout
+ * Functions of Go's runtime by its table and by symbols, the names and the stack depths of all: made up here in each layout
  * of the table, cut and spoilt; and in programs of this machine's Go, whose symbols are what nm says.
  */
 #include <elf.h>
@@ -28,7 +28,7 @@ static const struct {
 	{ "main.main", -1 },
 	{ "runtime.systemstack", GO_OTHER_STACK },
 	{ "runtime.systemstack_switch", -1 },
-	{ "runtime.asmcgocall", GO_OTHER_STACK },
+	{ "runtime.asmcgocall", GO_CALLS_C },
 	{ "runtime.mcall", GO_ENDS },
 	{ "runtime.mcal", -1 },
 	{ "runtime.goexit", GO_ENDS },
@@ -55,46 +55,103 @@ static void put(struct bytes *b, uint64_t value, size_t size)
 	b->len += size;
 }
 
-/* As Go's linker lays it out: header, names, then the list of functions and what is known of each. */
-static struct bytes made_table(uint32_t magic, uint64_t text)
+struct made_function {
+	const char *name;
+	uint8_t flags;
+	const struct made_depth *depths; /* up to one of no length; NULL: none are there */
+};
+
+struct made_depth {
+	int32_t depth;
+	uint32_t len;
+};
+
+static void put_uleb(struct bytes *b, uint32_t value)
 {
-	size_t word = magic == 0xfffffffa ? 8 : 4, at_names = 0, at_known = (2 * N_MADE + 1) * word;
-	struct bytes b = {}, names = {}, list = {}, known = {};
+	for (; value > 0x7f; value >>= 7)
+		put(b, (value & 0x7f) | 0x80, 1);
+	put(b, value, 1);
+}
+
+/* Where they are among the values; 0 is nowhere. */
+static size_t put_depths(struct bytes *values, const struct made_depth *d)
+{
+	size_t at = values->len;
+	int32_t was = -1;
+
+	if (!d)
+		return 0;
+	do {
+		int32_t step = d->depth - was;
+
+		put_uleb(values, (uint32_t)step << 1 ^ (uint32_t)(step >> 31));
+		put_uleb(values, d->len);
+		was = d->depth;
+	} while ((++d)->len);
+	put(values, 0, 1);
+	return at;
+}
+
+static void put_all(struct bytes *b, const struct bytes *more)
+{
+	for (size_t i = 0; i < more->len; i++)
+		put(b, more->data[i], 1);
+}
+
+/* As Go's linker lays it out: header, names, values, then the list of functions and what is known of each. */
+static struct bytes table_of(uint32_t magic, uint64_t text, const struct made_function *f, size_t n)
+{
+	size_t word = magic == 0xfffffffa ? 8 : 4, at_known = (2 * n + 1) * word;
+	struct bytes b = {}, names = {}, values = {}, list = {}, known = {};
 	size_t header = magic == 0xfffffffa ? 64 : 72;
 
 	put(&b, magic, 4);
 	put(&b, 1 << 16 | 8u << 24, 4); /* instructions of one byte, pointers of eight */
-	put(&b, N_MADE, 8);
+	put(&b, n, 8);
 	put(&b, 1, 8);
 	if (word == 4)
 		put(&b, text, 8);
-	for (size_t i = 0; i < N_MADE; i++) {
+	put(&values, 0, 1);
+	for (size_t i = 0; i < n; i++) {
 		uint64_t start = i * STEP + (word == 8 ? text : 0);
 
 		put(&list, start, word);
 		put(&list, at_known + known.len, word);
 		put(&known, start, word);
-		put(&known, at_names, 4);
+		put(&known, names.len, 4);
 		put(&known, 0, 8);
-		for (const char *c = made[i].name;; c++) {
+		put(&known, put_depths(&values, f[i].depths), 4);
+		for (unsigned int k = 0; k < (magic == 0xfffffff1 ? 5 : 4); k++)
+			put(&known, 0, 4);
+		put(&known, (uint64_t)f[i].flags << 8, 4); /* behind a number of what kind it is */
+		for (const char *c = f[i].name;; c++) {
 			put(&names, (uint8_t)*c, 1);
-			at_names++;
 			if (!*c)
 				break;
 		}
 	}
-	put(&list, N_MADE * STEP + (word == 8 ? text : 0), word);
+	put(&list, n * STEP + (word == 8 ? text : 0), word);
 	put(&b, header, 8);
-	for (unsigned int i = 0; i < 4; i++)
+	for (unsigned int i = 0; i < 3; i++)
 		put(&b, header + names.len, 8);
+	put(&b, header + names.len + values.len, 8);
 	assert_int_equal(b.len, header);
-	for (size_t i = 0; i < names.len; i++)
-		put(&b, names.data[i], 1);
-	for (size_t i = 0; i < list.len; i++)
-		put(&b, list.data[i], 1);
-	for (size_t i = 0; i < known.len; i++)
-		put(&b, known.data[i], 1);
+	put_all(&b, &names);
+	put_all(&b, &values);
+	put_all(&b, &list);
+	put_all(&b, &known);
 	return b;
+}
+
+static struct bytes made_table(uint32_t magic, uint64_t text)
+{
+	static const struct made_depth depths[] = { { 0, 10 }, { 24, 20 }, { 0, 2 }, { 24, 8 }, {} };
+	struct made_function f[N_MADE] = {};
+
+	for (size_t i = 0; i < N_MADE; i++)
+		f[i] = (struct made_function){ .name = made[i].name, .depths = depths,
+					       .flags = !strcmp(made[i].name, "runtime.goexit") };
+	return table_of(magic, text, f, N_MADE);
 }
 
 static void expect_made(const struct go_function *found, size_t n)
@@ -166,6 +223,25 @@ static bool take_any(void *ctx, uint64_t addr, uint64_t size, const char *name, 
 	return true;
 }
 
+/* "mov rbp, 16(rsp)", wherever it is asked for. */
+static bool any_code(void *ctx, uint64_t addr, uint8_t *ret, size_t len)
+{
+	static const uint8_t code[] = { 0, 0x48, 0x89, 0x6c, 0x24, 16, 0, 0, 0 };
+
+	(void)ctx;
+	(void)addr;
+	assert_int_equal(len, sizeof(code));
+	memcpy(ret, code, len);
+	return true;
+}
+
+static bool take_any_stretch(void *ctx, const struct go_stretch *s)
+{
+	(void)ctx;
+	assert_true(s->size && s->depth <= GO_DEPTH_MAX && s->depth % 8 == 0 && (s->depth || !s->fp_saved));
+	return true;
+}
+
 /* Exactly as long as it is claimed to be, for the sanitizers. */
 static size_t find_in_copy(const uint8_t *data, size_t len, struct go_function *found)
 {
@@ -177,6 +253,7 @@ static size_t find_in_copy(const uint8_t *data, size_t len, struct go_function *
 	if (open_table(copy, len, TEXT, &t)) {
 		n = go_functions_by_table(&t, found);
 		go_table_each(&t, take_any, NULL);
+		go_table_each_stretch(&t, any_code, take_any_stretch, NULL);
 	}
 	assert_true(n <= GO_FUNCTIONS);
 	for (size_t i = 0; i < n; i++)
@@ -245,6 +322,165 @@ static void test_many(void **state)
 						 sizeof(names), found), 0);
 }
 
+/* ---- stack depths ------------------------------------------------------------------------- */
+
+#define PUSH 0x55
+#define MOV_8(slot) 0x48, 0x89, 0x6c, 0x24, slot
+#define MOV_32(slot) 0x48, 0x89, 0xac, 0x24, (slot)&0xff, (slot) >> 8 & 0xff, (slot) >> 16, 0
+
+static const struct {
+	const char *name;
+	uint8_t flags;
+	uint8_t code[9]; /* from one byte before the end of the first stretch on */
+	struct made_depth depths[6];
+	const char *expected; /* offset+size:depth, s: the frame pointer is saved */
+} made_frames[] = {
+	{ "runtime.goexit", 1, {}, { { 0, 10 } }, "" },
+	{ "frameless", 4, {}, { { 0, 10 } }, "0+64:0 " },
+	{ "push", 0, { PUSH }, { { 0, 10 }, { 8, 7 }, { 40, 20 }, { 8, 1 }, { 0, 1 } },
+	  "0+10:0 10+7:8s 17+20:40s 37+1:8s 38+26:0 " },
+	{ "mov", 0, { 0, MOV_8(16) }, { { 0, 10 }, { 24, 20 }, { 0, 1 }, { 24, 5 } }, "0+10:0 10+5:24 15+15:24s 30+1:0 31+33:24s " },
+	{ "large", 0, { 0, MOV_32(248) }, { { 0, 10 }, { 256, 20 }, { 0, 1 } }, "0+10:0 10+8:256 18+12:256s 30+34:0 " },
+	{ "small", 0, { 0, 0x48, 0x89, 0x2c, 0x24 }, { { 0, 10 }, { 8, 20 } }, "0+10:0 10+4:8 14+50:8s " },
+	{ "largest", 0, { 0, MOV_32(GO_DEPTH_MAX - 8) }, { { 0, 10 }, { GO_DEPTH_MAX, 20 } }, "0+10:0 10+8:524280 18+46:524280s " },
+	{ "too large", 0, { 0, MOV_32(GO_DEPTH_MAX) }, { { 0, 10 }, { GO_DEPTH_MAX + 8, 20 } }, "" },
+	{ "another slot", 0, { 0, MOV_8(8) }, { { 0, 10 }, { 24, 20 } }, "" },
+	{ "another slot, large", 0, { 0, MOV_32(240) }, { { 0, 10 }, { 256, 20 } }, "" },
+	{ "another register", 0, { 0, 0x48, 0x89, 0x5c, 0x24, 16 }, { { 0, 10 }, { 24, 20 } }, "" },
+	{ "pushes another one", 0, { 0x53 }, { { 0, 10 }, { 8, 20 } }, "" },
+	{ "sets rsp", 6, { PUSH }, { { 0, 10 }, { 8, 20 } }, "" },
+	{ "sets rsp, frameless", 2, {}, { { 0, 10 } }, "" },
+	{ "odd", 0, { PUSH }, { { 0, 10 }, { 8, 20 }, { 12, 1 } }, "" },
+	{ "negative", 0, { PUSH }, { { 0, 10 }, { 8, 20 }, { -8, 1 } }, "" },
+	{ "behind its end", 0, { PUSH }, { { 0, 10 }, { 8, STEP - 9 } }, "" },
+	{ "to its end", 0, { PUSH }, { { 0, 10 }, { 8, STEP - 10 } }, "0+10:0 10+54:8s " },
+	{ "begins with a frame", 0, { PUSH }, { { 8, 10 }, { 16, 20 } }, "" },
+	{ "cut", 0, { 0, MOV_8(16) }, { { 0, 10 }, { 24, 5 }, { 0, 1 } }, "" },
+	{ "not cut", 0, { 0, MOV_8(16) }, { { 0, 10 }, { 24, 6 }, { 0, 1 } }, "0+10:0 10+5:24 15+1:24s 16+48:0 " },
+	{ "gogo", 0, {}, { { 0, 10 } }, NULL }, /* where no flag says it, its name does */
+};
+#define N_FRAMES SB_ARRAY_SIZE(made_frames)
+
+static bool frame_code(void *ctx, uint64_t addr, uint8_t *ret, size_t len)
+{
+	size_t i = (addr - TEXT) / STEP;
+
+	(void)ctx;
+	assert_true(i < N_FRAMES && len == sizeof(made_frames[i].code));
+	assert_int_equal(addr - TEXT - i * STEP, 9);
+	memcpy(ret, made_frames[i].code, len);
+	return true;
+}
+
+struct stretches {
+	char text[N_FRAMES][256];
+	unsigned int most; /* 0: no end */
+};
+
+static bool take_stretch(void *ctx, const struct go_stretch *s)
+{
+	struct stretches *all = ctx;
+	size_t i = (s->addr - TEXT) / STEP, n;
+
+	assert_true(i < N_FRAMES);
+	n = strlen(all->text[i]);
+	snprintf(all->text[i] + n, sizeof(all->text[i]) - n, "%u+%u:%u%s ", (unsigned int)(s->addr - TEXT - i * STEP),
+		 (unsigned int)s->size, s->depth, s->fp_saved ? "s" : "");
+	return --all->most != 0;
+}
+
+static void test_stretches(void **state)
+{
+	struct made_function f[N_FRAMES];
+
+	(void)state;
+	for (size_t i = 0; i < N_FRAMES; i++)
+		f[i] = (struct made_function){ made_frames[i].name, made_frames[i].flags, made_frames[i].depths };
+	for (size_t m = 0; m < SB_ARRAY_SIZE(magics); m++) {
+		for (unsigned int flags = 0; flags < 2; flags++) {
+			struct stretches all = {}, few = { .most = 3 };
+			struct bytes b;
+			struct go_table t;
+
+			/* Without the flag of goexit they are not where they are expected, as up to Go 1.16. */
+			f[0].flags = (uint8_t)flags;
+			b = table_of(magics[m], TEXT, f, N_FRAMES);
+			assert_true(go_table_open(b.data, b.len, &t));
+			go_table_each_stretch(&t, frame_code, take_stretch, &all);
+			for (size_t i = 0; i < N_FRAMES; i++) {
+				bool frameless = !made_frames[i].depths[1].len && i;
+				const char *expected = made_frames[i].expected;
+
+				if (!expected)
+					expected = flags ? "0+64:0 " : "";
+				else if (!flags)
+					expected = frameless ? "0+64:0 " : "";
+				assert_string_equal(all.text[i], expected);
+			}
+			if (!flags)
+				continue;
+			go_table_each_stretch(&t, frame_code, take_stretch, &few);
+			assert_string_equal(few.text[1], "0+64:0 ");
+			assert_string_equal(few.text[2], "0+10:0 10+7:8s ");
+			assert_string_equal(few.text[3], "");
+		}
+	}
+}
+
+/* ---- C on the thread's stack ----------------------------------------------------------------- */
+
+#define TAKES_SP 0x48, 0x89, 0xe2
+#define KEEPS_G(slot) 0x48, 0x89, 0x7c, 0x24, slot
+#define DISTANCE 0x48, 0x8b, 0x7f, 0x08, 0x48, 0x29, 0xd7
+#define KEEPS(slot) 0x48, 0x89, 0x7c, 0x24, slot
+#define NO_G(slot) 0x48, 0xc7, 0x44, 0x24, slot, 0, 0, 0, 0
+#define KEEPS_SP(slot) 0x48, 0x89, 0x54, 0x24, slot
+#define CALLS 0xff, 0xd0
+#define BACK 0x48, 0x89, 0xf4, 0xc3
+
+static size_t switched(const uint8_t *code, size_t len, struct go_switched *ret)
+{
+	_cleanup_free_ uint8_t *copy = malloc(len ? len : 1);
+
+	memcpy(copy, code, len);
+	return go_switched_find(copy, len, ret);
+}
+#define SWITCHED(ret, ...) switched((const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }), ret)
+
+static void test_switched(void **state)
+{
+	static const uint8_t whole[] = { 0x90,	     TAKES_SP, KEEPS_G(48), DISTANCE,	 KEEPS(40), CALLS, BACK,
+					 NO_G(48), KEEPS_SP(40), CALLS,	  BACK };
+	struct go_switched s[GO_SWITCHED];
+
+	(void)state;
+	assert_int_equal(switched(whole, sizeof(whole), s), 2);
+	assert_int_equal(s[0].from, 21);
+	assert_int_equal(s[0].to, 23);
+	assert_int_equal(s[0].offset, 40);
+	assert_int_equal(s[1].from, 41);
+	assert_int_equal(s[1].to, 43);
+	assert_int_equal(s[1].offset, 40);
+	for (size_t len = 0; len < sizeof(whole); len++) {
+		size_t n = switched(whole, len, s);
+
+		/* The way back has to be there, of the first one and of the second one. */
+		assert_int_equal(n, len < 26 ? 0 : len < 34 ? 1 : len < 46 ? n : 2);
+	}
+	/* Other slots, and the shorter form of the first one. */
+	assert_int_equal(SWITCHED(s, TAKES_SP, KEEPS_G(8), DISTANCE, 0x48, 0x89, 0x3c, 0x24, CALLS, BACK), 1);
+	assert_int_equal(s[0].offset, 0);
+	assert_int_equal(s[0].from, 19);
+	assert_int_equal(SWITCHED(s, TAKES_SP, NO_G(8), 0x48, 0x89, 0x14, 0x24, CALLS, BACK), 1);
+	assert_int_equal(s[0].offset, 0);
+	/* The words do not lie side by side; another register; the stack pointer was not taken; a frame of its own. */
+	assert_int_equal(SWITCHED(s, TAKES_SP, KEEPS_G(56), DISTANCE, KEEPS(40), CALLS, BACK), 0);
+	assert_int_equal(SWITCHED(s, TAKES_SP, KEEPS_G(48), DISTANCE, KEEPS_SP(40), CALLS, BACK), 0);
+	assert_int_equal(SWITCHED(s, KEEPS_G(48), DISTANCE, KEEPS(40), CALLS, BACK), 0);
+	assert_int_equal(SWITCHED(s, 0x55, TAKES_SP, KEEPS_G(48), DISTANCE, KEEPS(40), CALLS, BACK), 0);
+	assert_int_equal(SWITCHED(s, TAKES_SP, KEEPS_G(0x88), DISTANCE, KEEPS(0x80), CALLS, BACK), 0);
+}
+
 /* ---- real programs ---------------------------------------------------------------------- */
 
 /* The rules at the first and the last byte of each function of that name that nm knows. */
@@ -274,6 +510,30 @@ static unsigned int expect_rules(const char *file, const struct unwind_image *im
 	return n;
 }
 
+/* Behind what asmcgocall() calls on the other stack. */
+static void expect_switched(const char *symbols, const struct unwind_image *image, const struct unwind_rows *rows)
+{
+	unsigned long long addr;
+	unsigned int n = 0;
+	FILE *f;
+
+	assert_int_equal(sh("objdump -d --no-show-raw-insn %s | awk '/^[0-9a-f]+ </ {in_it = /<runtime[.]asmcgocall([.]abi0)?>:$/} "
+			    "in_it && /call +[*]%%rax/ {print $1}' | tr -d : >switched", symbols), 0);
+	f = fopen(at("switched"), "r");
+	for (; fscanf(f, "%llx", &addr) == 1; n++) {
+		struct sb_unwind_rule rule;
+		uint64_t offset;
+
+		assert_int_equal(unwind_image_offset(image, addr, &offset), 0);
+		rule = unwind_rows_find(rows, offset + 1);
+		assert_int_equal(rule.cfa, SB_CFA_GO_SWITCHED);
+		assert_int_equal(rule.where, SB_AT_CFA << 4);
+		assert_int_equal(rule.post + rule.ra_off, 0);
+	}
+	fclose(f);
+	assert_int_equal(n, 2);
+}
+
 static void expect_file(const char *file, const char *symbols)
 {
 	static const struct unwind_limits limits = UNWIND_LIMITS_DEFAULT;
@@ -290,7 +550,8 @@ static void expect_file(const char *file, const char *symbols)
 	assert_true(expect_rules(symbols, &image, &rows, "runtime.mstart", SB_CFA_UNSUPPORTED, SB_AT_END));
 	assert_true(expect_rules(symbols, &image, &rows, "runtime.goexit", SB_CFA_UNSUPPORTED, SB_AT_END));
 	assert_true(expect_rules(symbols, &image, &rows, "runtime.cgoSigtramp", SB_CFA_SP, SB_AT_CFA));
-	assert_true(expect_rules(symbols, &image, &rows, "runtime.schedule", SB_CFA_NONE, SB_AT_SAME));
+	assert_true(expect_rules(symbols, &image, &rows, "runtime.nanotime1", SB_CFA_NONE, SB_AT_SAME)); /* sets rsp */
+	expect_switched(symbols, &image, &rows);
 	unwind_rows_done(&rows);
 	unwind_image_done(&image);
 }
@@ -429,37 +690,59 @@ static void add_module(const char *name, const char *symbols, int wrong)
 			    (unsigned long long)addr, name), 0);
 }
 
-/* A function without a frame is one whose code does not touch the stack pointer: what objdump says, against the rules. */
-static void expect_frameless(const char *file, const char *symbols)
+/*
+ * A function that objdump says does not touch the stack pointer has one rule from its first to its last byte; one that
+ * subtracts from it has another one behind that, and a third one behind the instruction that saves the frame pointer.
+ */
+static void expect_depths(const char *file, const char *symbols)
 {
 	static const struct unwind_limits limits = UNWIND_LIMITS_DEFAULT;
 	_cleanup_close_ int fd = open_at(file);
-	unsigned int n[2] = {}, touches;
+	unsigned int n[3] = {}, none = 0, touches;
 	struct unwind_image image = {};
 	struct cfi_counts counts = {};
 	struct unwind_rows rows = {};
-	unsigned long long addr;
+	unsigned long long addr, end, saves, saved, depth;
 	FILE *f;
 
 	assert_int_equal(unwind_image_read(fd, &image), 0);
 	assert_int_equal(unwind_rows_build(&image, &limits, &counts, &rows), 0);
-	assert_int_equal(sh("objdump -d -j .text --no-show-raw-insn %s | awk '/^[0-9a-f]+ <.*>:$/ {tell(); at = $1; name = $0; touches = 0} "
-			    "/\t(push|pop|leave|enter)|\t(mov|lea|add|sub|adc|and|xchg)[a-z]* .*,%%[re]sp$/ {touches = 1} END {tell()} "
+	assert_int_equal(sh("objdump -d -j .text --no-show-raw-insn %s | awk '/^[0-9a-f]+ <.*>:$/ {tell(); at = $1; name = $0; touches = depth = saves = saved = 0} "
+			    "/^ +[0-9a-f]+:/ {end = $1; sub(\":\", \"\", end); if (saves && !saved) saved = end} "
+			    "depth && !saves && /\tmov +%%rbp,.*[(]%%rsp[)]$/ {saves = end} "
+			    "/\t(push|pop|leave|enter)|\t(mov|lea|add|sub|adc|and|xchg)[a-z]* .*,%%[re]sp$/ {touches++} "
+			    "touches == 1 && !depth && /\tsub +[$]0x[0-9a-f]+,%%rsp$/ {depth = $0; sub(/.*[$]0x/, \"\", depth); sub(/,.*/, \"\", depth)} END {tell()} "
 			    /* These have a role. */
 			    "function tell() {if (at && name !~ /<runtime[.](systemstack|asmcgocall|mcall|morestack|goexit|mstart|rt0_go|cgoSigtramp|"
-			    "sigtramp|sigreturn|sigreturn__sigaction)([.]abi0)?>/) print touches, at}' >touches", symbols), 0);
-	f = fopen(at("touches"), "r");
-	while (fscanf(f, "%u %llx", &touches, &addr) == 2) {
-		uint64_t offset;
+			    "sigtramp|sigreturn|sigreturn__sigaction)([.]abi0)?>/) print touches ? saved ? 2 : 1 : 0, at, end, saves, saved, depth}' >depths", symbols), 0);
+	f = fopen(at("depths"), "r");
+	while (fscanf(f, "%u %llx %llx %llx %llx %llx", &touches, &addr, &end, &saves, &saved, &depth) == 6) {
+		const uint64_t ask[] = { addr, touches ? saves : end, saved };
+		struct sb_unwind_rule rule[3];
 
-		assert_int_equal(unwind_image_offset(&image, addr, &offset), 0);
-		if (unwind_rows_find(&rows, offset).cfa != (touches ? SB_CFA_NONE : SB_CFA_SP))
-			fail_msg("%s: 0x%llx, which %s the stack pointer", file, addr, touches ? "moves" : "leaves");
+		for (size_t i = 0; i < SB_ARRAY_SIZE(ask); i++) {
+			uint64_t offset = 0;
+
+			if (ask[i])
+				assert_int_equal(unwind_image_offset(&image, ask[i], &offset), 0);
+			rule[i] = unwind_rows_find(&rows, offset);
+		}
 		n[touches]++;
+		none += rule[0].cfa == SB_CFA_NONE;
+		if (touches && rule[0].cfa == SB_CFA_NONE)
+			continue;
+		if (rule[0].cfa != SB_CFA_SP || rule[0].cfa_off != 8 || rule[0].where != SB_AT_CFA << 4 ||
+		    (!touches && memcmp(&rule[0], &rule[1], sizeof(rule[0]))) ||
+		    (touches == 2 && (rule[1].cfa_off != (int32_t)depth + 8 || rule[1].where != SB_AT_CFA << 4 ||
+				      rule[2].cfa_off != (int32_t)depth + 8 || rule[2].where != (SB_AT_CFA | SB_AT_CFA << 4) ||
+				      rule[2].fp_off != -16 || rule[2].ra_off != -8)))
+			fail_msg("%s: 0x%llx, of kind %u: rules %u+%d/%x, %u+%d/%x, %u+%d/%x", file, addr, touches, rule[0].cfa, rule[0].cfa_off,
+				 rule[0].where, rule[1].cfa, rule[1].cfa_off, rule[1].where, rule[2].cfa, rule[2].cfa_off, rule[2].where);
 	}
 	fclose(f);
-	print_message("%s: %u functions without a frame, %u with one\n", file, n[0], n[1]);
-	assert_true(n[0] > 100 && n[1] > 500);
+	print_message("%s: %u functions without a frame, %u with one of up to Go 1.20, %u with another one; %u without rules\n", file, n[0], n[2], n[1],
+		      none);
+	assert_true(n[0] > 100 && n[1] + n[2] > 500 && none < 20);
 	unwind_rows_done(&rows);
 	unwind_image_done(&image);
 }
@@ -485,13 +768,13 @@ static void test_real(void **state)
 	expect_file("plain", "plain");
 	expect_file("stripped", "plain");
 	expect_names("stripped", "plain");
-	expect_frameless("stripped", "plain");
+	expect_depths("stripped", "plain");
 	expect_file("symbols", "plain");
 	assert_int_equal(sh("export CGO_ENABLED=0; " GO "-buildmode=pie -o pie prog.go && strip -o pie-stripped pie"), 0);
 	expect_file("pie", "pie");
 	expect_file("pie-stripped", "pie");
 	expect_names("pie-stripped", "pie");
-	expect_frameless("pie-stripped", "pie");
+	expect_depths("pie-stripped", "pie");
 	/* By Go's own linker. */
 	assert_int_equal(sh("export CGO_ENABLED=0; " GO "-ldflags '-s -w' -o small prog.go"), 0);
 	expect_file("small", "plain");
@@ -523,7 +806,7 @@ static void expect_nothing(const char *file)
 
 	assert_int_equal(unwind_image_read(fd, &image), 0);
 	for (size_t i = 0; i < image.n_marks; i++)
-		assert_true(image.marks[i].rule.flags & SB_RULE_SIGNAL);
+		assert_int_equal(image.marks[i].how, UNWIND_MARK_SIGRETURN);
 	unwind_image_done(&image);
 	if (elf_names_open(fd, NULL, &names) == 0)
 		assert_true(strcmp(elf_names_source(names), "gopclntab") != 0);
@@ -570,6 +853,8 @@ int main(void)
 		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_spoilt_tables),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_stretches),
+		cmocka_unit_test(test_switched),
 		cmocka_unit_test(test_real),
 		cmocka_unit_test(test_linked_by_c),
 		cmocka_unit_test(test_without_text),

@@ -411,7 +411,8 @@ static void test_ends(void **state)
 		[12] = RULE(.cfa = SB_CFA_PLT, .cfa_off = 11, WHERE(SAME, CFA), .ra_off = -8),
 		[13] = RULE(.cfa = SB_CFA_DEREF_SP, .cfa_off = 16, .post = 8, WHERE(SAME, CFA), .ra_off = -8),
 		[14] = RULE(.cfa = SB_CFA_OTHER_STACK),
-		[15] = RULE(.cfa = SB_CFA_NONE),
+		[15] = RULE(.cfa = SB_CFA_GO_SWITCHED, .cfa_off = 40, .post = 8, WHERE(SAME, CFA), .ra_off = -8),
+		[16] = RULE(.cfa = SB_CFA_NONE),
 	};
 	uint64_t frames[8];
 	struct sb_unwind_walk w;
@@ -503,6 +504,33 @@ static void test_ends(void **state)
 	world.stack[2] = STACK + 32;
 	world.stack[4] = AT(1);
 	EXPECT(AT(13), 0, SB_UNWIND_COMPLETE, AT(13), AT(1));
+	/* Go waits on a stack below this one: an address, or how far below the end that a goroutine names. */
+	world.stack_start = STACK - 256;
+	memset(world.stack, 0, sizeof(world.stack));
+	world.stack[32 + 5] = STACK - 128;
+	world.stack[16] = AT(1);
+	EXPECT(AT(15), 0, SB_UNWIND_COMPLETE, AT(15), AT(1));
+	w = walk_from(AT(15), STACK, 0, 0, ~0ULL, frames, 8);
+	assert_int_equal(w.sp, STACK - 120);
+	assert_true(w.flags & SB_WALK_LOOSE);
+	world.stack[32 + 6] = STACK + 64; /* the goroutine */
+	world.stack[32 + 9] = STACK - 64;
+	world.stack[32 + 5] = 80;
+	world.stack[14] = AT(2);
+	EXPECT(AT(15), 0, SB_UNWIND_UNSUPPORTED, AT(15), AT(2));
+	w = walk_from(AT(15), STACK, 0, 0, ~0ULL, frames, 8);
+	assert_int_equal(w.sp, STACK - 64 - 80 + 8);
+	/* None of the four words is there. */
+	world.stack[32 + 5] = 80 + 4096;
+	EXPECT(AT(15), 0, SB_UNWIND_NOT_RESIDENT, AT(15));
+	world.stack[32 + 6] = STACK + 4096;
+	EXPECT(AT(15), 0, SB_UNWIND_NOT_RESIDENT, AT(15));
+	world.stack_words = 32 + 6;
+	EXPECT(AT(15), 0, SB_UNWIND_NOT_RESIDENT, AT(15));
+	world.stack_words = 32 + 5;
+	EXPECT(AT(15), 0, SB_UNWIND_NOT_RESIDENT, AT(15));
+	world.stack_words = 64;
+	world.stack_start = STACK;
 	/* No end in sight. */
 	for (size_t i = 0; i < world.stack_words; i++)
 		world.stack[i] = AT(0);
