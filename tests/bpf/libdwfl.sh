@@ -26,7 +26,7 @@ ok "the host's processes become known" wait_for 60 known
 
 # compare NAME KNOWN COMMAND...: all its threads. Of 100 events of which libdwfl found all words in the copy, and of 100 waits, the two stacks are
 # identical in 99, or a witness says that ours is right (tests/helpers/same_events.py). KNOWN: its classes, separated by '|', of which
-# this program may have others; "leaf's caller" without number, but no waits. Else only such where ours is longer and complete, cut at the
+# this program may have others. Else only such where ours is longer and complete, cut at the
 # recorder's limit, says that a table is missing, or ends where theirs leaves the code. CALLS: of a program of Go, the file with its symbols.
 compare() {
 	local name=$1 classes=$2 pid helper text
@@ -67,7 +67,7 @@ compare() {
 	fi
 	text=$(jq -r --arg known "$classes" '((.events // 0) - (.copy // 0) - (.below // 0)) as $n | ($known | split("|")) as $known |
 		[.open | keys[] | select(IN("copy", "below", "depth", "ours longer", "no code", "another event", "unknown", "ours ends, table evicted", $known[]) | not)] as $wrong |
-		([.open | to_entries[] | select((.key | IN("copy", "below") | not) and (.key != "leaf'"'"'s caller" or (.key | IN($known[]) | not))) | .value] | add // 0) as $open |
+		([.open | to_entries[] | select(.key | IN("copy", "below") | not) | .value] | add // 0) as $open |
 		if $n < 50 then "\($n) events of both"
 		elif (.copy // 0) + (.below // 0) > .events / 20 then "too few whole copies"
 		elif (.unknown // 0) * 100 > $n then "not known to the recorder"

@@ -2,7 +2,7 @@
 /*
  * Anything at all as an ELF file, or as a bare .eh_frame: rows are built, looked up and walked with.
  * A bare one begins with a byte: bit 0 arm64, bit 1 the section's end is known. Behind 0x80 stands a table of
- * Go's functions, behind 0x81 symbols in the first half and their names in the other.
+ * Go's functions, whose bytes are the code, too; behind 0x81 symbols in the first half and their names in the other.
  */
 #include "tests/fuzz/target.h"
 #include "unwind/cache.h"
@@ -102,14 +102,52 @@ static bool take_name(void *ctx, uint64_t addr, uint64_t size, const char *name,
 	return --*(unsigned int *)ctx;
 }
 
+/* The table's bytes stand for the code, too. */
+struct code {
+	const uint8_t *bytes;
+	size_t len;
+	unsigned int most; /* stretches that are taken */
+};
+
+static bool read_code(void *ctx, uint64_t addr, uint8_t *ret, size_t len)
+{
+	const struct code *c = ctx;
+
+	if (len > c->len)
+		return false;
+	memcpy(ret, c->bytes + addr % (c->len - len + 1), len);
+	return true;
+}
+
+static bool take_stretch(void *ctx, const struct go_stretch *s)
+{
+	struct code *c = ctx;
+
+	must(s->size && s->depth % 8 == 0 && s->depth <= GO_DEPTH_MAX && (s->depth || !s->fp_saved), "a stretch of code has a depth");
+	return --c->most;
+}
+
+static void find_switched(const uint8_t *bytes, size_t len)
+{
+	struct go_switched s[GO_SWITCHED];
+	size_t n = go_switched_find(bytes, len, s);
+
+	must(n <= GO_SWITCHED, "stretches have a limit");
+	for (size_t i = 0; i < n; i++)
+		must(s[i].from <= s[i].to && s[i].to <= len && (!i || s[i - 1].to <= s[i].from), "stretches ascend");
+}
+
 static size_t find_by_table(const uint8_t *bytes, size_t len, struct go_function *found)
 {
+	struct code code = { .bytes = bytes, .len = len, .most = 1000 };
 	unsigned int most = 1000;
 	struct go_table t;
 
+	find_switched(bytes, len);
 	if (!go_table_open(bytes, len, &t))
 		return 0;
 	go_table_each(&t, take_name, &most);
+	go_table_each_stretch(&t, read_code, take_stretch, &code);
 	return go_functions_by_table(&t, found);
 }
 

@@ -304,6 +304,53 @@ static void put_go_table(FILE *f, Elf64_Shdr *sh, bool end)
 	assert_int_equal(fwrite(rela, sizeof(*rela), relocations, f), relocations);
 }
 
+#define GO_CODE (128u << 20) /* in the file */
+#define GO_STEP 64u
+#define GO_BAD 440000u
+#define GO_GOOD 70000u
+
+/* Stretches of a byte of code each, with a frame of 8 bytes and without in turn; last: the depth of the last one. */
+static size_t put_stretches(uint8_t *p, size_t n, uint8_t last)
+{
+	for (size_t i = 0; i < n; i++) {
+		p[2 * i] = (uint8_t)(!i ? 2 : i == n - 1 && last != 8 * (i & 1) ? 2 * last : i & 1 ? 16 : 15);
+		p[2 * i + 1] = 1;
+	}
+	p[2 * n] = 0;
+	return 2 * n + 1;
+}
+
+/* The stack of each function changes with each of its bytes: of most of them until a depth that makes no sense, of the others there are
+ * more stretches than are taken. The code is "push rbp" all over. */
+static void put_go_depths(FILE *f, Elf64_Shdr *sh)
+{
+	const uint32_t n = 1 + GO_BAD + GO_GOOD, header = 72, names = header, values = names + 32, list = values + 256, known = 8 * n + 4;
+	const size_t len = list + known + 3 * 48;
+	const uint64_t words[9] = { 0xfffffff1 | 8ULL << 56 | 1ULL << 48, n, 1, (1u << 28) + GO_CODE, names, 0, 0, values, list };
+	_cleanup_free_ uint8_t *table = calloc(1, len), *code = malloc((size_t)n * GO_STEP);
+	uint32_t *p = (uint32_t *)(table + list);
+	uint32_t record[3][11] = { { 0, 0 }, { 0, 16, [4] = 1 }, { 0, 16, [4] = 100 } };
+
+	record[0][10] = 1 << 8; /* where stacks end */
+	memcpy(table, words, sizeof(words));
+	memcpy(table + names, "runtime.goexit\0\0x", 17);
+	put_stretches(table + values + 1, 40, 12);
+	put_stretches(table + values + 100, 24, 8);
+	for (uint32_t i = 0; i < n; i++) {
+		p[2 * i] = GO_STEP * i;
+		p[2 * i + 1] = known + 48 * (!i ? 0 : i <= GO_BAD ? 1 : 2);
+	}
+	p[2 * n] = GO_STEP * n;
+	for (size_t i = 0; i < SB_ARRAY_SIZE(record); i++)
+		memcpy(table + list + known + 48 * i, record[i], sizeof(record[i]));
+	sh[S_TABLE] = (Elf64_Shdr){ .sh_type = SHT_PROGBITS, .sh_addr = GO_TABLE, .sh_offset = (uint64_t)ftell(f), .sh_size = len };
+	assert_int_equal(fwrite(table, 1, len, f), len);
+	memset(code, 0x55, (size_t)n * GO_STEP);
+	assert_int_equal(fseek(f, GO_CODE, SEEK_SET), 0);
+	assert_int_equal(fwrite(code, GO_STEP, n, f), n);
+	assert_int_equal(fseek(f, GO_AT + (64 << 20), SEEK_SET), 0);
+}
+
 static void put_go_symbols(FILE *f, Elf64_Shdr *sh)
 {
 	_cleanup_free_ uint8_t *strings = malloc(HALF_BYTES);
@@ -321,7 +368,9 @@ static void put_go_symbols(FILE *f, Elf64_Shdr *sh)
 	assert_int_equal(fwrite(strings, 1, HALF_BYTES, f), HALF_BYTES);
 }
 
-static void write_worst_go(const char *name, bool symbols, bool end)
+enum worst_go { WORST_TABLE, WORST_NAMES, WORST_DEPTHS, WORST_SYMBOLS };
+
+static void write_worst_go(const char *name, enum worst_go what)
 {
 	static const char *const names[S_COUNT] = { "", ".shstrtab", ".go.buildinfo", ".gopclntab", ".go.module", ".rela.dyn",
 						    ".symtab", ".strtab" };
@@ -339,10 +388,12 @@ static void write_worst_go(const char *name, bool symbols, bool end)
 	out = fopen(at(name), "r+");
 	assert_non_null(out);
 	assert_int_equal(fseek(out, GO_AT, SEEK_SET), 0);
-	if (symbols)
+	if (what == WORST_SYMBOLS)
 		put_go_symbols(out, sh);
+	else if (what == WORST_DEPTHS)
+		put_go_depths(out, sh);
 	else
-		put_go_table(out, sh, end);
+		put_go_table(out, sh, what == WORST_NAMES);
 	sh[S_GO] = (Elf64_Shdr){ .sh_type = SHT_PROGBITS, .sh_size = 16 };
 	sh[S_NAMES] = (Elf64_Shdr){ .sh_type = SHT_STRTAB, .sh_offset = (uint64_t)ftell(out), .sh_size = sizeof(strings) };
 	for (size_t i = 0; i < S_COUNT; i++) {
@@ -371,15 +422,28 @@ static int load_names(int fd)
 	return 0;
 }
 
-/* What is read of a Go file has been given back when memory is taken for .eh_frame. */
+static void expect_marks(const char *name, size_t n)
+{
+	_cleanup_close_ int fd = open_at(name);
+	struct unwind_image image = {};
+
+	assert_int_equal(unwind_image_read(fd, &image), 0);
+	assert_int_equal(image.n_marks, n);
+	unwind_image_done(&image);
+}
+
+/* What is read of a Go file has been given back when memory is taken for .eh_frame; but for its marks. */
 static void test_worst_go(void **state)
 {
 	(void)state;
-	write_worst_go("worst-go-table", false, false);
+	write_worst_go("worst-go-table", WORST_TABLE);
 	expect_cost("worst-go-table", load_rows, 120);
-	write_worst_go("worst-go-symbols", true, false);
+	write_worst_go("worst-go-symbols", WORST_SYMBOLS);
 	expect_cost("worst-go-symbols", load_rows, 120);
-	write_worst_go("worst-go-names", false, true);
+	write_worst_go("worst-go-depths", WORST_DEPTHS);
+	expect_marks("worst-go-depths", UNWIND_MARKS);
+	expect_cost("worst-go-depths", load_rows, 120);
+	write_worst_go("worst-go-names", WORST_NAMES);
 	expect_cost("worst-go-names", load_names, 200);
 	assert_int_equal(sh("rm worst-go-*"), 0);
 }
