@@ -158,11 +158,18 @@ static void open_path(struct path *p)
 		die("cannot open sockets");
 }
 
+/* Beside other threads a packet would also be late because whoever sends or takes it waits for a CPU. */
+static void run_first(void)
+{
+	(void)sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 });
+}
+
 static void *send_packets(void *arg)
 {
 	struct path *p = arg;
 
 	pin(p->cpu);
+	run_first();
 	while (!stop) {
 		uint64_t now = now_ns();
 
@@ -178,6 +185,7 @@ static void *receive_packets(void *arg)
 	uint64_t sent;
 
 	pin(p->cpu);
+	run_first();
 	while (!stop) {
 		if (recv(p->in, &sent, sizeof(sent), 0) == (ssize_t)sizeof(sent)) {
 			uint64_t late = now_ns() - sent;
@@ -249,18 +257,20 @@ static uint64_t read_once(int fd, unsigned int cpu)
 	return end - begin;
 }
 
-/* So many neighbours that a read takes that long. */
+/* So many neighbours that a read takes that long, also one that does not wait for its CPU. */
 static void grow_to(int fd, uint64_t want_ns, unsigned int cpu, unsigned int other)
 {
 	unsigned int n = FIRST;
 
 	for (;;) {
-		uint64_t ns, next;
+		uint64_t ns, again, next;
 
 		pin(other); /* that takes its time, too, and is not what is to be seen */
 		add_neighbours(n);
 		pin(cpu);
 		ns = read_once(fd, cpu);
+		again = read_once(fd, cpu);
+		ns = again < ns ? again : ns;
 		if (ns >= want_ns)
 			return;
 		next = (uint64_t)n * want_ns / (ns ? ns : 1);
