@@ -49,9 +49,10 @@ pressure_tells() {
 	is "memory pressure: the queue is a cause that is named" "$(jq -r '[.causes[].rule] | index("mmap-lock-stall") != null' <<<"$REPORT")" true
 	lost_nothing "memory pressure" lock-wait
 }
+# The storm is ended when the bundle is whole; until then its cgroup has to be there, to be named.
 recording() { [ "$(status_of .state)" = recording ]; }
 for ((storms = 1; ; storms++)); do
-	incident 'reclaim-age|mmap-lock-wait|memory-pressure' "$INCIDENT" reclaim_storm --limit 128 --file-threads 6 --anon-threads 2 --writers 16 --starved 250 --seconds 30 --dir "${SCRATCH:-/var/tmp}"
+	incident 'reclaim-age|mmap-lock-wait|memory-pressure' "$INCIDENT" reclaim_storm --limit 128 --file-threads 6 --anon-threads 2 --writers 16 --starved 250 --seconds 60 --dir "${SCRATCH:-/var/tmp}"
 	rc=$?
 	stop_log
 	case $rc in
