@@ -329,6 +329,8 @@ static __noinline __maybe_unused int sb_fire(__u32 index, __u64 value, __u32 tid
 	if (now < t->quiet_until_ns || control.armed != 1 || !SB_CLAIM(&control.armed, 1, 0)) {
 		if (begins) {
 			t->unsealed_ns = now;
+			t->unsealed_value = value;
+			t->unsealed_tid = tid;
 			SB_COUNT(&t->unsealed);
 		}
 		return 0;

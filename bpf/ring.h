@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 16u
+#define SB_LAYOUT_VERSION 17u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -160,13 +160,14 @@ struct sb_ktrigger {
 	__u32 held;		 /* windows in a row in which the condition was met */
 	/* Besides the condition itself; set by the agent. */
 	__u32 calm;		 /* count or percent at which one with hysteresis has ended; 0: without */
-	__u32 pad;
+	__u32 unsealed_tid;
 	__u64 held_ns;		 /* of blocked(D): to be met for so long */
 	__u64 quiet_until_ns;	 /* does not seal before that; ~0: never */
 	/* What became of it. */
 	__u64 met_ns;		 /* since when it is met, 0: it is not */
 	__u64 told;		 /* 1: that has sealed, or is in unsealed */
-	__u64 unsealed, unsealed_ns; /* times that it was met and did not seal, and the last one */
+	/* Times that it was met and did not seal; the last one: when, with which value, and unsealed_tid by whom. */
+	__u64 unsealed, unsealed_ns, unsealed_value;
 	__u64 value, value_ns;	 /* the last one seen, and when */
 };
 

@@ -188,8 +188,8 @@ static void merge(struct agent *a, const char *name, const struct trigger_hit *h
 	char text[128];
 
 	if (hit->unit && *hit->unit)
-		snprintf(text, sizeof(text), "trigger '%.60s' fired again: value %g %s", name, hit->value,
-			 hit->unit);
+		snprintf(text, sizeof(text), "trigger '%.60s' fired again: value %g %s%s%s", name, hit->value,
+			 hit->unit, hit->detail[0] ? "; " : "", hit->detail);
 	else
 		snprintf(text, sizeof(text), "trigger '%.60s' fired again", name);
 	a->v.merged++;

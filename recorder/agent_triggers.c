@@ -241,6 +241,51 @@ static double kernel_value(const struct trigger_kernel_condition *k, uint64_t va
 	return is_time ? (double)value / 1e6 : (double)value;
 }
 
+/* What an in-kernel condition has found, with words for people. */
+static void describe_hit(const struct trigger_kernel_condition *k, const struct sb_hit *h,
+			 struct trigger_hit *ret)
+{
+	static const char *const what[SB_KTRIG_COUNT] = {
+		[SB_KTRIG_RECLAIM] = "in reclaim",
+		[SB_KTRIG_MMAP_LOCK_WAIT] = "waiting for mmap_lock",
+		[SB_KTRIG_MMAP_LOCK_HOLD] = "holding mmap_lock",
+		[SB_KTRIG_RUNQ] = "waiting for a CPU",
+		[SB_KTRIG_SOFTIRQ_DELAY] = "running while a softirq waited",
+		[SB_KTRIG_SOFTIRQ_HELD] = "in one system call while a raised softirq waited",
+		[SB_KTRIG_SYSCALL] = "in one system call",
+	};
+	unsigned long long ms = h->value / NSEC_PER_MSEC;
+
+	ret->fired_ns = h->freeze_ns;
+	ret->target_tid = h->tid;
+	switch (k->type) {
+	case TRIGGER_KERNEL_BLOCKED:
+		ret->value = (double)h->value;
+		ret->threshold = k->count;
+		ret->unit = "threads";
+		snprintf(ret->detail, sizeof(ret->detail),
+			 "%llu threads in D state for more than %llu ms, tid %u the longest",
+			 (unsigned long long)h->value,
+			 (unsigned long long)(k->threshold_ns / NSEC_PER_MSEC), h->tid);
+		return;
+	case TRIGGER_KERNEL_RECLAIM_YIELD:
+	case TRIGGER_KERNEL_SYSTEM:
+		ret->value = (double)h->value;
+		ret->threshold = k->percent;
+		ret->unit = "%";
+		snprintf(ret->detail, sizeof(ret->detail), "%s %llu %% for %.2f s",
+			 k->type == TRIGGER_KERNEL_SYSTEM ? "sampled system time" :
+			 "pages reclaimed of those scanned:", (unsigned long long)h->value,
+			 (double)k->threshold_ns / 1e9);
+		return;
+	default:
+		ret->value = (double)h->value / 1e6;
+		ret->threshold = (double)k->threshold_ns / 1e6;
+		ret->unit = "ms";
+		snprintf(ret->detail, sizeof(ret->detail), "tid %u %s for %llu ms", h->tid, what[k->type], ms);
+	}
+}
+
 /* It was met n times, and the kernel did not seal. False: it is too early to say why. */
 static bool not_sealed(struct agent *a, size_t i, uint64_t n, const struct trigger_hit *hit)
 {
@@ -272,9 +317,10 @@ void agent_collect(struct agent *a)
 		const struct sb_ktrigger *c = &a->probes.control->trigger[k];
 		const struct trigger *t = a->o->trigger[a->kernel_index[k]];
 		uint64_t n = __atomic_load_n(&c->unsealed, __ATOMIC_ACQUIRE) - a->unsealed[k];
-		struct trigger_hit hit = { .fired_ns = c->unsealed_ns, .value = kernel_value(&t->kernel, c->value),
-					   .threshold = t->threshold, .unit = t->unit };
+		struct sb_hit last = { .freeze_ns = c->unsealed_ns, .value = c->unsealed_value, .tid = c->unsealed_tid };
+		struct trigger_hit hit = {};
 
+		describe_hit(&t->kernel, &last, &hit);
 		if (n && not_sealed(a, a->kernel_index[k], n, &hit))
 			a->unsealed[k] += n;
 	}
@@ -362,49 +408,6 @@ void agent_check_quiet(struct agent *a, uint64_t now)
 	}
 }
 
-/* What an in-kernel condition has found, for people. */
-static void describe_hit(const struct trigger_kernel_condition *k, const struct sb_hit *h,
-			 struct trigger_hit *ret)
-{
-	static const char *const what[SB_KTRIG_COUNT] = {
-		[SB_KTRIG_RECLAIM] = "in reclaim",
-		[SB_KTRIG_MMAP_LOCK_WAIT] = "waiting for mmap_lock",
-		[SB_KTRIG_MMAP_LOCK_HOLD] = "holding mmap_lock",
-		[SB_KTRIG_RUNQ] = "waiting for a CPU",
-		[SB_KTRIG_SOFTIRQ_DELAY] = "running while a softirq waited",
-		[SB_KTRIG_SOFTIRQ_HELD] = "in one system call while a raised softirq waited",
-		[SB_KTRIG_SYSCALL] = "in one system call",
-	};
-	unsigned long long ms = h->value / NSEC_PER_MSEC;
-
-	switch (k->type) {
-	case TRIGGER_KERNEL_BLOCKED:
-		ret->value = (double)h->value;
-		ret->threshold = k->count;
-		ret->unit = "threads";
-		snprintf(ret->detail, sizeof(ret->detail),
-			 "%llu threads in D state for more than %llu ms, tid %u the longest",
-			 (unsigned long long)h->value,
-			 (unsigned long long)(k->threshold_ns / NSEC_PER_MSEC), h->tid);
-		return;
-	case TRIGGER_KERNEL_RECLAIM_YIELD:
-	case TRIGGER_KERNEL_SYSTEM:
-		ret->value = (double)h->value;
-		ret->threshold = k->percent;
-		ret->unit = "%";
-		snprintf(ret->detail, sizeof(ret->detail), "%s %llu %% for %.2f s",
-			 k->type == TRIGGER_KERNEL_SYSTEM ? "sampled system time" :
-			 "pages reclaimed of those scanned:", (unsigned long long)h->value,
-			 (double)k->threshold_ns / 1e9);
-		return;
-	default:
-		ret->value = (double)h->value / 1e6;
-		ret->threshold = (double)k->threshold_ns / 1e6;
-		ret->unit = "ms";
-		snprintf(ret->detail, sizeof(ret->detail), "tid %u %s for %llu ms", h->tid, what[k->type], ms);
-	}
-}
-
 void agent_note_sealed(struct agent *a, uint32_t k, uint64_t at_ns)
 {
 	if (k >= a->n_kernel)
@@ -432,8 +435,6 @@ int agent_kernel_hit(void *ctx, void *data, size_t len)
 		return 0;
 	}
 	t = a->o->trigger[a->kernel_index[h->trigger]];
-	hit.fired_ns = h->freeze_ns;
-	hit.target_tid = h->tid;
 	describe_hit(&t->kernel, h, &hit);
 	agent_note_sealed(a, h->trigger, h->freeze_ns);
 	cause = agent_cause(t, &hit);

@@ -69,9 +69,11 @@ static void name_cgroups(struct freeze *f)
 
 bool enrich(struct freeze *f)
 {
-	bool kernel = name_kernel(f), user;
+	bool kernel, user;
 
+	/* Before all that takes long where CPUs are short: cgroups go with the services that stalled, the rest stays. */
 	name_cgroups(f);
+	kernel = name_kernel(f);
 	user = name_user(f);
 	bundle_writer_flush(f->w);
 	return kernel && user;

@@ -14,7 +14,9 @@ static const char *const holds_for_writing[] = {
 /* A page fault holds it for reading, or (6.4 and later) the lock of its VMA. */
 static const char *const in_fault[] = { "handle_mm_fault", "__handle_mm_fault" };
 /* These hold mmap_lock for reading, on every kernel. */
-static const char *const holds_for_reading[] = { "populate_vma_page_range", "__get_user_pages", "do_madvise" };
+static const char *const holds_for_reading[] = { "populate_vma_page_range", "__get_user_pages" };
+/* This one up to 6.16. From 6.17 on ("mm: use per_vma lock for MADV_DONTNEED") it may hold the lock of its VMA instead. */
+static const char *const in_madvise[] = { "do_madvise" };
 /* A writer that has taken the mapping apart goes on as a reader while it frees the pages. */
 static const char *const unmapping[] = { "unmap_region", "unmap_vmas", "free_pgtables", "tlb_finish_mmu",
 					 "do_mas_align_munmap", "do_vmi_align_munmap", "vms_complete_munmap_vmas",
@@ -184,14 +186,19 @@ struct reader_hunt {
 	bool before; /* who may just have taken mmap_lock: the last resort */
 };
 
-/* Kernels that take the lock of the VMA in page faults instead (0bff0aaea03e, x86 in 6.4). */
-static bool per_vma_locks(const struct blame *r)
+static bool kernel_since_6(const struct blame *r, unsigned int since_minor)
 {
 	const struct bundle_header *h = bundle_header(r->b);
 	unsigned int major = 0, minor = 0;
 
 	return h && sscanf(h->kernel_release, "%u.%u", &major, &minor) == 2 &&
-	       (major > 6 || (major == 6 && minor >= 4));
+	       (major > 6 || (major == 6 && minor >= since_minor));
+}
+
+/* Kernels that take the lock of the VMA in page faults instead (0bff0aaea03e, x86 in 6.4). */
+static bool per_vma_locks(const struct blame *r)
+{
+	return kernel_since_6(r, 4);
 }
 
 /* How well this thread fits, 0: not at all. What weighs most is that its stack cannot stand
@@ -200,13 +207,16 @@ static unsigned int reader_score(struct blame *r, const struct reader_hunt *h, u
 {
 	const struct bundle_shot_thread *t = &r->shot[i];
 	bool fault = HAS(r, t, in_fault), sure;
-	bool other = !h->vma && (HAS(r, t, holds_for_reading) || HAS(r, t, unmapping));
+	bool advises = HAS(r, t, in_madvise), perhaps = advises && kernel_since_6(r, 17);
+	/* madvise() frees pages, too, with whichever lock it has. */
+	bool other = !h->vma && (HAS(r, t, holds_for_reading) || (advises ? !perhaps : HAS(r, t, unmapping)));
 	bool before = h->before && running(t) && HAS(r, t, before_fault);
 	uint32_t kstack, ustack;
 	uint64_t sampled;
 	unsigned int score = 1;
 
-	if (t->mm != h->mm || !(fault || other || before) || waits(r, i, h->mmap_lock) || (!h->vma && mmap_lock_free(t)))
+	if (t->mm != h->mm || !(fault || other || perhaps || before) || waits(r, i, h->mmap_lock) ||
+	    (!h->vma && mmap_lock_free(t)))
 		return 0;
 	blame_stacks(r, i, &kstack, &ustack, &sampled);
 	/* A sample of an earlier slice of a running thread: it may be elsewhere by now. */

@@ -51,10 +51,13 @@ SPOOL=$TEST_TMP/merged
 start_agent --post 600s --cooldown 0s --trigger "$condition:name=few" || { fail "agent starts"; finish; }
 "$STALLBOX" freeze --socket "$SOCKET" >"$TEST_TMP/under-way"
 is "while a bundle is made the trigger says so" "$(of few .blocked_by)" merged
-"$WORKLOADS/dstall" 3 1 >/dev/null
+"$WORKLOADS/dstall" 3 1 >"$TEST_TMP/stall"
 ok "a condition met meanwhile is counted as merged" wait_for 30 at_least few .outcomes.merged 1
 is "once" "$(of few '"\(.met) \(.outcomes.merged)"')" "1 1"
-like "and is logged" "$(grep "'few' fired again" "$AGENT_LOG")" 'merged into'
+# What was seen when it was met: by the time that the agent looks it may be over.
+tids=$(grep -oE 'tids=[0-9,]+' "$TEST_TMP/stall" | cut -d= -f2 | tr , '|')
+like "and is logged, with what was seen then, and of whom" "$(grep "'few' fired again" "$AGENT_LOG")" \
+	"value 3 threads; 3 threads in D state for more than 200 ms, tid ($tids) the longest; merged into"
 stop_agent
 
 # ---- while the last bank is read: what is noted in that bundle has gone to its process, the next one tells ----

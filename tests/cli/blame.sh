@@ -41,6 +41,11 @@ is "a writer that goes on as a reader while it unmaps holds it, whoever was the 
 is "one that took it and lost the CPU before its fault began holds it" \
 	"$("$STALLBOX" blame --json "$TEST_TMP/inlined" | jq -c '.[] | select(.addr == 24576) | .chain[0] | [.tid, .found, .runnable]')" '[1019,"stack",true]'
 
+# From 6.17 on a thread in madvise() may hold no more than the lock of its VMA, while pages are freed, too.
+madvise() { "$BUILD/tests/helpers/make_bundle" "$TEST_TMP/madvise" events=10 locks="$1" && "$STALLBOX" blame --json "$TEST_TMP/madvise" | jq -c '.[] | select(.addr == 16384) | .chain[0] | [.tid, .found, .proven, .candidates]'; }
+is "up to 6.16 a thread in madvise() holds it rather than one in a page fault, which may hold the lock of its VMA" "$(madvise 3)" '[1011,"stack",false,2]'
+is "from 6.17 on rather the page fault that reclaims, and madvise() could" "$(madvise 4)" '[1012,"stack",false,2]'
+
 text=$("$STALLBOX" events --no-stacks --kind lock-wait,wakeup,lock-hold,syscall,softirq,block-io,oom,slab,hardirq "$B" | sed 's/.*cpu 0 *//')
 is "every kind is told in words" "$(wc -l <<<"$text")" 9
 like "a wait with its owner" "$text" 'lock-wait worker0 1000/1000 5.000 ms for mutex 0x3000 owner worker1 1000/1001'

@@ -59,6 +59,8 @@ text=$(said "$S/mmap.100")
 like "mmap_lock: the queue, the holder, the end of the chain" "$text" '20 threads waited for the mmap_lock of java\[7000\], the first for 2.5 s.*held for writing by java\[7000\] tid 7000 .*the chain ends at java\[7000\] tid 7001 \(runnable but not running\): shrink_lruvec'
 like "the call that holds it, and of how many bytes" "$text" 'java\[7000\] tid 7000 has held it for writing in mmap\(\) of 5.0 GiB for 2.5 s; 20 threads wait\.'
 like "the end of the chain: where it reclaims, how long, how much of it" "$text" 'java\[7000\] tid 7001 is in a page fault, reclaiming in cgroup /app for 3.0 s: 140000 pages scanned, 5 reclaimed so far'
+make_scene "$TEST_TMP/unnamed" mmap unnamed=1
+like "and where the cgroup was gone before it could be named, that" "$(said "$TEST_TMP/unnamed")" 'tid 7001 is in a page fault, reclaiming for 3.0 s: 140000 pages scanned, 5 reclaimed so far\. Its cgroup was gone before it could be named'
 text=$(said "$S/mmap-woken.100")
 like "mmap_lock that was let go is held by nobody" "$text" 'Nobody held it at that moment: it had been let go, and java\[7000\] tid 7000 was woken to take it and had not run yet \(runnable but not running\)'
 is "and nothing says that the one woken holds it" "$(grep -c 'It was held for' <<<"$text")" 0

@@ -3,7 +3,7 @@
  * events, cpus, stacks, threads, seed; hostile=1 puts markup and escapes into names, and a trigger value
  * that is not a number, hostile=2 scripts that would run in a browser; locks=1 a stackshot in which threads
  * wait for locks, and one event of each further kind; locks=2 the same on a kernel whose wait for a VMA is
- * an rwsem and inlined; onlycpu=1 nothing but on-CPU samples; comms: thread names; thinned=1 one sample in ten
+ * an rwsem and inlined; locks=3 and 4 the same with a thread in madvise(), on 6.16 and 6.17; onlycpu=1 nothing but on-CPU samples; comms: thread names; thinned=1 one sample in ten
  * stands for four. */
 #include <math.h>
 #include <stdio.h>
@@ -33,12 +33,13 @@ static int to_file(void *ctx, const void *buf, size_t len)
 static void header(struct bundle_writer *w)
 {
 	struct bundle_clock clock = { TRIGGER_NS, 1790000000000000000LL, TRIGGER_NS };
+	static const char *const release[] = { "6.1.0", "6.1.0", "6.12.0", "6.16.0", "6.17.0" }; /* by locks */
 	uint32_t online[] = { 0, 1, 2, 3 };
 	struct bundle_kv config = { "Frequency", "99" };
 	struct bundle_kv missing = { "lock contention", "no such tracepoint" };
 	struct bundle_header h = {
 		.producer = "make_bundle", .hostname = o.hostile ? "<b>evil</b>" : "golden",
-		.machine_id_hash = "0", .boot_id = "0", .kernel_release = o.locks > 1 ? "6.12.0" : "6.1.0", .kernel_version = "#1",
+		.machine_id_hash = "0", .boot_id = "0", .kernel_release = release[SB_MIN(o.locks, 4ul)], .kernel_version = "#1",
 		.arch = "x86_64", .page_size = 4096, .cpus_possible = 4, .cpu_online = online,
 		.n_cpu_online = 4, .mem_total_bytes = 1ULL << 34, .clocks = &clock, .n_clocks = 1,
 		.config = &config, .n_config = 1, .missing = &missing, .n_missing = 1,
@@ -122,8 +123,8 @@ static void events(struct bundle_writer *w, const uint32_t *threads, const uint3
 
 static const char *const lock_names[] = { "rwsem_down_read_slowpath", "lock_mm_and_find_vma", "vm_mmap_pgoff",
 					  "__vma_start_write", "handle_mm_fault", "shrink_lruvec",
-					  "__mutex_lock", "filemap_fault", "unmap_region" };
-enum { DOWN_READ, FIND_VMA, MMAP_PGOFF, VMA_START_WRITE, MM_FAULT, SHRINK, MUTEX, FILEMAP_FAULT, UNMAP_REGION };
+					  "__mutex_lock", "filemap_fault", "unmap_region", "tlb_finish_mmu", "do_madvise" };
+enum { DOWN_READ, FIND_VMA, MMAP_PGOFF, VMA_START_WRITE, MM_FAULT, SHRINK, MUTEX, FILEMAP_FAULT, UNMAP_REGION, TLB_FINISH, MADVISE };
 #define LOCK_TEXT (KERNEL_TEXT + 0x100000)
 
 static uint32_t stack_of(struct bundle_writer *w, int leaf, int caller)
@@ -237,6 +238,14 @@ static void lock_shot(struct bundle_writer *w, const uint32_t *t)
 		shot[18].mmap_count = shot[19].mmap_count = 1 << 8 | 2;
 		shot[18].flags = 0;
 		shot[18].state = 2;
+	}
+	if (o.locks > 2) {
+		/* Beside 12 in its page fault 11 frees pages, on its way out of madvise() for a moment. */
+		shot[11].kstack = stack_of(w, TLB_FINISH, MADVISE);
+		shot[11].flags = BUNDLE_SHOT_RUNNABLE;
+		shot[11].state = 0;
+		shot[11].reclaim_since_ns = 0;
+		shot[11].since_ns = TRIGGER_NS - NSEC_PER_MSEC;
 	}
 	bundle_writer_stackshot(w, TRIGGER_NS, TRIGGER_NS + 1000000, shot, N_SHOT, N_SHOT, 0);
 }

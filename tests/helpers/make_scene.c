@@ -3,7 +3,8 @@
  * Writes a bundle that tells one known story: make_scene OUT SCENE [key=value]...
  * Every scene is 30 s before and 10 s after the trigger on 4 CPUs at 100 Hz, with a little
  * ordinary life; the story is written on top. scale=PERCENT makes the story weaker or stronger,
- * losses=1 adds losses that could hide something, bare=1 a kernel without locks and series.
+ * losses=1 adds losses that could hide something, bare=1 a kernel without locks and series, unnamed=1 cgroups
+ * that were gone before they could be named.
  */
 #include <stdio.h>
 
@@ -21,8 +22,8 @@
 #define MAX_EVENTS 400000
 
 static struct {
-	unsigned long scale, losses, bare;
-} o = { 100, 0, 0 };
+	unsigned long scale, losses, bare, unnamed;
+} o = { 100, 0, 0, 0 };
 
 struct scene {
 	struct bundle_writer *w;
@@ -70,20 +71,24 @@ static uint32_t stack(struct scene *s, uint32_t process, const char *text)
 	return bundle_writer_stack(s->w, sb_hash_bytes(text, strlen(text)) ^ process, &st);
 }
 
+static uint32_t cgroup_named(struct scene *s, const char *path)
+{
+	return bundle_writer_cgroup(s->w, sb_hash_bytes(path, strlen(path)), o.unnamed ? "" : path);
+}
+
 static uint32_t process(struct scene *s, uint32_t pid, const char *comm, const char *cgroup)
 {
 	struct bundle_mapping map = { USER_TEXT, 0x100000, 0, 1 };
 	struct bundle_process p = { .pid = pid, .ppid = 1, .comm = comm, .maps = &map, .n_maps = 1,
 				    .map_state = BUNDLE_MAPS_READ };
 
-	p.cgroup = bundle_writer_cgroup(s->w, sb_hash_bytes(cgroup, strlen(cgroup)), cgroup);
+	p.cgroup = cgroup_named(s, cgroup);
 	return bundle_writer_process(s->w, &p);
 }
 
 static uint32_t thread(struct scene *s, uint32_t proc, uint32_t tid, const char *comm, const char *cgroup)
 {
-	struct bundle_thread t = { tid, proc, comm,
-				   bundle_writer_cgroup(s->w, sb_hash_bytes(cgroup, strlen(cgroup)), cgroup) };
+	struct bundle_thread t = { tid, proc, comm, cgroup_named(s, cgroup) };
 
 	return bundle_writer_thread(s->w, &t);
 }
@@ -255,8 +260,8 @@ static int to_file(void *ctx, const void *buf, size_t len)
 
 static void arguments(int argc, char **argv)
 {
-	static const char *const keys[] = { "scale", "losses", "bare" };
-	unsigned long *fields[] = { &o.scale, &o.losses, &o.bare };
+	static const char *const keys[] = { "scale", "losses", "bare", "unnamed" };
+	unsigned long *fields[] = { &o.scale, &o.losses, &o.bare, &o.unnamed };
 
 	for (int i = 3; i < argc; i++) {
 		for (size_t k = 0; k < SB_ARRAY_SIZE(keys); k++) {
@@ -281,7 +286,7 @@ int main(int argc, char **argv)
 	}
 	f = found ? fopen(argv[1], "w") : NULL;
 	if (!f) {
-		fprintf(stderr, "usage: make_scene OUT SCENE [scale=PERCENT] [losses=1] [bare=1]\nscenes:");
+		fprintf(stderr, "usage: make_scene OUT SCENE [scale=PERCENT] [losses=1] [bare=1] [unnamed=1]\nscenes:");
 		for (size_t i = 0; i < SB_ARRAY_SIZE(scenes); i++)
 			fprintf(stderr, " %s", scenes[i].name);
 		fprintf(stderr, "\n");

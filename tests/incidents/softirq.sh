@@ -33,7 +33,7 @@ is "it is the first cause" "$(jq -r '.causes[0].rule' <<<"$REPORT")" softirq-del
 
 # Every read in the bundle's exact times of system calls, to its length: from the first that has one, since the programs for
 # that are attached when the trigger has fired.
-begin_end() { sed -nE "s/.* begin_ns=([0-9]+) end_ns=([0-9]+) .*/\\1 \\2/p" "$TEST_TMP/truth"; }
+begin_end() { sed -nE "s/.* begin_ns=([0-9]+) end_ns=([0-9]+) .* waited_ns=([0-9]+)/\\1 \\2 \\3/p" "$TEST_TMP/truth"; }
 last=$(info .last_ns)
 events --kind syscall --tid "$tid" --no-stacks "$BUNDLE" | jq -r 'select(.syscall == "read" and (.sampled | not) and .duration_ns > 20000000) | "\(.ts_ns) \(.duration_ns) \(.name // .file)"' >"$TEST_TMP/reads"
 exact=$(awk 'NR == 1 || $1 - $2 < first { first = $1 - $2 } END { printf "%.0f\n", first }' "$TEST_TMP/reads")
@@ -41,10 +41,16 @@ between "exact times begin, ms after the trigger" $(((exact - fired) / 1000000))
 begin_end | awk -v f="$exact" -v l="$last" '$1 > f - 1e6 && $2 < l - 500e6' >"$TEST_TMP/after"
 between "there were reads after the trigger" "$(wc -l <"$TEST_TMP/after")" 5 1000
 # The workload looks at the clock before and after; records are in microseconds. In between nothing happens before the call,
-# but after it the softirqs that it held up do, and the thread may have to wait for its CPU.
+# but after it the softirqs that it held up do, and the thread may have to wait for its CPU: beside others that want it, for one
+# slice of theirs at least. The workload tells how long, by the kernel's count, which may be too high by some ms (it begins
+# when the scheduler last looked at the clock): what is less than nothing counts as nothing.
 awk '
 	NR == FNR { end[NR] = $1; ns[NR] = $2; n = NR; next }
-	{ for (i = 1; i <= n; i++) if (end[i] - ns[i] > $1 - 2e3 && end[i] < $2 + 2e3) { printf "%d %d\n", end[i] - ns[i] - $1, $2 - $1 - ns[i]; break } }' \
+	{ for (i = 1; i <= n; i++) if (end[i] - ns[i] > $1 - 2e3 && end[i] < $2 + 2e3) {
+		short = $2 - $1 - ns[i] - $3
+		printf "%d %d\n", end[i] - ns[i] - $1, (short > 0 ? short : 0)
+		break
+	} }' \
 	"$TEST_TMP/reads" "$TEST_TMP/after" >"$TEST_TMP/between"
 is "each of them is in the bundle, within its looks at the clock" "$(wc -l <"$TEST_TMP/between")" "$(wc -l <"$TEST_TMP/after")"
 median() { cut -d ' ' -f "$1" "$TEST_TMP/between" | sort -n | awk '{ v[NR] = $1 } END { printf "%d\n", v[int((NR + 1) / 2)] / 1000 }'; }
@@ -52,7 +58,7 @@ if [ -n "${STALLBOX_IN_VM:-}" ]; then
 	skip "with its length to a ms" "an emulated CPU stands still between the call and the workload's clock"
 else
 	between "with its begin, us after the look (the median)" "$(median 1)" -2 1000
-	between "with its length, us short of what is between the looks (the median)" "$(median 2)" -4 1000
+	between "with its length, us short of what is between the looks and no waiting for a CPU (the median)" "$(median 2)" 0 1000
 fi
 # Of the call that fired only samples tell, as far as they do, and it may have been the longest.
 longest_of() { awk '{ d = $2 - $1; if (d > m) m = d } END { printf "%d\n", m / 1e6 }'; }
@@ -63,7 +69,7 @@ between "the report's D, ms: the longest exact time, or more, but no more than t
 # are on the CPU) the wait of a rarer softirq seems to last to its next one. Packets come every ms.
 events --kind softirq --no-stacks "$BUNDLE" | jq -r --argjson c "$cpu" 'select(.cpu == $c and .vector == "NET_RX" and .delay_ns > 100000000) | "\(.ts_ns - .duration_ns) \(.delay_ns)"' >"$TEST_TMP/late"
 # A packet is as late as its softirq and some ms until somebody has it, by the workload's own clock: short reads hold up none so long.
-late_reads() { awk -v ms="$1" 'NR == FNR { after[$1]; next } match($0, /begin_ns=[0-9]+/) && (substr($0, RSTART + 9, RLENGTH - 9) in after) && match($0, /latest_packet_ns=[0-9]+/) && substr($0, RSTART + 17, RLENGTH - 17) > ms * 1e6 { n++ } END { print n + 0 }' "$TEST_TMP/after" "$TEST_TMP/truth"; }
+late_reads() { awk -v ms="$1" 'NR == FNR { after[$1]; next } match($0, /begin_ns=[0-9]+/) && (substr($0, RSTART + 9, RLENGTH - 9) in after) && match($0, /latest_packet_ns=[0-9]+/) && substr($0, RSTART + 17, RLENGTH - 17) + 0 > ms * 1e6 { n++ } END { print n + 0 }' "$TEST_TMP/after" "$TEST_TMP/truth"; }
 between "reads that made a packet late by more than 105 ms" "$(late_reads 105)" 5 1000
 between "packets that waited for more than 100 ms in their softirq: one time for each such read at least" "$(wc -l <"$TEST_TMP/late")" "$(late_reads 105)" $(($(late_reads 100) + 3))
 if [ -n "${STALLBOX_IN_VM:-}" ]; then

@@ -110,6 +110,9 @@ static void test_unsealed(void **state)
 	assert_int_equal(control.armed, 1);
 	assert_int_equal(control.trigger[0].unsealed, 5);
 	assert_int_equal(control.trigger[0].value, WAITS - 1);
+	/* That was the last look; what it was when it was met is kept apart, and who it was. */
+	assert_int_equal(control.trigger[0].unsealed_value, WAITS);
+	assert_int_equal(control.trigger[0].unsealed_tid, 100);
 	/* It may again: what goes on seals, though it has been counted. */
 	scan_on_all_cpus();
 	assert_int_equal(control.trigger[0].unsealed, 6);

@@ -27,8 +27,9 @@ static const char usage[] =
 	"CAP_SYS_ADMIN, /dev/net/tun and a kernel that steers packets to a CPU (RPS).\n"
 	"One line per read, the shorter ones with which it finds out how many neighbours that takes\n"
 	"too, times of CLOCK_MONOTONIC in ns, then the total; the latest packet is\n"
-	"the one that came in at the latest during or after that read:\n"
-	"  cpu=C tid=T begin_ns=NS end_ns=NS latest_packet_ns=NS\n"
+	"the one that came in at the latest during or after that read, waited_ns how long of\n"
+	"the time from begin to end the thread waited for the CPU, as the kernel counts it:\n"
+	"  cpu=C tid=T begin_ns=NS end_ns=NS latest_packet_ns=NS waited_ns=NS\n"
 	"  pid=P tid=T reads=N neighbours=N\n"
 	"\n"
 	"examples:\n"
@@ -42,6 +43,7 @@ static struct {
 	int netlink, device; /* index */
 	unsigned int neighbours;
 } net;
+static int schedstat_fd;
 static atomic_bool stop;
 static _Atomic uint64_t latest_ns;
 
@@ -156,11 +158,18 @@ static void open_path(struct path *p)
 		die("cannot open sockets");
 }
 
+/* Beside other threads a packet would also be late because whoever sends or takes it waits for a CPU. */
+static void run_first(void)
+{
+	(void)sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 });
+}
+
 static void *send_packets(void *arg)
 {
 	struct path *p = arg;
 
 	pin(p->cpu);
+	run_first();
 	while (!stop) {
 		uint64_t now = now_ns();
 
@@ -176,6 +185,7 @@ static void *receive_packets(void *arg)
 	uint64_t sent;
 
 	pin(p->cpu);
+	run_first();
 	while (!stop) {
 		if (recv(p->in, &sent, sizeof(sent), 0) == (ssize_t)sizeof(sent)) {
 			uint64_t late = now_ns() - sent;
@@ -206,39 +216,61 @@ static int open_at_end(void)
 	return fd;
 }
 
+/* How long this thread has waited for a CPU since it began (Documentation/scheduler/sched-stats.rst). */
+static uint64_t waited_ns(void)
+{
+	unsigned long long waited;
+	char text[96];
+	ssize_t n = pread(schedstat_fd, text, sizeof(text) - 1, 0);
+
+	if (n <= 0)
+		die("cannot read '/proc/thread-self/schedstat'");
+	text[n] = '\0';
+	if (sscanf(text, "%*u %llu", &waited) != 1) {
+		errno = EBADMSG;
+		die("'/proc/thread-self/schedstat' is '%s'", text);
+	}
+	return waited;
+}
+
 /* How long it took. */
 static uint64_t read_once(int fd, unsigned int cpu)
 {
-	uint64_t begin, end;
+	uint64_t begin, end, waited;
 	char c[LINE_BYTES];
 
 	sleep_ms(200);
 	atomic_store(&latest_ns, 0);
 	if (pread(fd, c, 1, 0) < 0)
 		die("cannot read '/proc/self/net/arp'");
+	waited = waited_ns();
 	begin = now_ns();
 	if (read_lines(fd, c, sizeof(c)) < 0)
 		die("cannot read '/proc/self/net/arp'");
 	end = now_ns();
+	waited = waited_ns() - waited;
 	sleep_ms(50);
-	printf("cpu=%u tid=%d begin_ns=%llu end_ns=%llu latest_packet_ns=%llu\n", cpu, wl_gettid(), (unsigned long long)begin,
-	       (unsigned long long)end, (unsigned long long)atomic_load(&latest_ns));
+	printf("cpu=%u tid=%d begin_ns=%llu end_ns=%llu latest_packet_ns=%llu waited_ns=%llu\n", cpu, wl_gettid(),
+	       (unsigned long long)begin, (unsigned long long)end, (unsigned long long)atomic_load(&latest_ns),
+	       (unsigned long long)waited);
 	fflush(stdout);
 	return end - begin;
 }
 
-/* So many neighbours that a read takes that long. */
+/* So many neighbours that a read takes that long, also one that does not wait for its CPU. */
 static void grow_to(int fd, uint64_t want_ns, unsigned int cpu, unsigned int other)
 {
 	unsigned int n = FIRST;
 
 	for (;;) {
-		uint64_t ns, next;
+		uint64_t ns, again, next;
 
 		pin(other); /* that takes its time, too, and is not what is to be seen */
 		add_neighbours(n);
 		pin(cpu);
 		ns = read_once(fd, cpu);
+		again = read_once(fd, cpu);
+		ns = again < ns ? again : ns;
 		if (ns >= want_ns)
 			return;
 		next = (uint64_t)n * want_ns / (ns ? ns : 1);
@@ -265,6 +297,9 @@ WORKLOAD_MAIN(slow_proc)
 	length_ns = parse_seconds("SECONDS", argv[2], 3600);
 	if (argc > 3)
 		cpu = (unsigned int)parse_number("CPU", argv[3], 0, 1023);
+	schedstat_fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+	if (schedstat_fd < 0)
+		cannot_run("cannot open '/proc/thread-self/schedstat'");
 	make_namespace(cpu);
 	open_path(&path);
 	path.cpu = cpu ? 0 : (unsigned int)(cpus - 1);
