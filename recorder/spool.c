@@ -14,6 +14,9 @@
 /* Names of one second and trigger; a clock that is set back again and again has more. */
 #define SAME_NAME_MAX 100
 
+#define TMP_NAME_MAX (BUNDLE_FILE_MAX + 32)
+#define TMP_ATTEMPTS 100 /* somebody locks all that we make: without a lock, then */
+
 gid_t spool_gid(const struct spool *s)
 {
 	const struct group *g = s->group[0] ? getgrnam(s->group) : NULL;
@@ -70,7 +73,7 @@ static int check_writable(const char *dir)
 	return 0;
 }
 
-/* One that still writes, for an earlier agent even, holds its lock, but for the moment between opening and locking. */
+/* One that still writes, for an earlier agent even, holds its lock; one that was not yet that far makes another. */
 unsigned int spool_sweep_in(int dfd, unsigned int min_age_s)
 {
 	struct dirwalk w = { .fd = dfd };
@@ -204,17 +207,36 @@ static void give_group(int fd, gid_t gid)
 		(void)!fchown(fd, (uid_t)-1, gid);
 }
 
-static int write_temporary(int dfd, const char *tmp, gid_t gid, const struct iovec *part, size_t n, int *ret_fd)
+/* A sweeper that meets it before it is locked removes it by its name: then it has another one. */
+static int open_temporary(int dfd, const char *name, char ret_tmp[TMP_NAME_MAX])
 {
-	_cleanup_close_ int fd = -1;
+	for (int attempt = 0;; attempt++) {
+		_cleanup_close_ int fd = -1;
+		struct stat st;
+
+		snprintf(ret_tmp, TMP_NAME_MAX, SPOOL_TMP_PREFIX "%d.%d-%s", getpid(), attempt, name);
+		/* An earlier one of this process, whose file could not be removed. */
+		unlinkat(dfd, ret_tmp, 0);
+		fd = TEMP_FAILURE_RETRY(openat(dfd, ret_tmp, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0640));
+		if (fd < 0)
+			return -errno;
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+			if (fstat(fd, &st) < 0 || st.st_nlink)
+				return TAKE_FD(fd);
+		} else if (errno != EWOULDBLOCK || attempt == TMP_ATTEMPTS) {
+			return TAKE_FD(fd);
+		}
+		unlinkat(dfd, ret_tmp, 0);
+	}
+}
+
+static int write_temporary(int dfd, const char *name, gid_t gid, const struct iovec *part, size_t n, char ret_tmp[TMP_NAME_MAX], int *ret_fd)
+{
+	_cleanup_close_ int fd = open_temporary(dfd, name, ret_tmp);
 	int r;
 
-	/* An earlier attempt of this process, whose file could not be removed. */
-	unlinkat(dfd, tmp, 0);
-	fd = TEMP_FAILURE_RETRY(openat(dfd, tmp, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0640));
 	if (fd < 0)
-		return -errno;
-	(void)flock(fd, LOCK_EX | LOCK_NB); /* spool_sweep() of others leaves it alone */
+		return fd;
 	give_group(fd, gid);
 	r = write_all(fd, part, n);
 	if (r == 0)
@@ -260,13 +282,12 @@ static int rename_to(int dfd, const char *tmp, char name[BUNDLE_FILE_MAX], bool 
 int spool_publish(const char *dir, gid_t gid, char name[BUNDLE_FILE_MAX], bool replace, const struct iovec *part, size_t n)
 {
 	_cleanup_close_ int dfd = spool_open_dir(dir), fd = -1;
-	char tmp[BUNDLE_FILE_MAX + 32];
+	char tmp[TMP_NAME_MAX];
 	int r;
 
 	if (dfd < 0)
 		return -errno;
-	snprintf(tmp, sizeof(tmp), SPOOL_TMP_PREFIX "%d-%s", getpid(), name);
-	r = write_temporary(dfd, tmp, gid, part, n, &fd);
+	r = write_temporary(dfd, name, gid, part, n, tmp, &fd);
 	if (r == 0)
 		r = rename_to(dfd, tmp, name, replace);
 	if (r < 0) {

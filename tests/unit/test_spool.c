@@ -222,6 +222,32 @@ static void test_prepare_spares_a_writer(void **state)
 	free(data);
 }
 
+#define RACES 500
+
+/* An agent starts while a storing process is between making its file and locking it. */
+static void test_sweep_and_publish(void **state)
+{
+	const char *dir = new_dir("raced");
+	struct iovec part = { "x", 1 };
+	unsigned int failed = 0;
+	pid_t child = fork();
+
+	(void)state;
+	assert_true(child >= 0);
+	while (child == 0)
+		spool_sweep(dir, 0);
+	for (int i = 0; i < RACES; i++) {
+		char name[BUNDLE_FILE_MAX];
+
+		snprintf(name, sizeof(name), "%d", i);
+		failed += spool_publish(dir, NO_GROUP, name, true, &part, 1) < 0;
+	}
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_int_equal(failed, 0);
+	assert_int_equal(count_files(dir), RACES);
+}
+
 /* ---- publishing -------------------------------------------------------------------- */
 
 static void test_publish(void **state)
@@ -395,6 +421,7 @@ int main(void)
 		cmocka_unit_test(test_group),
 		cmocka_unit_test(test_sweep),
 		cmocka_unit_test(test_prepare_spares_a_writer),
+		cmocka_unit_test(test_sweep_and_publish),
 		cmocka_unit_test(test_publish),
 		cmocka_unit_test(test_publish_beside),
 		cmocka_unit_test(test_publish_is_atomic),
