@@ -3,6 +3,7 @@
 # Known truth: counted events are caused, and exactly that number must be in the bundle.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../agent.sh"
+. "$(dirname "$0")/../tracefs.sh"
 
 start_agent --post 1s || { fail "agent starts"; finish; }
 pass "agent starts"
@@ -13,7 +14,8 @@ TEST_PIDS+=($!)
 wait_for 30 test -s "$TEST_TMP/sleeper.out"
 tid=$(grep -oE '\btids?=[0-9]+' "$TEST_TMP/sleeper.out" | head -n 1 | grep -oE '[0-9]+')
 # 2 s of CPU time in user mode, sampled at 99 Hz. On one CPU, because each has a
-# sampler with a phase of its own, and ahead of others, because turns shorter than the period are a lottery.
+# sampler with a phase of its own, and ahead of others. The kernel's own event log (tracefs) says when it was on it.
+open_log && log_events 'sched/sched_switch:prev_comm == "spinner" || next_comm == "spinner"'
 WL_LINGER=1 nice -n -20 taskset -c $(($(nproc) - 1)) "$WORKLOADS/spinner" 2 >"$TEST_TMP/spinner.out" &
 spin_pid=$!
 TEST_PIDS+=("$spin_pid")
@@ -48,10 +50,39 @@ echo "# on the CPU for $on_cpu ns spinning, $life ns in all"
 ns=$(events --kind on-cpu --pid "$spin_pid" --no-stacks "$BUNDLE" | jq -s 'map(.duration_ns) | add')
 if [ -n "${STALLBOX_IN_VM:-}" ]; then
 	between "its samples stand for its whole time on the CPU (ms)" $((ns / 1000000)) $((life * 9 / 10000000)) $((life * 11 / 10000000))
+fi
+# From its first sample in the function to its last one, and with those of whoever else was on that CPU: it was never idle.
+if [ -n "$LOG" ]; then
+	stop_log
+	is "tracefs lost nothing" "$(log_lost)" 0
+	events --kind on-cpu "$BUNDLE" | jq -r --argjson c $(($(nproc) - 1)) \
+		'select(.cpu == $c) | "\(.ts_ns) \(.duration_ns) \(.tid) \(.ustack | index("spin_inner") != null)"' | sort -n >"$TEST_TMP/samples"
+	read -r its others wrong covered elapsed < <(python3 - "$spin_pid" "$LOG/trace" "$TEST_TMP/samples" <<'PY'
+import bisect, re, sys
+tid = sys.argv[1]
+line = re.compile(r" ([0-9]+\.[0-9]+): sched_switch: .* prev_pid=([0-9]+) .* next_pid=([0-9]+) ")
+switches = [(round(float(m[1]) * 1e9), m[3] == tid) for m in map(line.search, open(sys.argv[2], errors="replace"))
+            if m and tid in (m[2], m[3])]
+samples = [(int(s[0]), int(s[1]), s[2] == tid, s[3]) for s in map(str.split, open(sys.argv[3]))]
+inside = [i for i, s in enumerate(samples) if s[2] and s[3] == "true"]
+window = samples[inside[0]:inside[-1] + 1]
+its = others = wrong = 0
+for ts, _, mine, _ in window:
+    i = bisect.bisect(switches, (ts + 1000,)) - 1
+    # Stamps are in microseconds: which came first within two of them is not known.
+    if min((abs(at - ts) for at, _ in switches[max(i - 1, 0):i + 2]), default=2001) <= 2000:
+        continue
+    on = switches[i][1] if i >= 0 else True  # it is in the function when the window begins
+    its, others, wrong = its + mine, others + (not mine), wrong + (mine != on)
+print(its, others, wrong, sum(s[1] for s in window[1:]), window[-1][0] - window[0][0])
+PY
+	)
+	echo "# $its samples of it and $others of others on its CPU, which stand for $covered of $elapsed ns"
+	between "2 s of spinning are samples of a CPU that is never idle" "$its" 100 250
+	is "each is of whom the kernel's log has on that CPU" "$wrong" 0
+	between "and they stand for all of the time, ms, to half a period at each end" $((covered / 1000000)) $((elapsed / 1000000 - 10)) $((elapsed / 1000000 + 10))
 else
-	want=$((on_cpu * 99 / 1000000000))
-	between "2 s of spinning are 198 +- 4 samples ($want in $((on_cpu / 1000000)) ms)" \
-		$(((ns + 5050505) / 10101010)) $((want - 4)) $((want + 4))
+	skip "each sample against tracefs" "tracefs gives no instance of its own"
 fi
 # In time, not in samples: an emulated CPU takes fewer, and each says for how long it stands.
 spin_ns=$(events --kind on-cpu --pid "$spin_pid" "$BUNDLE" |
