@@ -60,8 +60,9 @@ def answer(line):
 
 
 server = socket.socket(socket.AF_UNIX)
-server.bind(path)
+server.bind(path + ".new")
 server.listen(8)
+os.rename(path + ".new", path)  # once it is there it answers
 while True:
     client, _ = server.accept()
     line = b""
