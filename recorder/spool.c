@@ -230,7 +230,8 @@ static int open_temporary(int dfd, const char *name, char ret_tmp[TMP_NAME_MAX])
 	}
 }
 
-static int write_temporary(int dfd, const char *name, gid_t gid, const struct iovec *part, size_t n, char ret_tmp[TMP_NAME_MAX], int *ret_fd)
+static int write_temporary(int dfd, const char *name, gid_t gid, const struct iovec *part, size_t n,
+			   char ret_tmp[TMP_NAME_MAX], int *ret_fd)
 {
 	_cleanup_close_ int fd = open_temporary(dfd, name, ret_tmp);
 	int r;
