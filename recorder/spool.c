@@ -15,7 +15,7 @@
 #define SAME_NAME_MAX 100
 
 #define TMP_NAME_MAX (BUNDLE_FILE_MAX + 32)
-#define TMP_ATTEMPTS 100 /* somebody locks all that we make: without a lock, then */
+#define TMP_ATTEMPTS 100 /* somebody locks all that we make, or no file there has a name: as it is, then */
 
 gid_t spool_gid(const struct spool *s)
 {
@@ -220,12 +220,9 @@ static int open_temporary(int dfd, const char *name, char ret_tmp[TMP_NAME_MAX])
 		fd = TEMP_FAILURE_RETRY(openat(dfd, ret_tmp, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0640));
 		if (fd < 0)
 			return -errno;
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-			if (fstat(fd, &st) < 0 || st.st_nlink)
-				return TAKE_FD(fd);
-		} else if (errno != EWOULDBLOCK || attempt == TMP_ATTEMPTS) {
+		if (attempt == TMP_ATTEMPTS || (flock(fd, LOCK_EX | LOCK_NB) < 0 ? errno != EWOULDBLOCK :
+										  fstat(fd, &st) < 0 || st.st_nlink))
 			return TAKE_FD(fd);
-		}
 		unlinkat(dfd, ret_tmp, 0);
 	}
 }

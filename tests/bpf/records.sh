@@ -58,7 +58,7 @@ if [ -n "$LOG" ]; then
 	is "tracefs lost nothing" "$(log_lost)" 0
 	events --kind on-cpu "$BUNDLE" | jq -r --argjson c $(($(nproc) - 1)) \
 		'select(.cpu == $c) | "\(.ts_ns) \(.duration_ns) \(.tid) \(.ustack | index("spin_inner") != null)"' | sort -n >"$TEST_TMP/samples"
-	read -r its others wrong unseen covered elapsed < <(python3 - "$spin_pid" "$LOG/trace" "$TEST_TMP/samples" <<'PY'
+	read -r its others wrong unseen covered elapsed late < <(python3 - "$spin_pid" "$LOG/trace" "$TEST_TMP/samples" <<'PY'
 import bisect, re, sys
 tid = sys.argv[1]
 line = re.compile(r" ([0-9]+\.[0-9]+): sched_switch: .* prev_pid=([0-9]+) .* next_pid=([0-9]+) ")
@@ -80,15 +80,17 @@ for ts, _, mine, _ in window:
         unseen += mine != on
     else:
         wrong += mine != on
-print(its, others, wrong, unseen, sum(s[1] for s in window[1:]), window[-1][0] - window[0][0])
+# A late one stands for its whole gap, and the early one behind it for a period.
+late = sum(max(s[1] - 1e9 / 99, 0) for s in window[1:])
+print(its, others, wrong, unseen, sum(s[1] for s in window[1:]), window[-1][0] - window[0][0], round(late))
 PY
 	)
-	echo "# $its samples of it and $others of others on its CPU, which stand for $covered of $elapsed ns; $unseen of a thread that the log did not see come or go"
+	echo "# $its samples of it and $others of others on its CPU, which stand for $covered of $elapsed ns, $late twice; $unseen of a thread that the log did not see come or go"
 	between "2 s of spinning are samples of a CPU that is never idle" "$its" 100 250
 	is "each is of whom the kernel's log has on that CPU" "$wrong" 0
 	# Many are late on an emulated CPU: its time is held against its life above.
 	[ -n "${STALLBOX_IN_VM:-}" ] ||
-		between "and they stand for all of the time, ms, to half a period at each end" $((covered / 1000000)) $((elapsed / 1000000 - 10)) $((elapsed / 1000000 + 10))
+		between "and they stand for all of the time, ms, to half a period at each end" $((covered / 1000000)) $((elapsed / 1000000 - 10)) $(((elapsed + late) / 1000000 + 10))
 else
 	skip "each sample against tracefs" "tracefs gives no instance of its own"
 fi
