@@ -99,6 +99,19 @@ int elf_names_open_detached(int fd, uint64_t code_offset, struct elf_names **ret
 	return 0;
 }
 
+int elf_names_add_starts(struct elf_names *n, int fd)
+{
+#ifdef SB_EH_FRAME
+	if (!n->functions)
+		load_starts(fd, false, n);
+	return n->functions ? 0 : -ENODATA;
+#else
+	(void)n;
+	(void)fd;
+	return -ENODATA;
+#endif
+}
+
 void elf_names_free(struct elf_names *n)
 {
 	if (!n)

@@ -57,6 +57,9 @@ static inline void elf_names_freep(struct elf_names **n)
 {
 	elf_names_free(*n);
 }
+/* Where functions without a name start, of the file itself, to names whose symbols lie apart from the code. 0, or -ENODATA. */
+int elf_names_add_starts(struct elf_names *n, int fd);
+
 /* ret->name "": only the start is known. caller: the offset is a return address, whose call may be
  * the last instruction of its function. -ENOENT: nothing is known. */
 int elf_names_find(const struct elf_names *n, uint64_t offset, bool caller, struct symbol *ret);

@@ -95,6 +95,7 @@ struct found {
 	const char *dir, *path;
 	uint64_t code_offset;
 	struct elf_names *names;
+	bool detached; /* without where functions that have no name start */
 	struct lines *lines;
 	int lines_fd; /* stays open as long as lines */
 };
@@ -104,7 +105,16 @@ static bool take_names(void *ctx, int fd, bool detached)
 	struct found *f = ctx;
 	const char *const roots[] = { f->dir, NULL };
 
+	f->detached = detached;
 	return (detached ? elf_names_open_detached(fd, f->code_offset, &f->names) : elf_names_open(fd, roots, &f->names)) == 0;
+}
+
+/* What the recording host knew, which had the file itself. */
+static bool take_starts(void *ctx, int fd, bool detached)
+{
+	struct found *f = ctx;
+
+	return !detached && elf_names_add_starts(f->names, fd) == 0;
 }
 
 static bool take_lines(void *ctx, int fd, bool detached)
@@ -127,14 +137,28 @@ static bool take_lines(void *ctx, int fd, bool detached)
 	return false;
 }
 
-static bool find(struct pass *p, uint32_t binary, debug_take *take, struct found *ret)
+static bool find_in(struct debug_sources *sources, struct pass *p, uint32_t binary, debug_take *take, struct found *ret)
 {
 	const uint8_t *id;
 	size_t len = bundle_binary_build_id(p->b, binary, &id);
 
+	return debug_find(sources, id, len, ret->path, take, ret);
+}
+
+static bool find(struct pass *p, uint32_t binary, debug_take *take, struct found *ret)
+{
 	*ret = (struct found){ .dir = p->from->sources->dir, .path = bundle_binary_path(p->b, binary),
 			       .code_offset = p->binary[binary].code_offset };
-	return debug_find(p->from->sources, id, len, ret->path, take, ret);
+	return find_in(p->from->sources, p, binary, take, ret);
+}
+
+static void find_names(struct pass *p, uint32_t binary, struct found *ret)
+{
+	/* No server is asked for them: they are no more than a help where there is no name. */
+	struct debug_sources here = { .dir = p->from->sources->dir };
+
+	if (find(p, binary, take_names, ret) && ret->detached)
+		find_in(&here, p, binary, take_starts, ret);
 }
 
 /* ---- writing ---------------------------------------------------------------------------------- */
@@ -153,7 +177,7 @@ static void name_binary(struct pass *p, struct bundle_writer *w, uint32_t binary
 	size_t n = 0, named = 0;
 
 	if (out && offsets->n)
-		find(p, binary, take_names, &found);
+		find_names(p, binary, &found);
 	names = found.names;
 	for (size_t i = 0; names && i < offsets->cap; i++) {
 		uint64_t off = offsets->slot[i].key - 1;

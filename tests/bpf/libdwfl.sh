@@ -66,7 +66,7 @@ compare() {
 		python3 "$ROOT/tests/helpers/same_events.py" "$T/theirs" "$T/ndjson" "$T/events" "$CALLS" "$T/out" >"$T/json" 2>"$T/differ"
 	fi
 	text=$(jq -r --arg known "$classes" '((.events // 0) - (.copy // 0) - (.below // 0)) as $n | ($known | split("|")) as $known |
-		[.open | keys[] | select(IN("copy", "below", "depth", "ours longer", "no code", "another event", "unknown", "ours ends, table evicted", $known[]) | not)] as $wrong |
+		[.open | keys[] | select(IN("copy", "below", "depth", "ours longer", "no code", "another event", "unknown", "neither", "ours ends, table evicted", $known[]) | not)] as $wrong |
 		([.open | to_entries[] | select(.key | IN("copy", "below") | not) | .value] | add // 0) as $open |
 		if $n < 50 then "\($n) events of both"
 		elif (.copy // 0) + (.below // 0) > .events / 20 then "too few whole copies"
@@ -79,7 +79,7 @@ compare() {
 		[to_entries[] | select(.key | IN("events", "on-cpu", "off-cpu", "frames", "identical", "open", "open waits", "ours by witness", "gap by witness") | not) |
 		"\(.value) \(.key)\(if $open[.key] then " (\($open[.key]) open)" else "" end)"] as $other |
 		"# | \($name) | \(."off-cpu" // 0) + \(."on-cpu" // 0) | \((.frames // 0) / (.events // 1) * 10 | round / 10) |" +
-		" \((.identical // 0) * $of | share) | \(((.identical // 0) + (."ours by witness" // 0)) * $of | share) |" +
+		" \((.identical // 0) * $of | share) | \(((.identical // 0) + (."ours by witness" // 0) - (.open.neither // 0)) * $of | share) |" +
 		" \(."gap by witness" // 0) | \($other | join(", ")) |"' "$T/json"
 }
 

@@ -195,10 +195,10 @@ ok "a freeze gives a bundle" freeze
 
 if [ -e "$TEST_TMP/go_cgo" ]; then
 	nearly_all "off the CPU, in C on the thread's stack, called by Go on the goroutine's" \
-		"$(share off-cpu go_cgo '_Cfunc_hold;runtime.asmcgocall[.a-z0-9]*;main._Cfunc_hold[.a-z0-9]*;main.inner;main.outer;main.main;runtime.main;runtime.goexit[.a-z0-9]*$' \
+		"$(share off-cpu go_cgo '_Cfunc_hold;runtime.asmcgocall[.a-z0-9]*;runtime.cgocall[.a-z0-9]*;main._Cfunc_hold[.a-z0-9]*;main.inner;main.outer;main.main;runtime.main;runtime.goexit[.a-z0-9]*$' \
 		'_cgo_[0-9a-z]*_Cfunc_hold;')"
 	nearly_all "the same of a stripped one" "$(share off-cpu go_stripped \
-		'usleep;_cgo_[0-9a-z]*_Cfunc_hold;runtime[.]asmcgocall;main[.]_Cfunc_hold;main[.]inner;main[.]outer;main[.]main;runtime[.]main;runtime[.]goexit$' 'usleep;')"
+		'usleep;_cgo_[0-9a-z]*_Cfunc_hold;runtime[.]asmcgocall;runtime[.]cgocall;main[.]_Cfunc_hold;main[.]inner;main[.]outer;main[.]main;runtime[.]main;runtime[.]goexit$' 'usleep;')"
 	nearly_all "on the CPU, behind a function without a frame" "$(share on-cpu go_leaf \
 		'main[.]leaf;main[.]inner;main[.]outer;main[.]main;runtime[.]main;runtime[.]goexit$' 'main[.]leaf')"
 else

@@ -76,6 +76,17 @@ if "$STALLBOXD" --features 2>/dev/null | grep -q eh_frame || [ -e "$BUILD/tests/
 	is "starts of functions" "$(fold starts.zst | sed 's/ [0-9]*$//')" "prog;prog+0x$(start '^main$');prog+0x$(start serve);prog+0x$(start checkout);prog+0x$(start total)"
 fi
 
+# And of code that has no name in symbols that lie apart, either: the file itself is looked for.
+if [ -e "$BUILD/tests/unit/test_cfi" ]; then
+	plt=$(readelf -SW src/prog | awk '$2 == ".plt" || $3 == ".plt" { for (i = 1; i < NF; i++) if ($i == "PROGBITS") { sub(/^0+/, "", $(i + 1)); print $(i + 1) } }')
+	# shellcheck disable=SC2086 # a list
+	"$MAKE" plt.zst src/prog /srv/away/prog "$code" "$(plus "$plt" 26)" $callers
+	for d in bare mixed; do
+		"$STALLBOX" symbolize --debug-dir $d -o plt-$d.zst plt.zst 2>/dev/null
+		is "the start of the PLT, in $d/" "$(fold plt-$d.zst | sed 's/.*;//; s/ [0-9]*$//')" "prog+0x$plt"
+	done
+fi
+
 # A stripped Go program has the names that its own runtime needs.
 if command -v go >/dev/null && [ -e "$BUILD/tests/unit/test_cfi" ]; then
 	mkdir -p go/srv/away

@@ -34,7 +34,8 @@ Where they differ, somebody else is asked who is right; counted as "ours by witn
     TRACEBACK what Go's runtime itself printed of the process's stacks (GOTRACEBACK=crash). A stack can be so if each return
     address stands behind a call of the function above it, or of one that jumps to it, or through a register if
     the program has the function's address, and the stack ends where one of the runtime's own does. "gap by witness":
-    ours is so but for the function that called systemstack() or asmcgocall(); "neither": identical, and cannot be so.
+    ours is so but for the function that called systemstack() or asmcgocall(); "neither": identical, and cannot be so. What
+    lies in C above Go has no such witness: there ours has to be the same as theirs.
 """
 import bisect
 import json
@@ -177,13 +178,20 @@ class Witness:
         return verdict if len(pcs) > 1 and pcs[-1] in self.outermost else None
 
 
+    def same_in_c(self, ours, theirs):
+        """The innermost functions, up to the first one of Go."""
+        n = next((i for i, pc in enumerate(ours) if self.has(pc)), len(ours)) + 1
+        return ours[:n] == theirs[:n]
+
+
 def right(witness, stack, end, pcs, no_code):
     """Which of two stacks that differ."""
     if stack == pcs[:len(stack)] and end not in ("complete", "unknown") and no_code[len(stack)] and not no_code[len(stack) - 1]:
         return "ours by witness"
     if not witness:
         return None
-    ours, theirs = end == "complete" and witness.can_be(stack), witness.can_be(pcs)
+    ours = end == "complete" and (witness.has(stack[0]) or witness.same_in_c(stack, pcs)) and witness.can_be(stack)
+    theirs = witness.can_be(pcs)
     if bool(ours) == bool(theirs):
         return None
     return "theirs by witness" if theirs else "gap by witness" if ours == "gap" else "ours by witness"
@@ -207,8 +215,9 @@ def main():
             by = "neither by witness"
         if by:
             counts[by] = counts.get(by, 0) + 1
-        if c != "identical" and by not in ("ours by witness", "gap by witness"):
-            open_ones[c] = open_ones.get(c, 0) + 1
+        if (c != "identical" or by) and by not in ("ours by witness", "gap by witness"):
+            which = "neither" if c == "identical" else c
+            open_ones[which] = open_ones.get(which, 0) + 1
             open_waits += kind == "off-cpu" and c not in ("copy", "below")
         if (c != "identical" or by) and (kind, c, by) not in shown:
             shown.add((kind, c, by))
