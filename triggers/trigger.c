@@ -273,7 +273,8 @@ bool level_fires(struct trigger *t, bool met, bool calm, uint64_t since_ns, uint
 		return false;
 	if (!t->met_since_ns)
 		t->met_since_ns = since_ns;
-	if (now_ns - t->met_since_ns < t->held_ns)
+	/* Two looks a period apart are never exactly so: a hair less than that is not another period to wait for. */
+	if (now_ns - t->met_since_ns + t->period_ns / 20 < t->held_ns)
 		return false;
 	ret->goes_on = t->told;
 	t->told = true;

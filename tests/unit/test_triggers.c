@@ -327,6 +327,14 @@ static void test_system(void **state)
 	assert_int_equal(step(t, &e, 60, &hit), 0);
 	assert_int_equal(step(t, &e, 60, &hit), 1);
 	assert_true(hit.value == 60);
+	/* The look before it was a little late, and the third one is not. */
+	assert_int_equal(step(t, &e, 10, &hit), 0);
+	clock_ns += 40 * NSEC_PER_MSEC;
+	assert_int_equal(step(t, &e, 10, &hit), 0);
+	clock_ns -= 40 * NSEC_PER_MSEC;
+	assert_int_equal(step(t, &e, 60, &hit), 0);
+	assert_int_equal(step(t, &e, 60, &hit), 0);
+	assert_int_equal(step(t, &e, 60, &hit), 1);
 	t->ops->disarm(t);
 	trigger_free(t);
 }
