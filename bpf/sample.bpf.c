@@ -332,20 +332,18 @@ int sample(struct bpf_perf_event_data *ctx)
 	return 0;
 }
 
-/* Does the tick that was due at due_ns take a sample? The one in the first tick's length of a sampling period does. A CPU that was
- * idle then takes none when it is busy later in the period: its time would count more than that of others. A tick that comes
- * late, because something kept interrupts off, takes one at any time. */
+/* Does the tick that was due at due_ns take a sample? The first one in a sampling period does, early or late. Where the CPU was
+ * idle in between that would be too many: what runs for less than a period after each idle time would count as if it had run all of
+ * it. There it is the tick that was due in the period's first tick's length, or that something has kept off for longer than that. */
 static __always_inline bool tick_samples(struct sb_cpu *c, __u64 due_ns, __u64 now)
 {
-	bool late = !c->was_idle && now - c->tick_seen_ns >= cfg.tick_ns + cfg.tick_ns / 2;
+	__u64 period = now / cfg.sample_period_ns;
 
-	c->tick_seen_ns = now;
-	if (due_ns % cfg.sample_period_ns >= cfg.tick_ns && !late)
+	if (period == c->tick_period)
 		return false;
-	/* The next one after a late one may be in the same period. */
-	if (c->tick_slot == now / cfg.sample_period_ns)
+	if (c->was_idle && due_ns % cfg.sample_period_ns >= cfg.tick_ns && (__s64)(now - due_ns) < (__s64)cfg.tick_ns)
 		return false;
-	c->tick_slot = now / cfg.sample_period_ns;
+	c->tick_period = period;
 	return true;
 }
 

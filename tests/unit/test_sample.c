@@ -312,24 +312,39 @@ static void test_ticks_short_work(void **state)
 	assert_in_range(samples * OF_99_HZ, busy_ns / 100 * 97, busy_ns / 100 * 103);
 }
 
-/* Something kept interrupts off, so its end is seen at whatever time that is; a CPU that was idle for so long has none. */
+/* Behind the first tick's length of a period: not after idleness, unless something has kept the tick off, else at any time; one in a
+ * period. */
 static void test_ticks_late(void **state)
 {
 	uint64_t middle = OF_99_HZ * 1000 + TICK * 3 / 2;
 
 	(void)state;
 	sample_at_ticks();
-	model_cpus.tick_seen_ns = middle - 2 * TICK;
 	model_cpus.was_idle = 1;
-	assert_false(tick_samples(&model_cpus, middle, middle));
-	model_cpus.tick_seen_ns = middle - TICK;
-	model_cpus.was_idle = 0;
-	assert_false(tick_samples(&model_cpus, middle, middle));
-	model_cpus.tick_seen_ns = middle - 2 * TICK;
-	assert_true(tick_samples(&model_cpus, middle, middle));
-	/* One in a period. */
-	model_cpus.tick_seen_ns = middle - 2 * TICK;
 	assert_false(tick_samples(&model_cpus, middle, middle + 1));
+	assert_true(tick_samples(&model_cpus, middle - TICK / 2, middle + TICK / 2));
+	model_cpus.tick_period = 0;
+	assert_false(tick_samples(&model_cpus, middle - TICK / 2, middle + TICK / 2 - 1));
+	model_cpus.was_idle = 0;
+	assert_true(tick_samples(&model_cpus, middle, middle + 1));
+	assert_false(tick_samples(&model_cpus, middle, middle + 2));
+}
+
+/* A CPU that is never idle, with ticks up to two lengths late: a sample for each period that had one. */
+static void test_ticks_irregular(void **state)
+{
+	uint64_t samples = 0, periods = 0, last = 0;
+
+	(void)state;
+	sample_at_ticks();
+	for (uint64_t n = 1; n <= 10000; n += 1 + any(3)) {
+		uint64_t now = n * TICK + any(TICK);
+
+		samples += tick_samples(&model_cpus, n * TICK, now);
+		periods += now / OF_99_HZ != last;
+		last = now / OF_99_HZ;
+	}
+	assert_int_equal(samples, periods);
 }
 
 int main(void)
@@ -342,6 +357,7 @@ int main(void)
 		cmocka_unit_test_setup(test_softirq_one_of_two, begin), cmocka_unit_test_setup(test_softirq_two_looks, begin),
 		cmocka_unit_test_setup(test_softirq_unwatched, begin), cmocka_unit_test_setup(test_ticks_rate, begin),
 		cmocka_unit_test_setup(test_ticks_short_work, begin), cmocka_unit_test_setup(test_ticks_late, begin),
+		cmocka_unit_test_setup(test_ticks_irregular, begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
