@@ -128,10 +128,11 @@ struct sb_cpu {
 	__u32 held_raised, held_tid, held_looks;
 	__u32 held_counts[SB_SOFTIRQS];
 	__u32 pad3;
+	__u64 stood_until_ns; /* the end of what its samples stand for, CLOCK_MONOTONIC */
 	__u64 tick_timer;   /* address of this CPU's; 0: not looked up yet */
 	__u64 tick_period;  /* number of the sampling period whose sample has been taken */
 	__u64 tick_frames;  /* of the interrupt, which stand before what it has interrupted */
-	__u64 pad2[399];
+	__u64 pad2[398];
 };
 _Static_assert(sizeof(struct sb_bank) == 64 + SB_SEG_MAX * 8, "bank layout");
 _Static_assert(sizeof(struct sb_cpu) == 12288, "cpu layout: whole pages, mapped by user space");

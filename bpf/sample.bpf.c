@@ -254,22 +254,46 @@ static __always_inline void take_interrupted_kstack(void *ctx, struct sb_scratch
 	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
 }
 
+/* How long it is since the end of what this CPU's samples before stand for, not since the last one: one that came early stands for
+ * more than had passed, and the late one behind it must not have that again. 0: not known, it was idle meanwhile. */
+static __always_inline __u64 gap_before(const struct sb_cpu *c, __u64 now)
+{
+	__s64 gap = now - c->stood_until_ns;
+
+	return !c->stood_until_ns || c->was_idle ? 0 : gap > 0 ? gap : 1;
+}
+
+/* This one stands for ns behind that, if it is known. */
+static __always_inline void stand(struct sb_cpu *c, __u64 gap, __u64 ns, __u64 now)
+{
+	__u64 until = gap ? c->stood_until_ns + ns : now;
+
+	c->stood_until_ns = until < now + cfg.sample_period_ns ? until : now + cfg.sample_period_ns;
+}
+
+static __always_inline bool is_late(__u64 gap)
+{
+	return gap > cfg.sample_period_ns + cfg.sample_period_ns / 2;
+}
+
 /* ip: where a tracepoint's interrupt has interrupted; 0: ctx is a perf event's, which knows that itself. */
 static __always_inline void look(void *ctx, struct sb_cpu *c, bool user, __u64 ip, __u64 now)
 {
-	__u64 id = bpf_get_current_pid_tgid(), gap, call, stands_ns;
+	__u64 id = bpf_get_current_pid_tgid(), gap = gap_before(c, now), since = c->was_idle ? 0 : now - c->last_tick_ns;
+	__u64 call, stands_ns;
 	struct sb_task_detail *d;
 	struct sb_task_state *t;
 	struct sb_on_cpu *p;
 	struct sb_scratch *s;
 	bool thinned;
 
-	/* Some machines do not interrupt an idle CPU: a gap with idleness in it is no delay. */
-	gap = c->last_tick_ns && !c->was_idle ? now - c->last_tick_ns : 0;
 	c->was_idle = 0;
+	if (!c->last_tick_ns)
+		since = 0;
 	c->last_tick_ns = now;
 	scan_when_due(now);
 	if (!(__u32)id) {
+		c->stood_until_ns = now;
 		c->held_since_ns = 0;
 		c->idle_ticks++;
 		return;
@@ -277,11 +301,12 @@ static __always_inline void look(void *ctx, struct sb_cpu *c, bool user, __u64 i
 	call = user ? 0 : sb_call_of_current();
 	follow_softirqs(c, id, call, now);
 	if (!user)
-		c->system_ns += gap ? gap : cfg.sample_period_ns;
+		c->system_ns += since ? since : cfg.sample_period_ns;
 	stands_ns = thin(c, gap);
+	thinned = stands_ns != cfg.sample_period_ns;
+	stand(c, gap, (thinned || is_late(gap)) && gap > cfg.sample_period_ns ? gap : cfg.sample_period_ns, now);
 	if (!stands_ns)
 		return;
-	thinned = stands_ns != cfg.sample_period_ns;
 	s = sb_begin(SB_SCRATCH_SAMPLE, SB_ON_CPU, id, 1, c);
 	if (!s)
 		return;
@@ -295,7 +320,7 @@ static __always_inline void look(void *ctx, struct sb_cpu *c, bool user, __u64 i
 	sb_take_ustack(ctx, s, c);
 	if (thinned)
 		s->flags |= SB_REC_THINNED;
-	else if (gap > cfg.sample_period_ns + cfg.sample_period_ns / 2)
+	else if (is_late(gap))
 		s->flags |= SB_REC_LATE;
 	t = sb_state_of(id);
 	if (t && t->tid == (__u32)id) {

@@ -39,6 +39,7 @@ python3 "$TEST_TMP/bursts.py" 15 >"$TEST_TMP/bursts" &
 burst=$!
 TEST_PIDS+=("$burst")
 "$WORKLOADS/syshog" 3 >"$TEST_TMP/syshog"
+word() { grep -oE "\b$2=[0-9]+" "$TEST_TMP/$1" | head -n 1 | cut -d= -f2; }
 wait_for 60 test -s "$TEST_TMP/bursts"
 ns=$(cpu_ns "$burst")
 ok "a freeze gives a bundle" freeze
@@ -47,8 +48,11 @@ expected=$((ns * 99 / 1000000000))
 between "$n samples stand for the time of a program that is busy a little at a time (ms)" $((stand / 1000000)) \
 	$((ns / 1000000 - $(isqrt $((expected * 16))) * 10)) $((ns / 1000000 + $(isqrt $((expected * 16))) * 10))
 
-events --kind on-cpu --comm syshog "$BUNDLE" | jq -r 'select(.user | not) | .kstack | join(";")' >"$TEST_TMP/stacks"
-between "stacks of the program in the kernel" "$(wc -l <"$TEST_TMP/stacks")" 100 400
+events --kind on-cpu --pid "$(word syshog pid)" "$BUNDLE" >"$TEST_TMP/hog"
+jq -r 'select(.user | not) | .kstack | join(";")' "$TEST_TMP/hog" >"$TEST_TMP/stacks"
+used=$(word syshog system_ms)
+between "$(wc -l <"$TEST_TMP/stacks") samples of a program in the kernel stand for its time there (ms)" \
+	"$(jq -s 'map(select(.user | not) | .duration_ns) | add / 1000000 | round' "$TEST_TMP/hog")" $((used * 9 / 10 - 20)) $((used * 11 / 10 + 20))
 is "none has the interrupt that sampled it" "$(grep -cE 'hrtimer_interrupt|hrtimer_run_queues|sysvec_apic_timer|bpf_trace_run' "$TEST_TMP/stacks")" 0
 between "of 100, those that begin in the random generator or on the way there" \
 	"$(awk -F';' '/getrandom|random_bytes|chacha/ { n++ } END { print int(100 * n / NR) }' "$TEST_TMP/stacks")" 90 100
@@ -64,7 +68,12 @@ start_agent --post 1s --frequency 999 || { fail "agent starts"; finish; }
 is "at 999 Hz a timer takes the samples" "$(sampler clock)" timer
 "$WORKLOADS/spinner" 2 >"$TEST_TMP/spinner"
 ok "a freeze gives a bundle" freeze
-ms=$(events --kind on-cpu --comm spinner --no-stacks "$BUNDLE" | jq -s 'map(.duration_ns) | add / 1000000 | round')
-between "which stand for its time (ms)" "$ms" 1800 2200
-between "and are more than there were ticks" "$(events --kind on-cpu --comm spinner --no-stacks "$BUNDLE" | wc -l)" $((2 * hz + 1)) 2100
+events --kind on-cpu --pid "$(word spinner pid)" --no-stacks "$BUNDLE" >"$TEST_TMP/spun"
+used=$(($(word spinner on_cpu_ns) / 1000000))
+between "which stand for its time (ms)" "$(jq -s 'map(.duration_ns) | add / 1000000 | round' "$TEST_TMP/spun")" $((used * 9 / 10)) $((used * 11 / 10))
+if [ -n "${STALLBOX_IN_VM:-}" ]; then
+	skip "and are more than there were ticks" "an emulated CPU takes most of them late"
+else
+	between "and are more than there were ticks" "$(wc -l <"$TEST_TMP/spun")" $((2 * hz + 1)) $((used * 11 / 10))
+fi
 finish

@@ -330,21 +330,30 @@ static void test_ticks_late(void **state)
 	assert_false(tick_samples(&model_cpus, middle, middle + 2));
 }
 
-/* A CPU that is never idle, with ticks up to two lengths late: a sample for each period that had one. */
+/* A CPU that is never idle, with ticks up to two lengths late: a sample for each period that had one, which stand for all of the
+ * time. */
 static void test_ticks_irregular(void **state)
 {
-	uint64_t samples = 0, periods = 0, last = 0;
+	uint64_t samples = 0, periods = 0, last = 0, begin = 0, end = 0, stood_ns = 0;
 
 	(void)state;
 	sample_at_ticks();
 	for (uint64_t n = 1; n <= 10000; n += 1 + any(3)) {
 		uint64_t now = n * TICK + any(TICK);
 
-		samples += tick_samples(&model_cpus, n * TICK, now);
+		if (tick_samples(&model_cpus, n * TICK, now)) {
+			uint64_t gap = gap_before(&model_cpus, now), stands_ns = is_late(gap) ? gap : OF_99_HZ;
+
+			stand(&model_cpus, gap, stands_ns, now);
+			begin = samples++ ? begin : now;
+			stood_ns += samples == 1 ? 0 : stands_ns;
+			end = now;
+		}
 		periods += now / OF_99_HZ != last;
 		last = now / OF_99_HZ;
 	}
 	assert_int_equal(samples, periods);
+	assert_in_range(stood_ns, end - begin - OF_99_HZ * 3 / 2, end - begin + OF_99_HZ);
 }
 
 int main(void)
