@@ -44,10 +44,14 @@ wait_for 60 test -s "$TEST_TMP/bursts"
 ns=$(cpu_ns "$burst")
 ok "a freeze gives a bundle" freeze
 read -r n stand < <(events --kind on-cpu --pid "$burst" --no-stacks "$BUNDLE" | jq -rs '"\(length) \(map(.duration_ns) | add)"')
-expected=$((ns * 99 / 1000000000))
-between "$n samples stand for the time of a program that is busy a little at a time (ms)" $((stand / 1000000)) \
-	$((ns / 1000000 - $(isqrt $((expected * 16))) * 10)) $((ns / 1000000 + $(isqrt $((expected * 16))) * 10))
-
+chance=$(($(isqrt $((ns * 99 / 1000000000 * 16))) * 10)) # ms
+echo "# $n samples of $((ns / 1000000)) ms"
+if [ -n "${STALLBOX_IN_VM:-}" ]; then
+	skip "samples stand for the time of a program that is busy a little at a time" "an emulated CPU sees the tick and the end of a sleep in one interrupt"
+else
+	between "samples stand for the time of a program that is busy a little at a time (ms)" $((stand / 1000000)) \
+		$((ns / 1000000 - chance)) $((ns / 1000000 + chance))
+fi
 events --kind on-cpu --pid "$(word syshog pid)" "$BUNDLE" >"$TEST_TMP/hog"
 jq -r 'select(.user | not) | .kstack | join(";")' "$TEST_TMP/hog" >"$TEST_TMP/stacks"
 used=$(word syshog system_ms)
