@@ -42,6 +42,9 @@ static struct {
 	uint64_t stack_start; /* a copy */
 	uint64_t stack[MAX_WORDS];
 	size_t stack_words;
+	uint64_t code_start; /* code that can be read beside it */
+	uint8_t code[256];
+	size_t code_bytes;
 	uint64_t registers[17];
 	bool has_registers;
 } world;
@@ -68,6 +71,10 @@ static bool sb_unwind_read(__u64 *ret, __u64 address)
 {
 	if (world.pid)
 		return pread(world.mem, ret, sizeof(*ret), (off_t)address) == sizeof(*ret);
+	if (address - world.code_start < world.code_bytes && world.code_bytes - (address - world.code_start) >= sizeof(*ret)) {
+		memcpy(ret, world.code + (address - world.code_start), sizeof(*ret));
+		return true;
+	}
 	address -= world.stack_start;
 	if (address / 8 >= world.stack_words || address % 8)
 		return false;
@@ -94,6 +101,7 @@ static void world_reset(void)
 	world.n_maps = 0;
 	world.pid = 0;
 	world.stack_words = 0;
+	world.code_bytes = 0;
 	world.has_registers = false;
 	if (!world.arena.slots) {
 		world.arena.n_slots = SB_UNWIND_SLOTS_MAX;
