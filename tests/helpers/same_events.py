@@ -19,7 +19,8 @@ class the first one is printed on standard error.
     depth           ours is cut at the recorder's limit, and is the beginning of theirs
     ours longer     theirs is the beginning of ours, which reaches an outermost function: the end of another stack
                     on which both agree, or one by name
-    false frame     a frame of ours is in no executable mapping, or in PROGRAM and no call of it returns there
+    no mapping      rows lead both to the same address in no executable mapping; ours has it, and says "no mapping"
+    false frame     any other frame of ours is in no executable mapping, or one is in PROGRAM and no call of it returns there
     beyond          ours is the beginning of theirs and reaches an outermost function; theirs goes on behind it
     leaf's caller   ours is without the caller of the innermost function; but for that of one of the classes above
     leaf's caller in ours alone     the other way round
@@ -208,10 +209,14 @@ def right(witness, stack, end, pcs):
 
 
 def without_others(is_frame, same):
-    """Theirs up to the first address that is no frame; what comes then; and whether ours has such a one."""
+    """Theirs up to the first address that is no frame; what comes then; and the class of ours if it has such a one."""
     for *event, pcs in same:
+        end, stack = event[3:5]
         n = next((i for i in range(1, len(pcs)) if not is_frame(pcs[i])), len(pcs))
-        yield *event, pcs[:n], pcs[n:], not all(map(is_frame, event[4][1:]))
+        false = None if all(map(is_frame, stack[1:])) else "false frame"
+        if false and end == "no mapping" and stack == pcs[:n + 1]:
+            false = end
+        yield *event, pcs[:n], pcs[n:], false
 
 
 def main():
@@ -231,7 +236,7 @@ def main():
 
     for kind, tid, began, end, stack, names, ts, their_end, pcs, cut, false in same:
         rooted = end == "complete" and (stack[-1] in agreed or bool(OUTERMOST.match(names[-1])))
-        c = "false frame" if false else "unknown" if end == "unknown" else class_of(stack, end, rooted, pcs, "cut" if cut else their_end)
+        c = false or ("unknown" if end == "unknown" else class_of(stack, end, rooted, pcs, "cut" if cut else their_end))
         count("events")
         count(kind)
         count("frames", len(stack))
@@ -241,7 +246,7 @@ def main():
         if c == "as far":
             count("frames as far", len(pcs))
         alike = c in ("identical", "as far")
-        by = None if alike or c in ("unknown", "false frame") else right(witness, stack, end, pcs)
+        by = None if alike or c == "unknown" or false else right(witness, stack, end, pcs)
         if alike and witness and witness.go and not witness.can_be(stack):
             by = "neither by witness"
         if by:
