@@ -14,7 +14,7 @@ class the first one is printed on standard error.
 
     as far          theirs ends for want of a word: above what was copied of the stack ("copy"), or "below" the stack pointer. Up to
                     there both are the same: no less than the innermost function's caller, and ours goes on to an outermost
-                    function; or ours ends there, too. "frames as far": how many of these frames were compared
+                    function; or ours ends there, too, without one. "frames as far": how many of these frames were compared
     copy, below     such a one, but ours goes on to anything else, or only the innermost address could be compared
     depth           ours is cut at the recorder's limit, and is the beginning of theirs
     ours longer     theirs is the beginning of ours, which reaches an outermost function: the end of another stack
@@ -87,10 +87,10 @@ def class_of(ours, end, rooted, theirs, their_end):
     n, m = len(ours), len(theirs)
     if ours[0] != theirs[0]:
         return "another event"
+    if ours == theirs and (end == "complete" or their_end not in ("copy", "below")):
+        return "identical"
     if theirs == ours[:m] and their_end in ("copy", "below"):
         return "as far" if n == m or (m > 1 and rooted) else their_end
-    if ours == theirs:
-        return "identical"
     if theirs == ours[:m]:
         return "ours longer" if rooted else "other"
     if ours == theirs[:n]:
