@@ -169,6 +169,7 @@ SB_UNWIND_INLINE __u8 sb_unwind_rule_of(struct sb_unwind_walk *w, __u64 pc,
 SB_UNWIND_INLINE bool sb_unwind_ends_with_call(__u64 code)
 {
 #if defined(__TARGET_ARCH_arm64) || defined(__aarch64__)
+	(void)code;
 	return true;
 #else
 	return (code >> 24 & 0xff) == 0xe8 || (code >> 48 & 0x38ff) == 0x10ff || (code >> 40 & 0x38ff) == 0x10ff ||
