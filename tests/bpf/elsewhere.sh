@@ -36,7 +36,10 @@ within "$BUILD/tests/programs/chain_O3" dlopen "$BUILD/tests/programs/plugin.so"
 within "$TEST_TMP/stripped" sleep 600
 # shellcheck disable=SC2016 # for that shell
 within bash -c 'while :; do sleep 0.01 | cat; done'
-worked() { [ "$(events --kind on-cpu --cgroup "/${CGROUP##*/}" "$BUNDLE" | wc -l)" -ge 100 ]; }
+worked() {
+	[ "$(events --kind on-cpu --cgroup "/${CGROUP##*/}" "$BUNDLE" | wc -l)" -ge 100 ] &&
+		"$STALLBOX" fold --kind blocked --comm stripped "$BUNDLE" | grep -q 'stripped+0x.*nanosleep' # it has come that far
+}
 enough() { freeze && worked; }
 ok "a freeze gives a bundle with samples of all" wait_for 60 enough
 cp "$BUNDLE" "$TEST_TMP/here.zst"

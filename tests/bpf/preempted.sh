@@ -14,11 +14,15 @@ if ! open_log 4096; then
 	skip "blocks of who is preempted, against tracefs" "tracefs gives no instance of its own"
 	finish
 fi
-start_agent --post 0s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
 CPU=$(awk '/^cpu[0-9]/ {n = substr($1, 4)} END {print n}' /proc/stat)
-# Above all that shares the CPU, below who takes it.
-spawn chrt -f 5 taskset -c "$CPU" bash -c 'while :; do :; done'
+spawn taskset -c "$CPU" bash -c 'while :; do :; done'
+# The log first: what hangs on an event runs in the order in which it came, and the time in the log would be that after the
+# recorder's program, which at this thread's end of a slice records the block of who takes its place.
 log_events "sched/sched_switch:prev_pid == $SPAWNED || next_pid == $SPAWNED"
+start_agent --post 0s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
+# Above all that shares the CPU, below who takes it.
+chrt -f -p 5 "$SPAWNED"
+echo >"$LOG/trace"
 # On the CPU for 0.4 ms, after 0.7 ms without: neither is 1 ms, together they are.
 ok "somebody takes its CPU again and again" taskset -c "$CPU" chrt -f 10 python3 -c '
 import time
