@@ -354,7 +354,7 @@ demo:
 test:
 	$(Q)tests/install-deps test
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all tests-bin
-	$(Q)tests/run unit cli gateway golden fuzz browser consumers upload service/units bpf incidents vm
+	$(Q)tests/run unit cli gateway golden fuzz browser consumers service/units beside vm before upload bpf incidents
 
 tests-bin: all $(UNIT) $(WORK) $(PROG) $(HELPERS) $(REPLAY) $(BENCHES) $(TEST_BPF) $(B)/tests/bench/count.so
 
