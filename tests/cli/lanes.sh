@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../lib.sh"
 
 T=$TEST_TMP/tree
-mkdir -p "$T"/tests/{cli,vm,bpf}
+mkdir -p "$T"/tests/{cli,vm,bpf,golden}
 cp "$ROOT/tests/run" "$T/tests/"
 export MARKS=$TEST_TMP/marks ROOT
 mkdir "$MARKS"
@@ -67,6 +67,11 @@ is "and listed" "$(section failed)" $'cli/fails: not ok 2 - of these\nvm/fails: 
 test_is cli/passes <<<$'pass "it"\nfinish'
 in_lanes cli/passes beside vm/fails
 is "one in the lane alone fails the run" "$RC $(closing)" "1 1 passed, 1 failed, 0 skipped"
+
+for name in one other; do test_is "golden/$name" <<<$'pass "it"\nfinish'; done
+in_lanes golden/other golden/other before golden
+is "what has been run by its name is left out of its suite, and run as often as it is named" \
+	"$(grep -oE '^golden +[a-z]+' <<<"$OUT" | tr -s ' \n' ' ')" "golden other golden other golden one "
 
 # Killed: the lane, its test.
 test_is vm/kills <<'S'
