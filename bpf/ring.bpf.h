@@ -90,7 +90,7 @@ struct {
 	__uint(max_entries, 4096);
 } hits __weak SEC(".maps");
 
-/* A record before it has a place in the ring. One per program, never shared. */
+/* A record before it has a place in the ring. One per program, never shared by two that can interrupt each other. */
 struct sb_scratch {
 	__u64 payload[SB_PAYLOAD_WORDS];
 	__u64 k[SB_KFRAMES];

@@ -45,6 +45,9 @@
 
 #define SB_ALIGN_ATOMIC __attribute__((aligned(64)))
 
+/* What is in flight is looked at this often, by whichever CPU comes first. */
+#define SB_SCAN_PERIOD_NS 10000000ULL
+
 /* Why something that happened is not in the ring; counted per CPU. */
 enum sb_lost {
 	SB_LOST_THROTTLED = 0,	  /* blocks under 10 ms beyond the per-CPU budget */
@@ -98,13 +101,13 @@ enum sb_scanner { SB_SCAN_SAMPLER = 0, SB_SCAN_TIMER = 1, SB_SCANNERS = 2 };
 struct sb_cpu {
 	__u64 seq;	     /* records reserved, both banks */
 	__u64 last_tick_ns;  /* CLOCK_MONOTONIC of the last sample, idle ones included */
-	__u64 ticks;	     /* interrupts that the sampler looked at, idle ones included */
+	__u64 ticks;	     /* times that the sampler was run, idle ones included */
 	__u64 idle_ticks;
 	__s64 clock_offset_ns; /* CLOCK_MONOTONIC minus the run-queue clock, last seen */
 	__u64 ust_refilled_ns[4], ust_credit_ns[4]; /* user stacks at switch-out: see pay_ustack() */
 	__u64 short_window, short_tokens; /* token bucket: blocks under 10 ms */
 	__u64 ust_captured;
-	__u64 was_idle; /* since the last tick: the gap before the next one says nothing */
+	__u64 was_idle; /* since the last sample: the gap before the next one says nothing */
 	__u64 other_window, other_tokens; /* token bucket: wakeups, lock waits under 10 ms, block I/O */
 	__u64 reclaim_window, reclaim_tokens; /* token bucket: short reclaim spans */
 	__u64 reclaim_skipped; /* short spans since the last one recorded */
@@ -198,7 +201,7 @@ struct sb_control {
 	__u64 fired_value;
 	__u32 fired_trigger; /* index into trigger[] */
 	__u32 fired_tid;
-	__u64 last_scan_ns SB_ALIGN_ATOMIC;
+	__u64 last_scan_ns SB_ALIGN_ATOMIC; /* at what is in flight */
 	__u64 nr_blocked SB_ALIGN_ATOMIC; /* D-state waits in `inflight`; may drift, never below truth */
 	__u64 nr_lock_waits SB_ALIGN_ATOMIC; /* sleeping waits for locks, likewise */
 	__u64 started_ns;		  /* when recording began */
@@ -217,6 +220,7 @@ struct sb_control {
 	__u64 limit_changes;
 	/* From a CPU's run queue to its word of raised softirqs and to its counts of those handled, in bytes; 0: not known. */
 	__s64 raised_from_rq, handled_from_rq;
+	__u64 clock_ns; /* where samples are taken at ticks: when the timer that goes on without them has last done so */
 	__u64 detached_since_ns, detached_ns; /* optional programs: 0 attached; times over before */
 	struct sb_limit_note limit_note[SB_LIMIT_NOTES];
 };

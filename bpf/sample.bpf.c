@@ -13,9 +13,6 @@
 /* How many frames an interrupt may have, at most. */
 #define INTERRUPT_FRAMES 24
 
-/* The wait table is scanned this often by whichever CPU comes first. */
-#define SCAN_PERIOD_NS 10000000ULL
-
 /* Whoever began to wait behind another waiter met that one as the owner; the holder that
  * matters is the one that is still there. Global functions, as sb_scan_inflight(). */
 int refresh_owner(__u32 tid)
@@ -37,7 +34,7 @@ int refresh_owners(__u32 unused)
 	for (__u32 i = 0; i < SB_INFLIGHT; i++) {
 		__u64 since = table->slot[i].since_ns;
 
-		if (since && (__s64)(now - since) >= (__s64)SCAN_PERIOD_NS / 2)
+		if (since && (__s64)(now - since) >= (__s64)SB_SCAN_PERIOD_NS / 2)
 			refresh_owner(table->slot[i].key >> 8);
 	}
 	return (int)unused;
@@ -226,7 +223,7 @@ static __always_inline void scan_when_due(__u64 now)
 	__u64 last = control.last_scan_ns;
 
 	/* Signed: another CPU may have come first, with a later clock. */
-	if ((__s64)(now - last) >= (__s64)SCAN_PERIOD_NS && SB_CLAIM(&control.last_scan_ns, last, now)) {
+	if ((__s64)(now - last) >= (__s64)SB_SCAN_PERIOD_NS && SB_CLAIM(&control.last_scan_ns, last, now)) {
 		if (control.nr_lock_waits)
 			refresh_owners(0);
 		scan_all(now);
@@ -237,7 +234,7 @@ static __always_inline void scan_when_due(__u64 now)
 static __always_inline void take_interrupted_kstack(void *ctx, struct sb_scratch *s, struct sb_cpu *c, __u64 ip)
 {
 	__u64 skip = c->tick_frames & BPF_F_SKIP_FIELD_MASK;
-	long n = bpf_get_stack(ctx, s->k, sizeof(s->k), skip);
+	long n = skip ? bpf_get_stack(ctx, s->k, sizeof(s->k), skip) : 0;
 
 	if (n <= 0 || s->k[0] != ip) {
 		/* As many as on this CPU the last time, but within a softirq, or the first time. */
@@ -249,6 +246,13 @@ static __always_inline void take_interrupted_kstack(void *ctx, struct sb_scratch
 		if (skip && skip < INTERRUPT_FRAMES && n > (long)skip * 8) {
 			c->tick_frames = skip;
 			n = bpf_get_stack(ctx, s->k, sizeof(s->k), skip);
+		} else {
+			n = 0;
+		}
+		if (n <= 0) {
+			c->lost[SB_LOST_KSTACK_ERR]++;
+			s->k[0] = ip;
+			n = 8;
 		}
 	}
 	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
@@ -291,7 +295,6 @@ static __always_inline void look(void *ctx, struct sb_cpu *c, bool user, __u64 i
 	if (!c->last_tick_ns)
 		since = 0;
 	c->last_tick_ns = now;
-	scan_when_due(now);
 	if (!(__u32)id) {
 		c->stood_until_ns = now;
 		c->held_since_ns = 0;
@@ -348,8 +351,9 @@ int sample(struct bpf_perf_event_data *ctx)
 
 	if (!c)
 		return 0;
+	scan_when_due(now);
 	if (cfg.tick_ns) {
-		scan_when_due(now);
+		control.clock_ns = now;
 		return 0;
 	}
 	c->ticks++;
@@ -359,17 +363,31 @@ int sample(struct bpf_perf_event_data *ctx)
 
 /* Does the tick that was due at due_ns take a sample? The first one in a sampling period does, early or late. Where the CPU was
  * idle in between that would be too many: what runs for less than a period after each idle time would count as if it had run all of
- * it. There it is the tick that was due in the period's first tick's length, or that something has kept off for longer than that. */
-static __always_inline bool tick_samples(struct sb_cpu *c, __u64 due_ns, __u64 now)
+ * it. There it is the tick that was due in the period's first tick's length, or that something has kept off for longer than that.
+ * phase_ns: each CPU has periods of its own, so that not all are sampled at once. */
+static __always_inline bool tick_samples(struct sb_cpu *c, __u64 due_ns, __u64 now, __u64 phase_ns)
 {
-	__u64 period = now / cfg.sample_period_ns;
+	__u64 period = (now + phase_ns) / cfg.sample_period_ns;
 
 	if (period == c->tick_period)
 		return false;
-	if (c->was_idle && due_ns % cfg.sample_period_ns >= cfg.tick_ns && (__s64)(now - due_ns) < (__s64)cfg.tick_ns)
+	if (c->was_idle && (due_ns + phase_ns) % cfg.sample_period_ns >= cfg.tick_ns && (__s64)(now - due_ns) < (__s64)cfg.tick_ns)
 		return false;
 	c->tick_period = period;
 	return true;
+}
+
+/* This CPU's tick timer. It lies where it lies, whoever runs. */
+static __always_inline __u64 tick_timer(struct sb_cpu *c)
+{
+	__u64 rq;
+
+	if (!c->tick_timer) {
+		rq = (__u64)BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), se.cfs_rq, rq);
+		if (rq)
+			c->tick_timer = rq + cfg.tick_from_rq;
+	}
+	return c->tick_timer;
 }
 
 /* (hrtimer, now) */
@@ -382,16 +400,19 @@ int tick_sample(__u64 *ctx)
 
 	if (!c)
 		return 0;
-	if (!c->tick_timer)
-		c->tick_timer = (__u64)BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), se.cfs_rq, rq) + cfg.tick_from_rq;
-	if (ctx[0] != c->tick_timer)
-		return 0;
 	c->ticks++;
+	if (ctx[0] != tick_timer(c))
+		return 0;
 	now = bpf_ktime_get_ns();
-	if (!tick_samples(c, BPF_CORE_READ((struct hrtimer *)ctx[0], _softexpires), now))
+	scan_when_due(now);
+	/* 5/8, 2/8, 7/8, ... of a period */
+	if (!tick_samples(c, BPF_CORE_READ((struct hrtimer *)ctx[0], _softexpires), now,
+			  bpf_get_smp_processor_id() * (cfg.sample_period_ns * 5 / 8)))
 		return 0;
 	bpf_probe_read_kernel(&regs, sizeof(regs), (void *)(c->tick_timer - cfg.tick_from_rq + cfg.irq_regs_from_rq));
 	if (regs)
 		look(ctx, c, sb_regs_in_user(regs), sb_regs_ip(regs), now);
+	else
+		c->lost[SB_LOST_NO_SCRATCH]++; /* never seen */
 	return 0;
 }

@@ -40,7 +40,7 @@ enum bundle_kind {
 /* Flags of an event. */
 enum bundle_event_flag {
 	BUNDLE_EV_USER = 1 << 0,      /* ON_CPU: the CPU was in user mode */
-	BUNDLE_EV_LATE = 1 << 1,      /* ON_CPU: came late, duration holds the whole gap */
+	BUNDLE_EV_LATE = 1 << 1,      /* ON_CPU: came late, duration holds what the ones before do not stand for */
 	BUNDLE_EV_PREEMPTED = 1 << 2, /* OFF_CPU: left the CPU while runnable */
 	BUNDLE_EV_KTHREAD = 1 << 3,
 	BUNDLE_EV_KSTACK_LOST = 1 << 4, /* had a kernel stack that was evicted before the freeze */

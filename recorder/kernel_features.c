@@ -153,9 +153,11 @@ bool kernel_tick(struct kernel_tick *ret)
 	struct btf *btf = ticks_everywhere(&ret->ns) ? btf__load_vmlinux_btf() : NULL;
 	int64_t rq, timer, regs;
 	uint32_t type;
+	int64_t expires;
 	bool found;
 
-	found = btf && kernel_tracepoint_args(btf, "hrtimer_expire_entry") == 2 && percpu_offset(btf, "runqueues", &rq, &type) &&
+	found = btf && member_offset(btf, (uint32_t)SB_MAX(btf__find_by_name_kind(btf, "hrtimer", BTF_KIND_STRUCT), 0), "_softexpires", 0, &expires) &&
+		kernel_tracepoint_args(btf, "hrtimer_expire_entry") == 2 && percpu_offset(btf, "runqueues", &rq, &type) &&
 		percpu_member(btf, "tick_cpu_sched", "sched_timer", &timer) && percpu_offset(btf, "__irq_regs", &regs, &type);
 	btf__free(btf);
 	if (found) {

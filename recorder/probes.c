@@ -84,8 +84,8 @@ struct sb_config probes_wanted_config(const struct probes_options *o, uint32_t c
 	};
 	struct kernel_tick tick;
 
-	/* A tick cannot sample more often than it comes. */
-	if (kernel_tick(&tick) && tick.ns <= cfg.sample_period_ns) {
+	/* With fewer than two ticks a sample these would be as far apart as two periods, and in step with all that wakes at ticks. */
+	if (kernel_tick(&tick) && 2 * tick.ns <= cfg.sample_period_ns) {
 		cfg.tick_ns = tick.ns;
 		cfg.tick_from_rq = tick.timer_from_rq;
 		cfg.irq_regs_from_rq = tick.regs_from_rq;

@@ -148,6 +148,9 @@ void probes_escalate(struct probes *p, uint32_t why);
 int probes_follow_cpus(struct probes *p);
 /* The same for all that are online, whatever became of those they have. */
 int probes_reopen_samplers(struct probes *p);
+/* Where samples are taken at ticks: has the timer that goes on without them been silent for so long? And that one alone. */
+bool probes_clock_silent(const struct probes *p, uint64_t now_ns, uint64_t for_ns);
+int probes_reopen_clock(struct probes *p);
 /* Puts a limit in force, enum sb_limit_step: what the steps up to this one say is left out.
  * 0, or a negative errno when a program could not be attached again: it is tried anew at the
  * next call. */

@@ -38,7 +38,7 @@ static int attach_sampler(struct probes *p, int prog_fd, uint32_t cpu)
 	char name[32];
 	int perf, link;
 
-	perf = open_sampler(cpu, p->cfg.sample_period_ns);
+	perf = open_sampler(cpu, p->cfg.tick_ns ? SB_SCAN_PERIOD_NS : p->cfg.sample_period_ns);
 	if (perf == -ENODEV)
 		return 0; /* possible, not online */
 	if (perf < 0)
@@ -96,10 +96,10 @@ static bool has_event(const struct probes *p, const char *online, uint32_t cpu)
 	return in_list(online, cpu) && (!p->cfg.tick_ns || cpu == strtoul(online, NULL, 10));
 }
 
-static int sample_prog(const struct probes *p)
+static int program_fd(const struct probes *p, const char *name)
 {
 	for (size_t i = 0; i < p->n_programs; i++) {
-		if (!strcmp(p->program[i].name, "sample"))
+		if (!strcmp(p->program[i].name, name))
 			return p->program[i].fd;
 	}
 	return -1;
@@ -115,12 +115,13 @@ static int reopen_sampler(struct probes *p, uint32_t cpu)
 	if (p->sampler_fd[cpu] >= 0)
 		close(p->sampler_fd[cpu]);
 	p->sampler_fd[cpu] = -1;
-	return attach_sampler(p, sample_prog(p), cpu);
+	return attach_sampler(p, program_fd(p, "sample"), cpu);
 }
 
 int probes_follow_cpus(struct probes *p)
 {
 	char online[sizeof(p->online)];
+	bool failed = false;
 	int n = 0;
 
 	samplers_read_online(online, sizeof(online));
@@ -128,11 +129,14 @@ int probes_follow_cpus(struct probes *p)
 		return 0;
 	p->control->cpus_online = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
-		bool samples = !has_event(p, online, cpu) || has_event(p, p->online, cpu) || reopen_sampler(p, cpu) == 0;
+		bool opened = !has_event(p, online, cpu) || has_event(p, p->online, cpu) || reopen_sampler(p, cpu) == 0;
 
-		n += samples && in_list(online, cpu) && !in_list(p->online, cpu);
+		failed |= !opened;
+		n += opened && in_list(online, cpu) && !in_list(p->online, cpu);
 	}
-	strcpy(p->online, online);
+	/* The only clock is tried again. */
+	if (!failed || !p->cfg.tick_ns)
+		strcpy(p->online, online);
 	return n;
 }
 
@@ -143,14 +147,36 @@ void samplers_revive(struct probes *p)
 	uint64_t now = sb_monotonic_ns();
 
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
-		uint64_t last = p->cfg.tick_ns ? p->control->last_scan_ns : p->cpus[cpu].last_tick_ns;
+		uint64_t last = p->cfg.tick_ns ? p->control->clock_ns : p->cpus[cpu].last_tick_ns;
 
 		if (has_event(p, p->online, cpu) && now - last > NSEC_PER_SEC)
 			reopen_sampler(p, cpu);
 	}
 }
 
-int probes_reopen_samplers(struct probes *p)
+bool probes_clock_silent(const struct probes *p, uint64_t now_ns, uint64_t for_ns)
+{
+	return p->cfg.tick_ns && now_ns > p->control->clock_ns + for_ns;
+}
+
+/* Beside a link that is not dead after all it changes nothing: a period has one sample. */
+static bool reattach_tick(struct probes *p)
+{
+	int link = bpf_raw_tracepoint_open(NULL, program_fd(p, "tick_sample"));
+
+	if (link < 0)
+		return false;
+	pins_remove(p, "", "link_tick_sample");
+	if (p->pinned && !pins_put(p, "link_tick_sample", link))
+		close(link); /* the pin holds it */
+	else if (p->n_keep < SB_ARRAY_SIZE(p->keep_fd))
+		p->keep_fd[p->n_keep++] = link;
+	else
+		close(link);
+	return true;
+}
+
+int probes_reopen_clock(struct probes *p)
 {
 	int n = 0;
 
@@ -159,6 +185,11 @@ int probes_reopen_samplers(struct probes *p)
 			n += reopen_sampler(p, cpu) == 0;
 	}
 	return n;
+}
+
+int probes_reopen_samplers(struct probes *p)
+{
+	return probes_reopen_clock(p) + (p->cfg.tick_ns && reattach_tick(p));
 }
 
 int samplers_attach(struct probes *p, int prog_fd, char *err, size_t len)
@@ -184,7 +215,14 @@ int samplers_attach(struct probes *p, int prog_fd, char *err, size_t len)
 
 bool samplers_pinned(const struct probes *p)
 {
-	_cleanup_close_ int fd = pins_get(p, "link_sample_0");
+	char name[32];
+	int fd = -1;
 
+	for (uint32_t cpu = 0; fd < 0 && cpu < p->cfg.cpus; cpu++) {
+		snprintf(name, sizeof(name), "link_sample_%u", cpu);
+		fd = pins_get(p, name);
+	}
+	if (fd >= 0)
+		close(fd);
 	return fd >= 0;
 }

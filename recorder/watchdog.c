@@ -9,7 +9,7 @@
 
 /* A timer that is this late on a host where the agent has SCHED_FIFO has been forgotten. */
 #define OVERDUE_NS (10 * NSEC_PER_SEC)
-/* No CPU has ticked for so long: samplers tick 99 times a second on each of them. */
+/* No CPU has ticked for so long: samplers tick 99 times a second on each, those by the tick on each that is busy. */
 #define SILENT_NS (5 * NSEC_PER_SEC)
 /* Work that a live sampler interrupts, in its periods, and the longest that is worth the CPU time. */
 #define PROOF_PERIODS 3
@@ -34,7 +34,7 @@ void watchdog_done(struct watchdog *w)
 
 static uint64_t newest_tick(const struct probes *p)
 {
-	uint64_t newest = p->cfg.tick_ns ? __atomic_load_n(&p->control->last_scan_ns, __ATOMIC_RELAXED) : 0;
+	uint64_t newest = 0;
 
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++)
 		newest = SB_MAX(newest, __atomic_load_n(&p->cpus[cpu].last_tick_ns, __ATOMIC_RELAXED));
@@ -73,6 +73,9 @@ void watchdog_check(struct watchdog *w, struct probes *p, uint64_t overdue_ns, u
 		starve(w, "a timer was forgotten");
 		return;
 	}
+	/* Where idle CPUs are not interrupted it is silent with them, and opened anew for nothing. */
+	if (probes_clock_silent(p, now_ns, SILENT_NS))
+		probes_reopen_clock(p);
 	if (!watchdog_sampler_ticks(p, now_ns)) {
 		int n = probes_reopen_samplers(p);
 

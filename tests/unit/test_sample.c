@@ -249,6 +249,7 @@ static void test_thin(void **state)
 
 #define TICK	 (4 * MS)
 #define OF_99_HZ 10101010ULL
+#define PHASE	 (OF_99_HZ * 5 / 8)
 
 static uint64_t chance;
 
@@ -271,7 +272,7 @@ static uint64_t any(uint64_t n)
 /* A tick is up to a tenth of a millisecond late. */
 static bool ticks(uint64_t n)
 {
-	return tick_samples(&model_cpus, n * TICK, n * TICK + any(MS / 10));
+	return tick_samples(&model_cpus, n * TICK, n * TICK + any(MS / 10), PHASE);
 }
 
 static void test_ticks_rate(void **state)
@@ -321,13 +322,13 @@ static void test_ticks_late(void **state)
 	(void)state;
 	sample_at_ticks();
 	model_cpus.was_idle = 1;
-	assert_false(tick_samples(&model_cpus, middle, middle + 1));
-	assert_true(tick_samples(&model_cpus, middle - TICK / 2, middle + TICK / 2));
+	assert_false(tick_samples(&model_cpus, middle, middle + 1, 0));
+	assert_true(tick_samples(&model_cpus, middle - TICK / 2, middle + TICK / 2, 0));
 	model_cpus.tick_period = 0;
-	assert_false(tick_samples(&model_cpus, middle - TICK / 2, middle + TICK / 2 - 1));
+	assert_false(tick_samples(&model_cpus, middle - TICK / 2, middle + TICK / 2 - 1, 0));
 	model_cpus.was_idle = 0;
-	assert_true(tick_samples(&model_cpus, middle, middle + 1));
-	assert_false(tick_samples(&model_cpus, middle, middle + 2));
+	assert_true(tick_samples(&model_cpus, middle, middle + 1, 0));
+	assert_false(tick_samples(&model_cpus, middle, middle + 2, 0));
 }
 
 /* A CPU that is never idle, with ticks up to two lengths late: a sample for each period that had one, which stand for all of the
@@ -341,7 +342,7 @@ static void test_ticks_irregular(void **state)
 	for (uint64_t n = 1; n <= 10000; n += 1 + any(3)) {
 		uint64_t now = n * TICK + any(TICK);
 
-		if (tick_samples(&model_cpus, n * TICK, now)) {
+		if (tick_samples(&model_cpus, n * TICK, now, 0)) {
 			uint64_t gap = gap_before(&model_cpus, now), stands_ns = is_late(gap) ? gap : OF_99_HZ;
 
 			stand(&model_cpus, gap, stands_ns, now);
