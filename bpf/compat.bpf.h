@@ -60,6 +60,7 @@ struct pt_regs___x86 {
 #define sb_regs_fp(r)	BPF_CORE_READ((struct pt_regs___x86 *)(r), bp)
 #define sb_regs_lr(r)	0
 #define sb_regs_64(r)	(BPF_CORE_READ((struct pt_regs___x86 *)(r), cs) != 0x23) /* __USER32_CS */
+#define sb_regs_in_user(r) ((BPF_CORE_READ((struct pt_regs___x86 *)(r), cs) & 3) != 0)
 #define SB_IP_MASK	(~0ULL)
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs___arm64 {
@@ -76,6 +77,7 @@ struct pt_regs___arm64 {
 #define sb_regs_fp(r)	BPF_CORE_READ((struct pt_regs___arm64 *)(r), regs[29])
 #define sb_regs_lr(r)	BPF_CORE_READ((struct pt_regs___arm64 *)(r), regs[30])
 #define sb_regs_64(r)	(!(BPF_CORE_READ((struct pt_regs___arm64 *)(r), pstate) & 0x10)) /* PSR_MODE32_BIT */
+#define sb_regs_in_user(r) (!(BPF_CORE_READ((struct pt_regs___arm64 *)(r), pstate) & 0xf)) /* PSR_MODE_EL0t */
 #define SB_IP_MASK	((1ULL << 48) - 1) /* a signed return address has its signature above */
 #endif
 

@@ -142,6 +142,10 @@ struct request {
 	u64 io_start_time_ns;
 } SB_CO_RE;
 
+struct hrtimer {
+	s64 _softexpires; /* ns of CLOCK_MONOTONIC */
+} SB_CO_RE;
+
 struct thread_struct {
 	unsigned long sp; /* x86 */
 } SB_CO_RE;

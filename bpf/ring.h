@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 17u
+#define SB_LAYOUT_VERSION 18u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -97,8 +97,8 @@ enum sb_scanner { SB_SCAN_SAMPLER = 0, SB_SCAN_TIMER = 1, SB_SCANNERS = 2 };
 /* Per CPU; an element of the mmapable map `cpus`, a whole number of pages. */
 struct sb_cpu {
 	__u64 seq;	     /* records reserved, both banks */
-	__u64 last_tick_ns;  /* CLOCK_MONOTONIC of the last sampler interrupt */
-	__u64 ticks;	     /* sampler interrupts, idle ones included */
+	__u64 last_tick_ns;  /* CLOCK_MONOTONIC of the last sample, idle ones included */
+	__u64 ticks;	     /* interrupts that the sampler looked at, idle ones included */
 	__u64 idle_ticks;
 	__s64 clock_offset_ns; /* CLOCK_MONOTONIC minus the run-queue clock, last seen */
 	__u64 ust_refilled_ns[4], ust_credit_ns[4]; /* user stacks at switch-out: see pay_ustack() */
@@ -128,7 +128,11 @@ struct sb_cpu {
 	__u32 held_raised, held_tid, held_looks;
 	__u32 held_counts[SB_SOFTIRQS];
 	__u32 pad3;
-	__u64 pad2[402];
+	__u64 stood_until_ns; /* the end of what its samples stand for, CLOCK_MONOTONIC */
+	__u64 tick_timer;   /* address of this CPU's; 0: not looked up yet */
+	__u64 tick_period;  /* number of the sampling period whose sample has been taken */
+	__u64 tick_frames;  /* of the interrupt, which stand before what it has interrupted */
+	__u64 pad2[398];
 };
 _Static_assert(sizeof(struct sb_bank) == 64 + SB_SEG_MAX * 8, "bank layout");
 _Static_assert(sizeof(struct sb_cpu) == 12288, "cpu layout: whole pages, mapped by user space");
@@ -238,6 +242,10 @@ struct sb_config {
 	__u32 cgroup_v1_memory; /* 1: the cgroup of a task is that of the v1 memory controller */
 	__u32 unwind_slots;	/* of the tables' arena */
 	__u32 command_lines;	/* 1: arguments of programs that begin are kept */
+	/* The scheduler's tick is the sampler's clock: its length; 0: a timer of our own is. From a CPU's run queue to
+	 * the tick's timer and to the pointer to what an interrupt has interrupted, in bytes. */
+	__u64 tick_ns;
+	__s64 tick_from_rq, irq_regs_from_rq;
 };
 
 enum sb_user_unwind { SB_USER_UNWIND_OFF = 0, SB_USER_UNWIND_FP = 1, SB_USER_UNWIND_EH_FRAME = 2 };

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0
 /*
- * On-CPU samples, and the clock of the in-kernel triggers: a cpu-clock perf event per
- * CPU. Idle CPUs are interrupted too where the machine's timers go on in idle: they record
- * nothing, but keep the triggers' clock going when nothing else runs.
+ * On-CPU samples, and the clock of the in-kernel triggers. The scheduler's tick interrupts whatever runs anyway, so samples
+ * are taken there: a timer of our own is an interrupt more, which costs a virtual machine more than the sample. Where the
+ * tick cannot be the sampler (kernel_features.h, or more samples are wanted than ticks come) there is a cpu-clock perf event for each CPU.
+ * Idle CPUs are interrupted by those, too, where the machine's timers go on in idle: they record
+ * nothing, but keep the triggers' clock going when nothing else runs. Beside the tick one CPU has such an event for that.
  */
 #include "bpf/lock.bpf.h"
 #include "bpf/scan.bpf.h"
 #include <linux/bpf_perf_event.h>
+
+/* How many frames an interrupt may have, at most. */
+#define INTERRUPT_FRAMES 24
 
 /* The wait table is scanned this often by whichever CPU comes first. */
 #define SCAN_PERIOD_NS 10000000ULL
@@ -215,59 +220,107 @@ static __always_inline __u64 thin(struct sb_cpu *c, __u64 gap)
 	return stands_ns;
 }
 
-SEC("perf_event")
-int sample(struct bpf_perf_event_data *ctx)
+/* Whichever CPU comes first looks at what is in flight. */
+static __always_inline void scan_when_due(__u64 now)
 {
-	__u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), last, gap;
-	struct sb_cpu *c = sb_this_cpu();
-	struct sb_task_detail *d;
-	struct sb_task_state *t;
-	struct sb_on_cpu *p;
-	struct sb_scratch *s;
-	__u64 call, stands_ns;
-	bool user, thinned;
+	__u64 last = control.last_scan_ns;
 
-	if (!c)
-		return 0;
-	/* Some machines do not interrupt an idle CPU: a gap with idleness in it is no delay. */
-	gap = c->last_tick_ns && !c->was_idle ? now - c->last_tick_ns : 0;
-	c->was_idle = 0;
-	c->last_tick_ns = now;
-	c->ticks++;
-	last = control.last_scan_ns;
 	/* Signed: another CPU may have come first, with a later clock. */
 	if ((__s64)(now - last) >= (__s64)SCAN_PERIOD_NS && SB_CLAIM(&control.last_scan_ns, last, now)) {
 		if (control.nr_lock_waits)
 			refresh_owners(0);
 		scan_all(now);
 	}
+}
+
+/* The kernel stack that an interrupt has interrupted at ip, from a tracepoint within that interrupt. */
+static __always_inline void take_interrupted_kstack(void *ctx, struct sb_scratch *s, struct sb_cpu *c, __u64 ip)
+{
+	__u64 skip = c->tick_frames & BPF_F_SKIP_FIELD_MASK;
+	long n = bpf_get_stack(ctx, s->k, sizeof(s->k), skip);
+
+	if (n <= 0 || s->k[0] != ip) {
+		/* As many as on this CPU the last time, but within a softirq, or the first time. */
+		n = bpf_get_stack(ctx, s->k, sizeof(s->k), 0);
+		for (skip = 0; skip < INTERRUPT_FRAMES; skip++) {
+			if (s->k[skip] == ip)
+				break;
+		}
+		if (skip && skip < INTERRUPT_FRAMES && n > (long)skip * 8) {
+			c->tick_frames = skip;
+			n = bpf_get_stack(ctx, s->k, sizeof(s->k), skip);
+		}
+	}
+	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
+}
+
+/* How long it is since the end of what this CPU's samples before stand for, not since the last one: one that came early stands for
+ * more than had passed, and the late one behind it must not have that again. 0: not known, it was idle meanwhile. */
+static __always_inline __u64 gap_before(const struct sb_cpu *c, __u64 now)
+{
+	__s64 gap = now - c->stood_until_ns;
+
+	return !c->stood_until_ns || c->was_idle ? 0 : gap > 0 ? gap : 1;
+}
+
+/* This one stands for ns behind that, if it is known. */
+static __always_inline void stand(struct sb_cpu *c, __u64 gap, __u64 ns, __u64 now)
+{
+	__u64 until = gap ? c->stood_until_ns + ns : now;
+
+	c->stood_until_ns = until < now + cfg.sample_period_ns ? until : now + cfg.sample_period_ns;
+}
+
+static __always_inline bool is_late(__u64 gap)
+{
+	return gap > cfg.sample_period_ns + cfg.sample_period_ns / 2;
+}
+
+/* ip: where a tracepoint's interrupt has interrupted; 0: ctx is a perf event's, which knows that itself. */
+static __always_inline void look(void *ctx, struct sb_cpu *c, bool user, __u64 ip, __u64 now)
+{
+	__u64 id = bpf_get_current_pid_tgid(), gap = gap_before(c, now), since = c->was_idle ? 0 : now - c->last_tick_ns;
+	__u64 call, stands_ns;
+	struct sb_task_detail *d;
+	struct sb_task_state *t;
+	struct sb_on_cpu *p;
+	struct sb_scratch *s;
+	bool thinned;
+
+	c->was_idle = 0;
+	if (!c->last_tick_ns)
+		since = 0;
+	c->last_tick_ns = now;
+	scan_when_due(now);
 	if (!(__u32)id) {
+		c->stood_until_ns = now;
 		c->held_since_ns = 0;
 		c->idle_ticks++;
-		return 0;
+		return;
 	}
-	user = sb_regs_user(&ctx->regs);
 	call = user ? 0 : sb_call_of_current();
 	follow_softirqs(c, id, call, now);
 	if (!user)
-		c->system_ns += gap ? gap : cfg.sample_period_ns;
+		c->system_ns += since ? since : cfg.sample_period_ns;
 	stands_ns = thin(c, gap);
-	if (!stands_ns)
-		return 0;
 	thinned = stands_ns != cfg.sample_period_ns;
+	stand(c, gap, (thinned || is_late(gap)) && gap > cfg.sample_period_ns ? gap : cfg.sample_period_ns, now);
+	if (!stands_ns)
+		return;
 	s = sb_begin(SB_SCRATCH_SAMPLE, SB_ON_CPU, id, 1, c);
 	if (!s)
-		return 0;
+		return;
 	p = (void *)s->payload;
-	if (user) {
+	if (user)
 		s->flags = SB_REC_USER;
-	} else {
+	else if (ip)
+		take_interrupted_kstack(ctx, s, c, ip);
+	else
 		sb_take_kstack(ctx, s, c);
-	}
 	sb_take_ustack(ctx, s, c);
 	if (thinned)
 		s->flags |= SB_REC_THINNED;
-	else if (gap > cfg.sample_period_ns + cfg.sample_period_ns / 2)
+	else if (is_late(gap))
 		s->flags |= SB_REC_LATE;
 	t = sb_state_of(id);
 	if (t && t->tid == (__u32)id) {
@@ -283,5 +336,62 @@ int sample(struct bpf_perf_event_data *ctx)
 	sb_task_note((void *)bpf_get_current_task());
 	sb_emit(s);
 	follow_call(c, id, call, now);
+}
+
+/* A timer of our own: the sampler's where the tick cannot be, else of one CPU, so that the triggers' clock goes on
+ * when nothing runs. */
+SEC("perf_event")
+int sample(struct bpf_perf_event_data *ctx)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct sb_cpu *c = sb_this_cpu();
+
+	if (!c)
+		return 0;
+	if (cfg.tick_ns) {
+		scan_when_due(now);
+		return 0;
+	}
+	c->ticks++;
+	look(ctx, c, sb_regs_user(&ctx->regs), 0, now);
+	return 0;
+}
+
+/* Does the tick that was due at due_ns take a sample? The first one in a sampling period does, early or late. Where the CPU was
+ * idle in between that would be too many: what runs for less than a period after each idle time would count as if it had run all of
+ * it. There it is the tick that was due in the period's first tick's length, or that something has kept off for longer than that. */
+static __always_inline bool tick_samples(struct sb_cpu *c, __u64 due_ns, __u64 now)
+{
+	__u64 period = now / cfg.sample_period_ns;
+
+	if (period == c->tick_period)
+		return false;
+	if (c->was_idle && due_ns % cfg.sample_period_ns >= cfg.tick_ns && (__s64)(now - due_ns) < (__s64)cfg.tick_ns)
+		return false;
+	c->tick_period = period;
+	return true;
+}
+
+/* (hrtimer, now) */
+SEC("tp_btf/hrtimer_expire_entry")
+int tick_sample(__u64 *ctx)
+{
+	struct sb_cpu *c = sb_this_cpu();
+	void *regs = NULL;
+	__u64 now;
+
+	if (!c)
+		return 0;
+	if (!c->tick_timer)
+		c->tick_timer = (__u64)BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), se.cfs_rq, rq) + cfg.tick_from_rq;
+	if (ctx[0] != c->tick_timer)
+		return 0;
+	c->ticks++;
+	now = bpf_ktime_get_ns();
+	if (!tick_samples(c, BPF_CORE_READ((struct hrtimer *)ctx[0], _softexpires), now))
+		return 0;
+	bpf_probe_read_kernel(&regs, sizeof(regs), (void *)(c->tick_timer - cfg.tick_from_rq + cfg.irq_regs_from_rq));
+	if (regs)
+		look(ctx, c, sb_regs_in_user(regs), sb_regs_ip(regs), now);
 	return 0;
 }

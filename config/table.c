@@ -28,7 +28,7 @@ const struct config_key config_keys[] = {
 	  IN(recorder.syscall_threshold_ns), .preset = "100ms", .min = NSEC_PER_MSEC, .max = SECONDS(60),
 	  .help = "shorter system calls are not recorded" },
 	{ KEY(CONFIG_RECORDER, "Frequency"), .flag = "frequency", .type = CONFIG_NUMBER, IN(recorder.frequency_hz),
-	  .preset = "99", .min = 1, .max = 999, .help = "on-CPU samples per second and CPU; half as many cost half as much" },
+	  .preset = "99", .min = 1, .max = 999, .help = "on-CPU samples per second and CPU; up to the rate of ticks (CONFIG_HZ) without timers of its own" },
 	{ KEY(CONFIG_RECORDER, "CpuBudget"), .flag = "cpu-budget", .type = CONFIG_PERCENT, IN(recorder.cpu_budget_ppm),
 	  .preset = "1%", .min = 1, .max = 1000000, .at_run_time = true,
 	  .help = "of all CPUs together, over 10 s; above it less is recorded, step by step" },

@@ -4,9 +4,12 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "format/base.h"
 
@@ -127,6 +130,39 @@ bool kernel_softirq_words(const struct btf *btf, int64_t *ret_raised, int64_t *r
 	*ret_raised = raised - rq;
 	*ret_handled = handled - rq;
 	return true;
+}
+
+/* High resolution: timers expire in an interrupt of their own, the tick's among them. Without a tick on some CPUs (nohz_full) those
+ * would have no samples. */
+static bool ticks_everywhere(uint64_t *ret_tick_ns)
+{
+	struct timespec fine, coarse;
+	char text[64] = "";
+	_cleanup_close_ int fd = open("/sys/devices/system/cpu/nohz_full", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && strpbrk(text, "0123456789"))
+		return false;
+	if (clock_getres(CLOCK_MONOTONIC, &fine) || clock_getres(CLOCK_MONOTONIC_COARSE, &coarse) || fine.tv_sec || fine.tv_nsec != 1)
+		return false;
+	*ret_tick_ns = (uint64_t)coarse.tv_sec * NSEC_PER_SEC + (uint64_t)coarse.tv_nsec;
+	return true;
+}
+
+bool kernel_tick(struct kernel_tick *ret)
+{
+	struct btf *btf = ticks_everywhere(&ret->ns) ? btf__load_vmlinux_btf() : NULL;
+	int64_t rq, timer, regs;
+	uint32_t type;
+	bool found;
+
+	found = btf && kernel_tracepoint_args(btf, "hrtimer_expire_entry") == 2 && percpu_offset(btf, "runqueues", &rq, &type) &&
+		percpu_member(btf, "tick_cpu_sched", "sched_timer", &timer) && percpu_offset(btf, "__irq_regs", &regs, &type);
+	btf__free(btf);
+	if (found) {
+		ret->timer_from_rq = timer - rq;
+		ret->regs_from_rq = regs - rq;
+	}
+	return found;
 }
 
 int kernel_tracepoint_args(const struct btf *btf, const char *tracepoint)

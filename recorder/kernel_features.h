@@ -21,6 +21,14 @@ bool kernel_cgroup_v1_memory(void);
 /* Bytes from a CPU's run queue (per-CPU variable runqueues) to its word of raised softirqs and to its counts of handled
  * ones. False where this kernel's BTF does not tell of these variables. */
 bool kernel_softirq_words(const struct btf *btf, int64_t *ret_raised, int64_t *ret_handled);
+/* The scheduler's tick as a clock for samples: its length in ns, and bytes from a CPU's run queue to its timer and to the pointer to
+ * the registers of what an interrupt has interrupted. False where some CPU has no tick, timers have no high resolution, or BTF does
+ * not tell of these variables. */
+struct kernel_tick {
+	uint64_t ns;
+	int64_t timer_from_rq, regs_from_rq;
+};
+bool kernel_tick(struct kernel_tick *ret);
 /* Parameters of a tracepoint, its data pointer not counted; -1: this kernel has none of that name. */
 int kernel_tracepoint_args(const struct btf *btf, const char *tracepoint);
 

@@ -82,7 +82,14 @@ struct sb_config probes_wanted_config(const struct probes_options *o, uint32_t c
 		.cgroup_v1_memory = kernel_cgroup_v1_memory(),
 		.command_lines = o->command_lines,
 	};
+	struct kernel_tick tick;
 
+	/* A tick cannot sample more often than it comes. */
+	if (kernel_tick(&tick) && tick.ns <= cfg.sample_period_ns) {
+		cfg.tick_ns = tick.ns;
+		cfg.tick_from_rq = tick.timer_from_rq;
+		cfg.irq_regs_from_rq = tick.regs_from_rq;
+	}
 	unwind_choose(o, &cfg);
 	return cfg;
 }

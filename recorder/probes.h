@@ -143,7 +143,7 @@ void probes_recorded(const struct probes *p, uint64_t ret[SB_KIND_SLOTS]);
 /* Attaches, detaches the programs of the escalated window. `why`: bit t for each
  * enum sb_ktrigger_type that needs its programs all the time; 0 detaches all, ~0 attaches all. */
 void probes_escalate(struct probes *p, uint32_t why);
-/* CPUs that have come online get their sampler: that of a CPU which was away is dead. Cheap where
+/* CPUs that have come online get their sampler, where that is no tick: that of a CPU which was away is dead. Cheap where
  * nothing has changed. Returns how many. */
 int probes_follow_cpus(struct probes *p);
 /* The same for all that are online, whatever became of those they have. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The clock of the samples: a perf event for each CPU that is online, opened anew for one that was away. */
+/* Perf events as clocks: the samples' where the scheduler's tick is not, for each CPU that is online, opened anew for one that was away;
+ * else one for the triggers. */
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -89,6 +90,12 @@ static bool in_list(const char *list, uint32_t cpu)
 	return false;
 }
 
+/* Where the tick is the sampler one CPU has an event, the first one, as a clock when nothing runs. */
+static bool has_event(const struct probes *p, const char *online, uint32_t cpu)
+{
+	return in_list(online, cpu) && (!p->cfg.tick_ns || cpu == strtoul(online, NULL, 10));
+}
+
 static int sample_prog(const struct probes *p)
 {
 	for (size_t i = 0; i < p->n_programs; i++) {
@@ -121,8 +128,9 @@ int probes_follow_cpus(struct probes *p)
 		return 0;
 	p->control->cpus_online = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
-		if (in_list(online, cpu) && !in_list(p->online, cpu))
-			n += reopen_sampler(p, cpu) == 0;
+		bool samples = !has_event(p, online, cpu) || has_event(p, p->online, cpu) || reopen_sampler(p, cpu) == 0;
+
+		n += samples && in_list(online, cpu) && !in_list(p->online, cpu);
 	}
 	strcpy(p->online, online);
 	return n;
@@ -135,7 +143,9 @@ void samplers_revive(struct probes *p)
 	uint64_t now = sb_monotonic_ns();
 
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
-		if (in_list(p->online, cpu) && now - p->cpus[cpu].last_tick_ns > NSEC_PER_SEC)
+		uint64_t last = p->cfg.tick_ns ? p->control->last_scan_ns : p->cpus[cpu].last_tick_ns;
+
+		if (has_event(p, p->online, cpu) && now - last > NSEC_PER_SEC)
 			reopen_sampler(p, cpu);
 	}
 }
@@ -145,7 +155,7 @@ int probes_reopen_samplers(struct probes *p)
 	int n = 0;
 
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
-		if (in_list(p->online, cpu))
+		if (has_event(p, p->online, cpu))
 			n += reopen_sampler(p, cpu) == 0;
 	}
 	return n;
@@ -156,7 +166,7 @@ int samplers_attach(struct probes *p, int prog_fd, char *err, size_t len)
 	p->perf_links = true;
 	samplers_read_online(p->online, sizeof(p->online));
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++) {
-		int r = attach_sampler(p, prog_fd, cpu);
+		int r = has_event(p, p->online, cpu) ? attach_sampler(p, prog_fd, cpu) : 0;
 
 		if (r < 0) {
 			probes_fail_text(err, len, "cannot open the sampling event", r,
@@ -167,7 +177,7 @@ int samplers_attach(struct probes *p, int prog_fd, char *err, size_t len)
 		}
 	}
 	if (p->pinned && !p->perf_links)
-		probes_add_missing(p, "samples while no agent runs",
+		probes_add_missing(p, p->cfg.tick_ns ? "conditions in the kernel of an idle host while no agent runs" : "samples while no agent runs",
 			    "this kernel cannot pin a sampling event (needs 5.15)");
 	return 0;
 }

@@ -86,6 +86,7 @@ enum selfcost_driver selfcost_driver_of(const char *program)
 		{ "contention_end", DRIVEN_BY_SWITCHES },
 		{ "lock_deadline", DRIVEN_BY_SWITCHES },
 		{ "sample", DRIVEN_BY_TICKS },
+		{ "tick_sample", DRIVEN_BY_TICKS },
 		{ "direct_begin", DRIVEN_BY_SPANS },
 		{ "direct_end", DRIVEN_BY_SPANS },
 		{ "direct_deadline", DRIVEN_BY_SPANS },

@@ -397,6 +397,8 @@ void status_text(struct agent_view *v, const struct options *o, const struct pro
 	text_put(t, "history:    %.1f s on the busiest CPU, ring %llu MiB in two banks\n",
 	    history_s(p, v->env_now_ns),
 	    (unsigned long long)(p->cfg.ring_bytes * SB_BANKS * p->cfg.cpus >> 20));
+	text_put(t, "samples:    %.0f Hz, by %s\n", 1e9 / (double)p->cfg.sample_period_ns,
+		 p->cfg.tick_ns ? "the scheduler's tick" : "a timer on each CPU");
 	text_put(t, "recorded:  ");
 	for (int k = SB_ON_CPU; k < SB_KIND_COUNT; k++) {
 		if (recorded[k] || k <= SB_RECLAIM)
@@ -452,6 +454,8 @@ void status_json(struct agent_view *v, const struct options *o, const struct pro
 	    history_s(p, v->env_now_ns),
 	    (unsigned long long)(p->cfg.ring_bytes * SB_BANKS * p->cfg.cpus), (unsigned long long)probes_memory(p),
 	    p->taken_over ? "true" : "false");
+	text_put(t, "\"sampler\":{\"clock\":\"%s\",\"period_ns\":%llu,\"tick_ns\":%llu},", p->cfg.tick_ns ? "tick" : "timer",
+		 (unsigned long long)p->cfg.sample_period_ns, (unsigned long long)p->cfg.tick_ns);
 	text_put(t, "\"recorded\":{");
 	for (int k = SB_ON_CPU; k < SB_KIND_COUNT; k++)
 		text_put(t, "%s\"%s\":%llu", k > SB_ON_CPU ? "," : "", bundle_kind_name((enum bundle_kind)k),

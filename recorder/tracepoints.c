@@ -92,7 +92,7 @@ int tracepoints_choose(struct probes *p, struct bpf_object *obj, char *err, size
 {
 	struct btf *btf = btf__load_vmlinux_btf();
 	bool timers = kernel_has_timers();
-	struct bpf_program *reset;
+	struct bpf_program *reset, *tick;
 
 	if (!btf) {
 		probes_fail_text(err, len, "cannot read the kernel's BTF", -errno,
@@ -123,6 +123,9 @@ int tracepoints_choose(struct probes *p, struct bpf_object *obj, char *err, size
 		probes_add_missing(p, "softirqs that a system call holds up",
 				   "this kernel has no bpf_task_pt_regs (5.15), or its BTF not the per-CPU variables; instead: the escalated window has their delays");
 	btf__free(btf);
+	tick = obj ? bpf_object__find_program_by_name(obj, "tick_sample") : NULL;
+	if (tick)
+		bpf_program__set_autoload(tick, p->cfg.tick_ns != 0);
 	reset = obj ? bpf_object__find_program_by_name(obj, PROGRAM_RESET_DEADLINES) : NULL;
 	if (reset)
 		bpf_program__set_autoload(reset, timers);

@@ -34,7 +34,7 @@ void watchdog_done(struct watchdog *w)
 
 static uint64_t newest_tick(const struct probes *p)
 {
-	uint64_t newest = 0;
+	uint64_t newest = p->cfg.tick_ns ? __atomic_load_n(&p->control->last_scan_ns, __ATOMIC_RELAXED) : 0;
 
 	for (uint32_t cpu = 0; cpu < p->cfg.cpus; cpu++)
 		newest = SB_MAX(newest, __atomic_load_n(&p->cpus[cpu].last_tick_ns, __ATOMIC_RELAXED));

@@ -41,6 +41,7 @@ enum sb_unwind_walk_flags {
 	SB_WALK_FP_READ = 1 << 4,   /* fp is not the innermost frame's any more */
 	SB_WALK_LOOSE = 1 << 5,	    /* where a frame lies depends on more than the registers at its beginning and on rules */
 	SB_WALK_BY_FP = 1 << 6,	    /* or on an fp that was read */
+	SB_WALK_IN_TABLE = 1 << 7,  /* it stands in a file that has a table */
 };
 
 struct sb_unwind_walk {
@@ -122,6 +123,81 @@ SB_UNWIND_INLINE const struct sb_unwind_map *sb_unwind_map_of(const struct sb_un
 	return m && pc >= m->start && pc < m->end ? m : 0;
 }
 
+/* 0, or the reason why there is no rule. */
+SB_UNWIND_INLINE __u8 sb_unwind_rule_of(struct sb_unwind_walk *w, __u64 pc,
+					struct sb_unwind_rule *ret)
+{
+	const struct sb_unwind_map *m = sb_unwind_map_of(w, pc);
+	struct sb_unwind_table *t;
+	__u32 at, rule, generation;
+	union {
+		__u64 slot[SB_UNWIND_RULE_SLOTS];
+		struct sb_unwind_rule rule;
+	} u = {};
+	__u64 offset;
+
+	if (!m)
+		return SB_UNWIND_NO_MAPPING;
+	if (m->table == SB_UNWIND_NO_TABLE)
+		return SB_UNWIND_NO_ROWS;
+	w->flags |= SB_WALK_IN_TABLE;
+	offset = pc - m->start + m->offset;
+	generation = m->generation;
+	t = sb_unwind_table_at(m->table);
+	if (!t || t->generation != generation)
+		return SB_UNWIND_STALE;
+	if (!t->used)
+		t->used = 1;
+	if (offset < t->base || offset - t->base > 0xffffffffu)
+		return SB_UNWIND_NO_ROWS;
+	rule = sb_unwind_find_rule(t->rows, t->n_rows, (__u32)(offset - t->base));
+	if (rule && rule <= t->n_rules) {
+		at = t->rules + (rule - 1) * SB_UNWIND_RULE_SLOTS;
+		if (!sb_unwind_slot_at(at, &u.slot[0]) || !sb_unwind_slot_at(at + 1, &u.slot[1]))
+			rule = 0;
+	}
+	if (*(const volatile __u32 *)&t->generation != generation)
+		return SB_UNWIND_STALE;
+	if (!rule || u.rule.cfa == SB_CFA_NONE)
+		return SB_UNWIND_NO_ROWS;
+	*ret = u.rule;
+	return 0;
+}
+
+/* Whether the eight bytes of x86-64's code before an address, the first one lowest, end with a call: e8 and four bytes, or ff with
+ * 2 in the middle of the second of its two to seven. On arm64 x29 is a frame pointer wherever it is used at all. */
+SB_UNWIND_INLINE bool sb_unwind_ends_with_call(__u64 code)
+{
+#if defined(__TARGET_ARCH_arm64) || defined(__aarch64__)
+	(void)code;
+	return true;
+#else
+	return (code >> 24 & 0xff) == 0xe8 || (code >> 48 & 0x38ff) == 0x10ff || (code >> 40 & 0x38ff) == 0x10ff ||
+	       (code >> 32 & 0x38ff) == 0x10ff || (code >> 16 & 0x38ff) == 0x10ff || (code >> 8 & 0x38ff) == 0x10ff;
+#endif
+}
+
+/*
+ * Whether a frame pointer that nothing vouches for has led to what can be a return address: who stands in code without a row has
+ * that register for anything, as all of musl, and it leads into a buffer or to what an earlier call left. In code that was made at
+ * run time a caller may have been pushed without a call, as HotSpot's interpreter does it; a trampoline of signals has none either,
+ * nor the start of a goroutine.
+ */
+SB_UNWIND_INLINE bool sb_unwind_returns_to(struct sb_unwind_walk *w, __u64 ip)
+{
+	const struct sb_unwind_map *m;
+	struct sb_unwind_rule rule = {};
+	__u64 code = 0;
+	bool read = sb_unwind_read(&code, ip - 8);
+
+	if (read && sb_unwind_ends_with_call(code))
+		return true;
+	m = sb_unwind_map_of(w, ip - 1);
+	if (!m || !read || m->table == SB_UNWIND_NO_TABLE)
+		return m;
+	return !sb_unwind_rule_of(w, ip - 1, &rule) && ((rule.flags & SB_RULE_SIGNAL) || rule.where >> 4 == SB_AT_END);
+}
+
 /*
  * The caller by the frame pointer: fp points to the caller's fp, and behind it lies the return
  * address, on x86-64 as on arm64. To another stack only where a rule says that the caller waits
@@ -147,6 +223,10 @@ SB_UNWIND_INLINE int sb_unwind_step_fp(struct sb_unwind_walk *w, bool other_stac
 	ip &= w->ip_mask;
 	if (other_stack && !sb_unwind_map_of(w, ip - 1))
 		return sb_unwind_stop(w, SB_UNWIND_NO_ROWS);
+	if (!other_stack && ip && (w->flags & (SB_WALK_EXACT | SB_WALK_IN_TABLE)) && !sb_unwind_returns_to(w, ip)) {
+		w->flags |= SB_WALK_LOOSE;
+		return sb_unwind_stop(w, SB_UNWIND_NO_ROWS);
+	}
 	w->sp = fp + 16;
 	w->fp = up;
 	w->ip = ip;
@@ -155,46 +235,6 @@ SB_UNWIND_INLINE int sb_unwind_step_fp(struct sb_unwind_walk *w, bool other_stac
 	w->flags = SB_WALK_FP_READ | (w->flags & (SB_WALK_LOOSE | SB_WALK_BY_FP));
 	w->n_fp++;
 	return w->ip ? 0 : sb_unwind_stop(w, end);
-}
-
-/* 0, or the reason why there is no rule. */
-SB_UNWIND_INLINE __u8 sb_unwind_rule_of(const struct sb_unwind_walk *w, __u64 pc,
-					struct sb_unwind_rule *ret)
-{
-	const struct sb_unwind_map *m = sb_unwind_map_of(w, pc);
-	struct sb_unwind_table *t;
-	__u32 at, rule, generation;
-	union {
-		__u64 slot[SB_UNWIND_RULE_SLOTS];
-		struct sb_unwind_rule rule;
-	} u = {};
-	__u64 offset;
-
-	if (!m)
-		return SB_UNWIND_NO_MAPPING;
-	if (m->table == SB_UNWIND_NO_TABLE)
-		return SB_UNWIND_NO_ROWS;
-	offset = pc - m->start + m->offset;
-	generation = m->generation;
-	t = sb_unwind_table_at(m->table);
-	if (!t || t->generation != generation)
-		return SB_UNWIND_STALE;
-	if (!t->used)
-		t->used = 1;
-	if (offset < t->base || offset - t->base > 0xffffffffu)
-		return SB_UNWIND_NO_ROWS;
-	rule = sb_unwind_find_rule(t->rows, t->n_rows, (__u32)(offset - t->base));
-	if (rule && rule <= t->n_rules) {
-		at = t->rules + (rule - 1) * SB_UNWIND_RULE_SLOTS;
-		if (!sb_unwind_slot_at(at, &u.slot[0]) || !sb_unwind_slot_at(at + 1, &u.slot[1]))
-			rule = 0;
-	}
-	if (*(const volatile __u32 *)&t->generation != generation)
-		return SB_UNWIND_STALE;
-	if (!rule || u.rule.cfa == SB_CFA_NONE)
-		return SB_UNWIND_NO_ROWS;
-	*ret = u.rule;
-	return 0;
 }
 
 /* Where Go waits while C runs on the thread's stack: an address, or how far below the end of the stack of a goroutine, whose second

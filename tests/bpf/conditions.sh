@@ -37,7 +37,7 @@ condition() {
 	ok "$name: $spec fires" wait_for 60 fires "$name"
 	[ -z "${END_IT:-}" ] || kill "$pid" 2>/dev/null
 	is "$name: $never does not" "$(fired never)" 0
-	one() { [ "$(bundle_count)" = 1 ] && complete "$(newest_bundle)"; }
+	one() { log_has '^complete:' && [ "$(bundle_count)" = 1 ] && complete "$(newest_bundle)"; }
 	ok "$name: one bundle is completed" wait_for 60 one
 	BUNDLE=$(newest_bundle)
 	is "$name: it names the condition" "$("$STALLBOX" info --json "$BUNDLE" | jq -r '.trigger.spec | sub(":name=.*"; "")')" "$spec"

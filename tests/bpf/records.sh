@@ -14,7 +14,7 @@ TEST_PIDS+=($!)
 wait_for 30 test -s "$TEST_TMP/sleeper.out"
 tid=$(grep -oE '\btids?=[0-9]+' "$TEST_TMP/sleeper.out" | head -n 1 | grep -oE '[0-9]+')
 # 2 s of CPU time in user mode, sampled at 99 Hz. On one CPU, because each has a
-# sampler with a phase of its own, and ahead of others. The kernel's own event log (tracefs) says when it was on it.
+# sampler of its own, and ahead of others. The kernel's own event log (tracefs) says when it was on it.
 open_log && log_events 'sched/sched_switch:prev_comm == "spinner" || next_comm == "spinner"'
 WL_LINGER=1 nice -n -20 taskset -c $(($(nproc) - 1)) "$WORKLOADS/spinner" 2 >"$TEST_TMP/spinner.out" &
 spin_pid=$!

@@ -26,10 +26,11 @@ names() {
 	fi
 	like "$1: it names the culprit" "$(cause "$2")" "$3"
 }
-one() { [ "$(bundle_count)" -ge 1 ] && complete "$(newest_bundle)"; }
+one() { log_has '^complete:' && complete "$(newest_bundle)"; }
+read_out() { [ "$(status_of .state)" = cooldown ]; }
 keep_bundle() { [ -z "${STALLBOX_ARTIFACTS:-}" ] || cp "$BUNDLE" "$STALLBOX_ARTIFACTS/$1.stall.pb.zst"; }
-# incident NAME TRIGGER COMMAND...: until the trigger has fired and its bundle, $BUNDLE, is complete. NEEDS: evidence
-# that the agent may say it lacks.
+# incident NAME TRIGGER COMMAND...: until the trigger has fired and its window is over; then its bundle, $BUNDLE, is
+# completed. NEEDS: evidence that the agent may say it lacks.
 incident() {
 	local name=$1 trigger=$2
 	shift 2
@@ -43,10 +44,11 @@ incident() {
 	"$@" >"$TEST_TMP/$name.out" 2>&1 &
 	local pid=$!
 	TEST_PIDS+=("$pid")
-	ok "$name: a bundle is completed" wait_for 120 one
-	BUNDLE=$(newest_bundle)
+	ok "$name: it fires, and all of its window is recorded" wait_for 120 read_out
 	kill "$pid" 2>/dev/null
 	wait "$pid" 2>/dev/null
+	ok "$name: a bundle is completed" wait_for 120 one
+	BUNDLE=$(newest_bundle)
 	stop_agent
 	[ -n "$BUNDLE" ] && keep_bundle "$name"
 }

@@ -50,8 +50,8 @@ kill_agent
 before=$(bundle_count)
 "$WORKLOADS/dstall" 3 1 >/dev/null
 start_agent --post 1s --trigger 'kernel:reclaim>600s' || { fail "the next agent starts"; finish; }
-if log_has 'samples while no agent runs'; then
-	skip "a bank frozen without an agent is exported" "this kernel's sampler, which looks at waits in flight, goes with the agent (5.15)"
+if log_has 'while no agent runs'; then
+	skip "a bank frozen without an agent is exported" "the clock that has waits in flight looked at goes with the agent on this kernel (5.15)"
 else
 	one_more() { [ "$(bundle_count)" = $((before + 1)) ] && complete "$(newest_bundle)"; }
 	ok "a bank frozen without an agent is exported" wait_for 30 one_more

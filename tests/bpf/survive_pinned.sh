@@ -19,14 +19,14 @@ export_pinned >"$TEST_TMP/out" 2>&1
 is "beside a running agent it is refused: status" $? 1
 like "with the agent's pid" "$(cat "$TEST_TMP/out")" "pid $AGENT\) records.*hint:"
 can_freeze=1
-log_has 'samples while no agent runs' && can_freeze=
+log_has 'while no agent runs' && can_freeze=
 kill_agent
 export_pinned >"$TEST_TMP/out" 2>&1
 is "while no bank is frozen: status" $? 3
 like "says that too" "$(cat "$TEST_TMP/out")" 'no bank.*is frozen; .* armed'
 
 if [ -z "$can_freeze" ]; then
-	skip "a frozen bank is exported without an agent" "this kernel's sampler goes with the agent (5.15)"
+	skip "a frozen bank is exported without an agent" "the clock of the conditions goes with the agent on this kernel (5.15)"
 else
 	frozen
 	ok "a frozen bank is exported without an agent" export_pinned

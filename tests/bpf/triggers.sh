@@ -110,13 +110,18 @@ done
 SPOOL=$TEST_TMP/captures
 
 # %system.
+end_hog() {
+	kill "$hog" 2>/dev/null
+	wait "$hog" 2>/dev/null
+}
 start_agent --post 1s --cooldown 1s \
 	--trigger "system:$((50 * $(nproc) / $(getconf _NPROCESSORS_ONLN) - 5))%:for=1s:name=system" ||
 	{ fail "agent starts"; finish; }
 "$WORKLOADS/syshog" 6 $(($(nproc) * 4)) >/dev/null &
-TEST_PIDS+=($!)
+hog=$!
+TEST_PIDS+=("$hog")
 ok "a %system spike fires" wait_for 15 fires system
-wait $!
+end_hog
 stop_agent
 
 # An idle agent is looked at every two seconds, with all that is due: a condition is found as early as with a look each second,
@@ -155,7 +160,7 @@ PY
 		ok "a spike that begins in second $second of two fires" wait_for 30 first_done
 		between "ms from the beginning of that second to the hit" \
 			$(($("$STALLBOX" info --json "$(newest_bundle)" | jq .trigger.fired_ns) / 1000000 - began)) 3000 3500
-		wait "$hog"
+		end_hog
 		stop_agent
 	done
 	SPOOL=$TEST_TMP/captures

@@ -37,7 +37,7 @@ facts() {
 	FOLDED=$TEST_TMP/folded BUSY=$TEST_TMP/busy.json SHOT=$TEST_TMP/shot.json
 	"$STALLBOX" fold "$1" | sort >"$FOLDED"
 	"$STALLBOX" top --by thread --json "$1" | jq -cs '.[1:] | map({(.group): ([.before, .after | .usr_ns, .sys_ns, .d_ns, .runq_ns] | add)}) | add' >"$BUSY"
-	"$STALLBOX" export --format ndjson "$1" | jq -cs '(map(select(.type == "stack") | {(.id | tostring): [.frames[].name]}) | add) as $stack |
+	"$STALLBOX" export --format ndjson "$1" | grep -E '^\{"type":"(stack|thread|shot)"' | jq -cs '(map(select(.type == "stack") | {(.id | tostring): [.frames[].name]}) | add) as $stack |
 		(map(select(.type == "thread") | {(.id | tostring): .tid}) | add) as $tid |
 		map(select(.type == "shot" and .kstack > 0) | [$tid[.thread | tostring], $stack[.kstack | tostring][0]])' >"$SHOT"
 }

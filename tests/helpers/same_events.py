@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The user stacks of a bundle beside those of tests/helpers/unwind_events, event by event.
 
-    same_events.py STACKS NDJSON EVENTS [PROGRAM TRACEBACK]
+    same_events.py STACKS NDJSON EVENTS [PROGRAM [TRACEBACK]]
 
 NDJSON: stallbox export --format ndjson, EVENTS: stallbox events --json.
 
@@ -12,24 +12,28 @@ there are, of which kind, with how many frames of ours, how many stacks are iden
 of these the ones in which no witness says that ours is right, "open waits" how many of them were no samples. Of each
 class the first one is printed on standard error.
 
-    copy            theirs ends for want of a word that was not copied; up to there both are the same
-    below           the same for a word below the stack pointer
+    as far          theirs ends for want of a word: above what was copied of the stack ("copy"), or "below" the stack pointer. Up to
+                    there both are the same: no less than the innermost function's caller, and ours goes on to an outermost
+                    function; or ours ends there, too, without one. "frames as far": how many of these frames were compared
+    copy, below     such a one, but ours goes on to anything else, or only the innermost address could be compared
     depth           ours is cut at the recorder's limit, and is the beginning of theirs
     ours longer     theirs is the beginning of ours, which reaches an outermost function: the end of another stack
                     on which both agree, or one by name
-    no code         ours is the beginning of theirs, and says it knows no further; theirs goes on to an address in no code
+    no mapping      rows lead both to the same address in no executable mapping; ours has it, and says "no mapping"
+    false frame     any other frame of ours is in no executable mapping, or one is in PROGRAM and no call of it returns there
     beyond          ours is the beginning of theirs and reaches an outermost function; theirs goes on behind it
     leaf's caller   ours is without the caller of the innermost function; but for that of one of the classes above
     leaf's caller in ours alone     the other way round
-    astray          theirs leaves the code in the end; ours reaches an outermost function
     ours ends, WHY  ours is the beginning of theirs, which goes on to what is code
     another event   the innermost address, which nobody unwinds, is another one
     unknown         the recorder did not know the process's mappings yet, and went by frame pointers
     other           anything else
 
+An address in no executable mapping of /proc/PID/maps is no frame, and none is one in PROGRAM, not of Go, where objdump says that no
+call is before it: theirs ends before the first such frame. "cut" counts these events, whatever their class.
+
 Where they differ, somebody else is asked who is right; counted as "ours by witness" or "theirs by witness", where it can tell:
 
-    no code         an address in no executable mapping of /proc/PID/maps returns to nowhere
     PROGRAM, of Go, with symbols, at the addresses at which it runs; objdump says what each of its calls calls, and
     TRACEBACK what Go's runtime itself printed of the process's stacks (GOTRACEBACK=crash). A stack can be so if each return
     address stands behind a call of the function above it, or of one that jumps to it, or through a register if
@@ -38,6 +42,7 @@ Where they differ, somebody else is asked who is right; counted as "ours by witn
     lies in C above Go has no such witness: there ours has to be the same as theirs.
 """
 import bisect
+import functools
 import json
 import re
 import struct
@@ -49,14 +54,17 @@ OUTERMOST = re.compile(r"^(_start|clone|__clone3?|clone3|start_thread|runtime\.(
 
 
 def read_theirs(path):
-    theirs = {}
+    theirs, code = {}, []
     for line in open(path):
-        kind, tid, ts, end, *frames = line.split()
-        pcs = [int(f.rstrip("!"), 16) for f in frames]
-        theirs.setdefault((kind, int(tid)), []).append((int(ts), end, pcs, ["!" in f for f in frames]))
+        kind, *words = line.split()
+        if kind == "code":
+            code.append(range(int(words[0], 16), int(words[1], 16)))
+            continue
+        tid, ts, end, *frames = words
+        theirs.setdefault((kind, int(tid)), []).append((int(ts), end, [int(f, 16) for f in frames]))
     for of_thread in theirs.values():
         of_thread.sort(key=lambda t: t[0])
-    return theirs
+    return theirs, code
 
 
 def read_ours(ndjson, events):
@@ -75,28 +83,28 @@ def read_ours(ndjson, events):
     return [(kind, tid, began, end, stacks[stack], names) for kind, tid, began, stack, end, names in ours]
 
 
-def class_of(ours, end, rooted, theirs, their_end, no_code):
+def class_of(ours, end, rooted, theirs, their_end):
     n, m = len(ours), len(theirs)
-    if ours == theirs:
-        return "identical"
     if ours[0] != theirs[0]:
         return "another event"
+    if ours == theirs and (end == "complete" or their_end not in ("copy", "below")):
+        return "identical"
+    if theirs == ours[:m] and their_end in ("copy", "below"):
+        return "as far" if n == m or (m > 1 and rooted) else their_end
     if theirs == ours[:m]:
-        return their_end if their_end in ("copy", "below") else "ours longer" if rooted else "other"
+        return "ours longer" if rooted else "other"
     if ours == theirs[:n]:
         if end == "complete":
             return "beyond" if rooted else "other"
-        if end == "depth":
-            return "depth"
-        return "no code" if no_code[n] or no_code[n - 1] else "ours ends, " + end
+        return "depth" if end == "depth" else "ours ends, " + end
     if n > 1 and m > 1 and (m == 2 or theirs[2] == ours[1]):
-        rest = class_of(ours, end, rooted, theirs[:1] + theirs[2:], their_end, no_code[:1] + no_code[2:])
+        rest = class_of(ours, end, rooted, theirs[:1] + theirs[2:], their_end)
         if rest != "other":
             return "leaf's caller"
     if n > 2 and m > 1 and theirs[1] == ours[2]:
-        rest = class_of(ours[:1] + ours[2:], end, rooted, theirs, their_end, no_code)
+        rest = class_of(ours[:1] + ours[2:], end, rooted, theirs, their_end)
         return "other" if rest == "other" else "leaf's caller in ours alone"
-    return "astray" if rooted and no_code[-1] else "other"
+    return "other"
 
 
 def pairs(theirs, ours):
@@ -107,12 +115,12 @@ def pairs(theirs, ours):
 
 
 class Witness:
-    """What a program of Go says of itself."""
+    """What a program says of itself; one of Go more than others."""
 
     SWITCHES = ("runtime.systemstack.abi0", "runtime.asmcgocall.abi0")
     CALL = re.compile(r"^ *([0-9a-f]+):\s+(call|jmp)q? +(?:([0-9a-f]+) <|\*)")
 
-    def __init__(self, program, traceback):
+    def __init__(self, program, traceback=None):
         text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", program], check=True, capture_output=True, text=True).stdout
         self.starts, self.calls, self.jumps, self.called, self.switches = [], {}, {}, {}, set()
         behind = None
@@ -143,6 +151,9 @@ class Witness:
         words.update(int(target, 16) for target in re.findall(r"\tlea .* # (\w+) <", text))
         self.taken = {start for start in self.starts if start in words}
         self.outermost = set()
+        self.go = traceback is not None
+        if not self.go:
+            return
         for stack in re.split(r"\n\n|\ncreated by|\n-----", open(traceback, errors="replace").read()):
             self.outermost.update(int(pc, 16) for pc in re.findall(r" fp=0x\w+ sp=0x\w+ pc=(0x\w+)$", stack, re.M)[-1:])
 
@@ -151,6 +162,9 @@ class Witness:
 
     def has(self, pc):
         return self.starts[0] <= pc < self.starts[-1] + 4096
+
+    def is_no_frame(self, pc):
+        return not self.go and self.has(pc) and pc not in self.calls
 
     def called_by(self, by):
         """What may have been called where that address is returned to. goexit is called by nobody: its address stands where a
@@ -177,18 +191,15 @@ class Witness:
             verdict = "gap"
         return verdict if len(pcs) > 1 and pcs[-1] in self.outermost else None
 
-
     def same_in_c(self, ours, theirs):
         """The innermost functions, up to the first one of Go."""
         n = next((i for i, pc in enumerate(ours) if self.has(pc)), len(ours)) + 1
         return ours[:n] == theirs[:n]
 
 
-def right(witness, stack, end, pcs, no_code):
+def right(witness, stack, end, pcs):
     """Which of two stacks that differ."""
-    if stack == pcs[:len(stack)] and end not in ("complete", "unknown") and no_code[len(stack)] and not no_code[len(stack) - 1]:
-        return "ours by witness"
-    if not witness:
+    if not witness or not witness.go:
         return None
     ours = end == "complete" and (witness.has(stack[0]) or witness.same_in_c(stack, pcs)) and witness.can_be(stack)
     theirs = witness.can_be(pcs)
@@ -197,35 +208,61 @@ def right(witness, stack, end, pcs, no_code):
     return "theirs by witness" if theirs else "gap by witness" if ours == "gap" else "ours by witness"
 
 
+def without_others(is_frame, same):
+    """Theirs up to the first address that is no frame; what comes then; and the class of ours if it has such a one."""
+    for *event, pcs in same:
+        end, stack = event[3:5]
+        n = next((i for i in range(1, len(pcs)) if not is_frame(pcs[i])), len(pcs))
+        false = None if all(map(is_frame, stack[1:])) else "false frame"
+        if false and end == "no mapping" and stack == pcs[:n + 1]:
+            false = end
+        yield *event, pcs[:n], pcs[n:], false
+
+
 def main():
-    same = list(pairs(read_theirs(sys.argv[1]), read_ours(*sys.argv[2:4])))
     witness = Witness(*sys.argv[4:6]) if len(sys.argv) > 4 else None
+    theirs, code = read_theirs(sys.argv[1])
+
+    @functools.cache
+    def is_frame(pc):
+        return any(pc in r for r in code) and not (witness and witness.is_no_frame(pc))
+
+    same = list(without_others(is_frame, pairs(theirs, read_ours(*sys.argv[2:4]))))
     counts, open_ones, open_waits, shown = {}, {}, 0, set()
-    agreed = {stack[-1] for _, _, _, end, stack, _, _, _, pcs, _ in same if stack == pcs and end == "complete"}
-    for kind, tid, began, end, stack, names, ts, their_end, pcs, no_code in same:
+    agreed = {stack[-1] for _, _, _, end, stack, _, _, _, pcs, _, _ in same if stack == pcs and end == "complete"}
+
+    def count(what, n=1):
+        counts[what] = counts.get(what, 0) + n
+
+    for kind, tid, began, end, stack, names, ts, their_end, pcs, cut, false in same:
         rooted = end == "complete" and (stack[-1] in agreed or bool(OUTERMOST.match(names[-1])))
-        c = class_of(stack, end, rooted, pcs, their_end, no_code)
-        counts["events"] = counts.get("events", 0) + 1
-        counts[kind] = counts.get(kind, 0) + 1
-        counts["frames"] = counts.get("frames", 0) + len(stack)
-        c = "unknown" if end == "unknown" else c
-        counts[c] = counts.get(c, 0) + 1
-        by = None if c in ("identical", "unknown") else right(witness, stack, end, pcs, no_code)
-        if c == "identical" and witness and not witness.can_be(stack):
+        c = false or ("unknown" if end == "unknown" else class_of(stack, end, rooted, pcs, "cut" if cut else their_end))
+        count("events")
+        count(kind)
+        count("frames", len(stack))
+        count(c)
+        if cut:
+            count("cut")
+        if c == "as far":
+            count("frames as far", len(pcs))
+        alike = c in ("identical", "as far")
+        by = None if alike or c == "unknown" or false else right(witness, stack, end, pcs)
+        if alike and witness and witness.go and not witness.can_be(stack):
             by = "neither by witness"
         if by:
-            counts[by] = counts.get(by, 0) + 1
-        if (c != "identical" or by) and by not in ("ours by witness", "gap by witness"):
-            which = "neither" if c == "identical" else c
+            count(by)
+        if (not alike or by) and by not in ("ours by witness", "gap by witness"):
+            which = "neither" if alike else c
             open_ones[which] = open_ones.get(which, 0) + 1
-            open_waits += kind == "off-cpu" and c not in ("copy", "below")
-        if (c != "identical" or by) and (kind, c, by) not in shown:
-            shown.add((kind, c, by))
-            print(f"{kind} of {tid} at {began}, {c}, {by or 'no witness'}: ours ends with '{end}', theirs with '{their_end}', {ts - began} ns apart",
-                  file=sys.stderr)
-            for i in range(max(len(stack), len(pcs))):
-                print(f"  {i:2} {stack[i] if i < len(stack) else 0:16x} {pcs[i] if i < len(pcs) else 0:16x}"
-                      f"{'!' if i < len(pcs) and no_code[i] else ' '} {names[i] if i < len(names) else ''}", file=sys.stderr)
+            open_waits += kind == "off-cpu"
+        if (c != "identical" or by or cut) and (kind, c, by, bool(cut)) not in shown:
+            shown.add((kind, c, by, bool(cut)))
+            print(f"{kind} of {tid} at {began}, {c}, {by or 'no witness'}: ours ends with '{end}', theirs with '{their_end}'"
+                  f"{' and is cut' if cut else ''}, {ts - began} ns apart", file=sys.stderr)
+            whole = pcs + cut
+            for i in range(max(len(stack), len(whole))):
+                print(f"  {i:2} {stack[i] if i < len(stack) else 0:16x} {whole[i] if i < len(whole) else 0:16x}"
+                      f"{'!' if len(pcs) <= i < len(whole) else ' '} {names[i] if i < len(names) else ''}", file=sys.stderr)
     print(json.dumps(counts | {"open": open_ones, "open waits": open_waits}))
 
 

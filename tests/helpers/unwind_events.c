@@ -8,15 +8,15 @@
  * The kernel's own perf copies the user registers and up to 64 KiB of the stack at these moments,
  * in the tracepoints sched:sched_switch and timer:hrtimer_expire_entry; what is copied is unwound
  * afterwards, while the process is still there, whose mappings are taken for what they were. A line
- * for each event:
+ * for each executable one, and for each event:
  *
+ *     code START END
  *     off-cpu|on-cpu TID NS end|copy|below|ERROR ADDRESS...
  *
  * NS: CLOCK_MONOTONIC. copy: the unwinder asked for a word of that stack which is not in the copy;
  * below: for one below the stack pointer, where a register that was taken from the stack a moment
- * ago is still looked for. ERROR: libdwfl's, with '_' for spaces. An address that is in no executable
- * mapping has a '!' behind it. Threads that begin meanwhile are not there. Exits with 77 and says
- * why where the kernel lacks what it takes.
+ * ago is still looked for. ERROR: libdwfl's, with '_' for spaces. Threads that begin meanwhile are
+ * not there. Exits with 77 and says why where the kernel lacks what it takes.
  */
 #include <dirent.h>
 #include <elfutils/libdwfl.h>
@@ -65,7 +65,7 @@ struct sample {
 
 struct mapping {
 	uint64_t start, end;
-	bool code, writable;
+	bool writable;
 };
 
 static struct {
@@ -294,7 +294,8 @@ static void read_mappings(void)
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s", &m->start, &m->end, flags) != 3)
 			continue;
 		m->writable = flags[1] == 'w';
-		m->code = flags[2] == 'x';
+		if (flags[2] == 'x')
+			printf("code %" PRIx64 " %" PRIx64 "\n", m->start, m->end);
 		x.n_mappings++;
 	}
 	fclose(f);
@@ -385,11 +386,8 @@ static void unwind_all(void)
 		for (char *c = why; *c; c++)
 			*c = *c == ' ' ? '_' : *c;
 		printf("%s %d %" PRIu64 " %s", x.now->kind, x.now->tid, x.now->ts_ns, why);
-		for (size_t j = 0; j < x.n; j++) {
-			const struct mapping *m = mapping_of(x.pc[j]);
-
-			printf(" %" PRIx64 "%s", x.pc[j], m && m->code ? "" : "!");
-		}
+		for (size_t j = 0; j < x.n; j++)
+			printf(" %" PRIx64, x.pc[j]);
 		printf("\n");
 	}
 	dwfl_end(dwfl);

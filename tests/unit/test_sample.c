@@ -42,6 +42,7 @@ static int begin(void **state)
 	(void)state;
 	c->cpus = 1;
 	c->sample_period_ns = PERIOD;
+	c->tick_ns = 0;
 	c->syscall_threshold_ns = UINT64_MAX; /* no record of it */
 	memset(&model_cpus, 0, sizeof(model_cpus));
 	memset(&model_detail, 0, sizeof(model_detail));
@@ -244,6 +245,117 @@ static void test_thin(void **state)
 	assert_int_equal(thin(&model_cpus, 3 * PERIOD), PERIOD);
 }
 
+/* ---- ticks as the sampler's clock ------------------------------------------------------------------------ */
+
+#define TICK	 (4 * MS)
+#define OF_99_HZ 10101010ULL
+
+static uint64_t chance;
+
+static void sample_at_ticks(void)
+{
+	struct sb_config *c = (struct sb_config *)(uintptr_t)&cfg;
+
+	c->tick_ns = TICK;
+	c->sample_period_ns = OF_99_HZ;
+	chance = 1;
+}
+
+/* Below n; the same in each run. */
+static uint64_t any(uint64_t n)
+{
+	chance = chance * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (chance >> 20) % n;
+}
+
+/* A tick is up to a tenth of a millisecond late. */
+static bool ticks(uint64_t n)
+{
+	return tick_samples(&model_cpus, n * TICK, n * TICK + any(MS / 10));
+}
+
+static void test_ticks_rate(void **state)
+{
+	uint64_t samples = 0, last = 0;
+
+	(void)state;
+	sample_at_ticks();
+	for (uint64_t n = 1; n <= 100 * 1000 * MS / TICK; n++) {
+		if (!ticks(n))
+			continue;
+		assert_true(!last || n - last == 2 || n - last == 3);
+		last = n;
+		samples++;
+	}
+	assert_in_range(samples, 9899, 9901);
+}
+
+/* Busy 5 ms in 50 at any time, idle and without ticks in between: as many samples as its share of the time. */
+static void test_ticks_short_work(void **state)
+{
+	uint64_t samples = 0, busy_ns = 0;
+
+	(void)state;
+	sample_at_ticks();
+	for (uint64_t i = 1; i <= 40000; i++) {
+		uint64_t begin = i * 50 * MS + any(40 * MS), end = begin + 5 * MS;
+
+		model_cpus.was_idle = 1;
+		for (uint64_t n = begin / TICK + 1; n * TICK < end; n++) {
+			if (!ticks(n))
+				continue;
+			model_cpus.was_idle = 0; /* look() */
+			samples++;
+		}
+		busy_ns += end - begin;
+	}
+	assert_in_range(samples * OF_99_HZ, busy_ns / 100 * 97, busy_ns / 100 * 103);
+}
+
+/* Behind the first tick's length of a period: not after idleness, unless something has kept the tick off, else at any time; one in a
+ * period. */
+static void test_ticks_late(void **state)
+{
+	uint64_t middle = OF_99_HZ * 1000 + TICK * 3 / 2;
+
+	(void)state;
+	sample_at_ticks();
+	model_cpus.was_idle = 1;
+	assert_false(tick_samples(&model_cpus, middle, middle + 1));
+	assert_true(tick_samples(&model_cpus, middle - TICK / 2, middle + TICK / 2));
+	model_cpus.tick_period = 0;
+	assert_false(tick_samples(&model_cpus, middle - TICK / 2, middle + TICK / 2 - 1));
+	model_cpus.was_idle = 0;
+	assert_true(tick_samples(&model_cpus, middle, middle + 1));
+	assert_false(tick_samples(&model_cpus, middle, middle + 2));
+}
+
+/* A CPU that is never idle, with ticks up to two lengths late: a sample for each period that had one, which stand for all of the
+ * time. */
+static void test_ticks_irregular(void **state)
+{
+	uint64_t samples = 0, periods = 0, last = 0, begin = 0, end = 0, stood_ns = 0;
+
+	(void)state;
+	sample_at_ticks();
+	for (uint64_t n = 1; n <= 10000; n += 1 + any(3)) {
+		uint64_t now = n * TICK + any(TICK);
+
+		if (tick_samples(&model_cpus, n * TICK, now)) {
+			uint64_t gap = gap_before(&model_cpus, now), stands_ns = is_late(gap) ? gap : OF_99_HZ;
+
+			stand(&model_cpus, gap, stands_ns, now);
+			begin = samples++ ? begin : now;
+			stood_ns += samples == 1 ? 0 : stands_ns;
+			end = now;
+		}
+		periods += now / OF_99_HZ != last;
+		last = now / OF_99_HZ;
+	}
+	assert_int_equal(samples, periods);
+	assert_in_range(stood_ns, end - begin - OF_99_HZ * 3 / 2, end - begin + OF_99_HZ);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -252,7 +364,9 @@ int main(void)
 		cmocka_unit_test_setup(test_several_cross, begin), cmocka_unit_test_setup(test_another_cpu, begin),
 		cmocka_unit_test_setup(test_softirq_held, begin), cmocka_unit_test_setup(test_softirq_not_held, begin),
 		cmocka_unit_test_setup(test_softirq_one_of_two, begin), cmocka_unit_test_setup(test_softirq_two_looks, begin),
-		cmocka_unit_test_setup(test_softirq_unwatched, begin),
+		cmocka_unit_test_setup(test_softirq_unwatched, begin), cmocka_unit_test_setup(test_ticks_rate, begin),
+		cmocka_unit_test_setup(test_ticks_short_work, begin), cmocka_unit_test_setup(test_ticks_late, begin),
+		cmocka_unit_test_setup(test_ticks_irregular, begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

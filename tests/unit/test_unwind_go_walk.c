@@ -51,11 +51,12 @@ static bool is_missed(const struct sb_unwind_walk *w, const uint64_t *ours, size
 	uint64_t rbp = world.registers[6], rsp = world.registers[7];
 	/* The innermost one, or what a signal interrupted, behind its handler and its trampoline. */
 	bool exact = !i || (i == 2 && role_of(ours[0], true) == GO_JUMPS);
+	struct sb_unwind_walk mapped = *w;
 	struct sb_unwind_rule rule = {};
 
 	if (role_of(ours[i], exact) == GO_CALLS_C)
 		return true;
-	if (role_of(ours[i], exact) >= 0 || sb_unwind_rule_of(w, ours[i] - !exact, &rule) || rule.cfa != SB_CFA_SP)
+	if (role_of(ours[i], exact) >= 0 || sb_unwind_rule_of(&mapped, ours[i] - !exact, &rule) || rule.cfa != SB_CFA_SP)
 		return false;
 	if (!i)
 		return rbp != rsp + (uint64_t)rule.cfa_off - 16;

@@ -537,6 +537,89 @@ static void test_ends(void **state)
 	EXPECT(AT(0), 0, SB_UNWIND_DEPTH, AT(0), AT(0), AT(0), AT(0), AT(0), AT(0), AT(0), AT(0));
 }
 
+/* What code of known bytes before it makes of an address that a frame pointer leads to. */
+static void test_return_addresses(void **state)
+{
+	const struct sb_unwind_rule rules[] = {
+		[0] = RULE(.cfa = SB_CFA_NONE),
+		[1] = USUAL,
+		[2] = RULE(.cfa = SB_CFA_UNSUPPORTED, WHERE(SAME, END)),
+		[3] = RULE(.cfa = SB_CFA_DEREF_SP, .cfa_off = 160, .ra_off = 168, WHERE(SAME, SP), .flags = SB_RULE_SIGNAL),
+		[4] = RULE(.cfa = SB_CFA_UNSUPPORTED, WHERE(SAME, LOST)),
+	};
+	/* As gas makes them; the last byte of each is the one before the address. */
+	static const struct {
+		const char *what;
+		uint8_t bytes[9];
+		bool call;
+	} made[] = {
+		{ "call rel32", { 0x90, 0x90, 0x90, 0xe8, 1, 2, 3, 4 }, true },
+		{ "call *%rax", { 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0xd0 }, true },
+		{ "call *%r11", { 0x90, 0x90, 0x90, 0x90, 0x90, 0x41, 0xff, 0xd3 }, true },
+		{ "call *(%rbx)", { 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0x13 }, true },
+		{ "call *(%rsp)", { 0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0x14, 0x24 }, true },
+		{ "call *0x18(%rax)", { 0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0x50, 0x18 }, true },
+		{ "call *8(%rsp,%rax,8)", { 0x90, 0x90, 0x90, 0x90, 0xff, 0x54, 0xc4, 0x08 }, true },
+		{ "call *0x1000(%rip)", { 0x90, 0x90, 0xff, 0x15, 0x00, 0x10, 0x00, 0x00 }, true },
+		{ "call *0x1000(%rax)", { 0x90, 0x90, 0xff, 0x90, 0x00, 0x10, 0x00, 0x00 }, true },
+		{ "call *0x1000(,%rax,8)", { 0x90, 0xff, 0x14, 0xc5, 0x00, 0x10, 0x00, 0x00 }, true },
+		{ "jmp rel32", { 0x90, 0x90, 0x90, 0xe9, 1, 2, 3, 4 }, false },
+		{ "jmp *%rax", { 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0xe0 }, false },
+		{ "push 0x1000(%rip)", { 0x90, 0x90, 0xff, 0x35, 0x00, 0x10, 0x00, 0x00 }, false },
+		{ "the middle of a call", { 0x90, 0x90, 0x90, 0x90, 0xe8, 1, 2, 3 }, false },
+		{ "a call before the last instruction", { 0x90, 0x90, 0xe8, 1, 2, 3, 4, 0x90 }, false },
+		{ "nothing", { 0 }, false },
+	};
+	const uint64_t to = AT(2);
+	struct sb_unwind_walk w;
+	uint64_t frames[8];
+
+	(void)state;
+	made_table(rules, SB_ARRAY_SIZE(rules));
+	world.code_start = TEXT;
+	world.code_bytes = 16 * SB_ARRAY_SIZE(rules);
+	world.stack[3] = to;
+	for (size_t i = 0; i < SB_ARRAY_SIZE(made); i++) {
+		/* To a caller whose frames are told, by one whose are not. */
+		memset(world.code, 0, sizeof(world.code));
+		memcpy(world.code + (AT(4) - TEXT) - 8, made[i].bytes, 8);
+		world.stack[3] = AT(4);
+		w = walk_from(AT(0), STACK, STACK + 16, 0, ~0ULL, frames, 8);
+		if (w.n != 1 + made[i].call || w.end != (made[i].call ? SB_UNWIND_UNSUPPORTED : SB_UNWIND_NO_ROWS) ||
+		    (made[i].call && frames[1] != AT(4)) || !(w.flags & SB_WALK_LOOSE) != made[i].call)
+			fail_msg("%s: %d frames, end %d", made[i].what, w.n, w.end);
+	}
+	memset(world.code, 0, sizeof(world.code));
+	/* To what no call returns to: the outermost function, and a trampoline. */
+	world.stack[3] = to;
+	EXPECT(AT(0), STACK + 16, SB_UNWIND_COMPLETE, AT(0), to);
+	world.stack[3] = AT(3);
+	world.stack[4 + 21] = AT(2);
+	world.stack[4 + 20] = STACK + 256;
+	EXPECT(AT(0), STACK + 16, SB_UNWIND_COMPLETE, AT(0), AT(3), AT(2));
+	/* A function that has a rule vouches for its caller. */
+	world.stack[0] = AT(4);
+	EXPECT(AT(1), 0, SB_UNWIND_UNSUPPORTED, AT(1), AT(4));
+	/* From the caller on there is no rule again. */
+	world.stack[0] = AT(0);
+	world.stack[3] = AT(4);
+	EXPECT(AT(1), STACK + 16, SB_UNWIND_NO_ROWS, AT(1), AT(0));
+	/* In no mapping, readable or not; and nothing is known of code that cannot be read. */
+	world.stack[3] = STACK + 64;
+	EXPECT(AT(0), STACK + 16, SB_UNWIND_NO_ROWS, AT(0));
+	world.stack[3] = 0x30;
+	EXPECT(AT(0), STACK + 16, SB_UNWIND_NO_ROWS, AT(0));
+	world.stack[3] = AT(4);
+	world.code_bytes = 0;
+	EXPECT(AT(0), STACK + 16, SB_UNWIND_UNSUPPORTED, AT(0), AT(4));
+	/* Code made at run time has callers that have not called, and its frame pointers, but for the innermost one. */
+	world.code_bytes = 16 * SB_ARRAY_SIZE(rules);
+	world.maps[0].table = SB_UNWIND_NO_TABLE;
+	EXPECT(AT(0), STACK + 16, SB_UNWIND_COMPLETE, AT(0), AT(4));
+	world.stack[3] = 0x30;
+	EXPECT(AT(0), STACK + 16, SB_UNWIND_NO_ROWS, AT(0));
+}
+
 /* From a handler on another stack to what it interrupted, whose pc is exact. */
 static void test_signal_frames(void **state)
 {
@@ -672,6 +755,7 @@ int main(void)
 		cmocka_unit_test(test_vdso),
 		cmocka_unit_test(test_musl),
 		cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_return_addresses),
 		cmocka_unit_test(test_signal_frames),
 		cmocka_unit_test(test_stale),
 		cmocka_unit_test(test_many_mappings),

@@ -42,6 +42,9 @@ static struct {
 	uint64_t stack_start; /* a copy */
 	uint64_t stack[MAX_WORDS];
 	size_t stack_words;
+	uint64_t code_start; /* code that can be read beside it */
+	uint8_t code[256];
+	size_t code_bytes;
 	uint64_t registers[17];
 	bool has_registers;
 } world;
@@ -68,6 +71,10 @@ static bool sb_unwind_read(__u64 *ret, __u64 address)
 {
 	if (world.pid)
 		return pread(world.mem, ret, sizeof(*ret), (off_t)address) == sizeof(*ret);
+	if (address - world.code_start < world.code_bytes && world.code_bytes - (address - world.code_start) >= sizeof(*ret)) {
+		memcpy(ret, world.code + (address - world.code_start), sizeof(*ret));
+		return true;
+	}
 	address -= world.stack_start;
 	if (address / 8 >= world.stack_words || address % 8)
 		return false;
@@ -94,6 +101,7 @@ static void world_reset(void)
 	world.n_maps = 0;
 	world.pid = 0;
 	world.stack_words = 0;
+	world.code_bytes = 0;
 	world.has_registers = false;
 	if (!world.arena.slots) {
 		world.arena.n_slots = SB_UNWIND_SLOTS_MAX;
@@ -422,27 +430,36 @@ struct result {
 	unsigned int samples, equal, by_fp, frames;
 	unsigned int shorter_truth; /* libdwfl ends within our stack, which is complete */
 	unsigned int ends_early; /* we end where there are no rows, libdwfl goes on to what is code */
-	unsigned int astray; /* libdwfl goes on to, or from, where no code is; we end there and say so */
-	unsigned int same_code; /* equal, where frames that are no code are left out of both */
+	unsigned int astray; /* libdwfl goes on to, or from, where no code is or no call returns to; we end there and say so */
+	unsigned int same_code; /* equal, where frames that are no code are left out of both, and of libdwfl's those that no call returns to */
 	unsigned int by_rbp; /* of these two: it went where rbp points, on another stack or where a frame never was */
 	unsigned int ends[SB_UNWIND_END_COUNT];
 };
 
-static bool is_code(uint64_t pc)
+static const struct sb_unwind_map *code_at(uint64_t pc)
 {
 	for (uint32_t i = 0; i < world.n_maps; i++) {
 		if (pc >= world.maps[i].start && pc < world.maps[i].end)
-			return true;
+			return &world.maps[i];
 	}
-	return false;
+	return NULL;
 }
 
-static size_t only_code(const uint64_t *pc, size_t n, uint64_t *ret)
+/* In a file with a table no call, no caller; in a process that is stopped. */
+static bool is_caller(uint64_t pc)
+{
+	const struct sb_unwind_map *m = code_at(pc);
+	uint64_t code;
+
+	return m && (m->table == SB_UNWIND_NO_TABLE || !sb_unwind_read((__u64 *)&code, pc - 8) || sb_unwind_ends_with_call(code));
+}
+
+static size_t only_code(const uint64_t *pc, size_t n, bool callers, uint64_t *ret)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (is_code(pc[i]))
+		if (callers && i ? is_caller(pc[i]) : code_at(pc[i]) != NULL)
 			ret[kept++] = pc[i];
 	}
 	return kept;
@@ -451,7 +468,7 @@ static size_t only_code(const uint64_t *pc, size_t n, uint64_t *ret)
 static bool is_same_code(const uint64_t *ours, size_t n, const struct stack *truth)
 {
 	uint64_t a[MAX_FRAMES], b[MAX_FRAMES];
-	size_t n_a = only_code(ours, n, a), n_b = only_code(truth->pc, truth->n, b);
+	size_t n_a = only_code(ours, n, false, a), n_b = only_code(truth->pc, truth->n, true, b);
 
 	return n_a == n_b && !memcmp(a, b, n_a * sizeof(*a));
 }
@@ -544,8 +561,6 @@ static struct result sample_thread(char *const *argv, const char *thread, unsign
 		w = walk_stopped(tid, frames);
 		truth = stack_by_dwfl(pid, tid);
 		by_rbp = goes_by_rbp(&w, &truth);
-		close(world.mem);
-		assert_int_equal(ptrace(PTRACE_CONT, tid, NULL, NULL), 0);
 		r.samples++;
 		r.frames += w.n;
 		r.by_fp += w.n_fp > 0;
@@ -557,8 +572,8 @@ static struct result sample_thread(char *const *argv, const char *thread, unsign
 			   !memcmp(frames, truth.pc, truth.n * sizeof(*frames))) {
 			r.shorter_truth++;
 		} else if (truth.n > w.n &&
-			   ((w.end == SB_UNWIND_NO_ROWS && !is_code(truth.pc[w.n])) ||
-			    (w.end == SB_UNWIND_NO_MAPPING && !is_code(frames[w.n - 1]))) &&
+			   ((w.end == SB_UNWIND_NO_ROWS && !is_caller(truth.pc[w.n])) ||
+			    (w.end == SB_UNWIND_NO_MAPPING && !code_at(frames[w.n - 1]))) &&
 			   !memcmp(frames, truth.pc, w.n * sizeof(*frames))) {
 			r.astray++;
 			r.by_rbp += by_rbp;
@@ -571,6 +586,8 @@ static struct result sample_thread(char *const *argv, const char *thread, unsign
 			print_stacks(frames, w.n, &truth);
 			shown = true;
 		}
+		close(world.mem);
+		assert_int_equal(ptrace(PTRACE_CONT, tid, NULL, NULL), 0);
 	}
 	world.pid = 0;
 	kill(pid, SIGKILL);

@@ -29,8 +29,8 @@ for k in ${STALLBOX_VM_KERNELS:-6.1}; do
 		skip "root tests on kernel $k" "the kernel package cannot be had: $(tail -n 1 "$TEST_TMP/get")"
 		continue
 	fi
-	# An emulated machine uses one CPU: two of them share the tests.
-	RECORD=no VM_PARTS=2 VM_TIMEOUT=1800 tests/vm/check "$k" short >"$TEST_TMP/out" 2>&1
+	# An emulated machine uses one CPU: two of them share the tests, side by side where other tests beside them have one, too.
+	RECORD=no VM_PARTS=2 VM_JOBS=${VM_JOBS:-$(($(nproc) > 2 ? 2 : 1))} VM_TIMEOUT=1800 tests/vm/check "$k" short >"$TEST_TMP/out" 2>&1
 	for part in 0 1; do
 		case $(cat "build/vm/$k/$part/rc") in
 		0 | 1) pass "kernel $k boots and runs the tests (part $part)" ;;
