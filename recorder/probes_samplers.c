@@ -57,6 +57,8 @@ static int attach_sampler(struct probes *p, int prog_fd, uint32_t cpu)
 	}
 	/* Before 5.15 the program hangs on the event itself and goes with us. */
 	p->perf_links = false;
+	probes_add_missing(p, p->cfg.tick_ns ? "conditions in the kernel of an idle host while no agent runs" : "samples while no agent runs",
+		    "this kernel cannot pin a sampling event (needs 5.15)");
 	if (ioctl(perf, PERF_EVENT_IOC_SET_BPF, prog_fd) < 0 ||
 	    ioctl(perf, PERF_EVENT_IOC_ENABLE, 0) < 0) {
 		int r = -errno;
@@ -207,9 +209,6 @@ int samplers_attach(struct probes *p, int prog_fd, char *err, size_t len)
 			return r;
 		}
 	}
-	if (p->pinned && !p->perf_links)
-		probes_add_missing(p, p->cfg.tick_ns ? "conditions in the kernel of an idle host while no agent runs" : "samples while no agent runs",
-			    "this kernel cannot pin a sampling event (needs 5.15)");
 	return 0;
 }
 
