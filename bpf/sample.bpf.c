@@ -2,7 +2,7 @@
 /*
  * On-CPU samples, and the clock of the in-kernel triggers. The scheduler's tick interrupts whatever runs anyway, so samples
  * are taken there: a timer of our own is an interrupt more, which costs a virtual machine more than the sample. Where the
- * tick cannot be the sampler (kernel_features.h, or more samples are wanted than ticks come) there is a cpu-clock perf event for each CPU.
+ * tick cannot be the sampler (kernel_features.h, or more samples are wanted than half of the ticks) there is a cpu-clock perf event for each CPU.
  * Idle CPUs are interrupted by those, too, where the machine's timers go on in idle: they record
  * nothing, but keep the triggers' clock going when nothing else runs. Beside the tick one CPU has such an event for that.
  */
