@@ -14,6 +14,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define SHORT_BLOCK_NS 10000000ULL
+#define LONG_BLOCK_NS 100000000ULL
 /* A thread whose block was long is worth a user stack for its next blocks. */
 #define REMEMBER_LONG 4
 
@@ -21,22 +22,51 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
  * UST_SHORT: it came back within less than the threshold the last time, and so it will again. */
 enum { UST_SHORT, UST_ANY, UST_LONG_BEFORE, UST_BLOCKED };
 
-/*
- * A user stack takes microseconds, a switch a tenth of one. So a CPU earns some of each kind in cfg.ust_period_ns and saves
- * up: hosts that switch seldom get all of them, and a stall finds a credit of hundreds. now: the run queue's clock.
- * Returns what one costs now; 0: too much.
- */
-static __always_inline __u64 pay_ustack(struct sb_cpu *c, __u64 now, __u32 who)
+/* A CPU earns its time, saves up `most` of it, and pays `price` for one. now: the run queue's clock. False: too much. */
+static __always_inline bool pay(__u64 *credit, __u64 *refilled, __u64 now, __u64 price, __u64 most)
 {
-	__u64 period = cfg.ust_period_ns, most = period * SB_UST_BURST;
-	__u64 price = who == UST_SHORT ? period * 8 : who == UST_ANY ? period / 2 : period / 4;
-	__u64 *credit = &c->ust_credit_ns[who & 3], *refilled = &c->ust_refilled_ns[who & 3];
 	__u64 earned = now - *refilled, has = *credit;
 
 	*refilled = now;
 	has = earned < most - has ? has + earned : most;
 	*credit = has < price ? has : has - price;
-	return has < price ? 0 : price;
+	return has >= price;
+}
+
+/*
+ * A user stack takes microseconds, a switch a tenth of one. So a CPU earns some of each kind in cfg.ust_period_ns and saves
+ * up: hosts that switch seldom get all of them, and a stall finds a credit of hundreds.
+ */
+static __always_inline bool pay_ustack(struct sb_cpu *c, __u64 now, __u32 who)
+{
+	__u64 period = cfg.ust_period_ns;
+	__u64 price = who == UST_SHORT ? period * 8 : who == UST_ANY ? period / 2 : period / 4;
+
+	return pay(&c->ust_credit_ns[who & 3], &c->ust_refilled_ns[who & 3], now, price, period * SB_UST_BURST);
+}
+
+/*
+ * Whether the block that ends at `now` is recorded. saved: so was its user stack. Those under 10 ms have a small budget. From there on threads in D
+ * state are always, and any after 100 ms; of the rest those whose user stack has been paid for, and some that a
+ * CPU saves up for, as above: a stall finds a credit of a thousand, and hundreds of threads that wait for
+ * each other all the time do not push the time before a stall out of the ring.
+ */
+static __always_inline bool within_budget(struct sb_cpu *c, bool saved, __u64 duration, __u32 state, __u64 now)
+{
+	bool blocked = (state & TASK_UNINTERRUPTIBLE) && !(state & TASK_NOLOAD);
+	__u64 price = cfg.long_period_ns;
+
+	if (duration < SHORT_BLOCK_NS) {
+		if (sb_take_token(&c->short_window, &c->short_tokens, now >> 23, cfg.short_budget))
+			return true;
+		c->lost[SB_LOST_THROTTLED]++;
+		return false;
+	}
+	if (duration >= LONG_BLOCK_NS || blocked || saved ||
+	    pay(&c->long_credit_ns, &c->long_refilled_ns, now, price, price * SB_LONG_BURST))
+		return true;
+	c->lost[SB_LOST_LONG]++;
+	return false;
 }
 
 /* prev leaves the CPU: note the exact time and state, and its user stack where it matters. */
@@ -46,8 +76,8 @@ static __always_inline void switch_out(void *ctx, bool preempt, struct task_stru
 	__u64 since = prev->sched_info.last_arrival;
 	bool user = !(prev->flags & PF_KTHREAD);
 	bool blocked = (state & TASK_UNINTERRUPTIBLE) && !(state & TASK_NOLOAD);
-	__u64 paid = 0;
 	__u32 who = UST_ANY;
+	bool save = false;
 	struct sb_task_state *t;
 	struct sb_cpu *c;
 
@@ -77,16 +107,15 @@ static __always_inline void switch_out(void *ctx, bool preempt, struct task_stru
 			who = UST_SHORT;
 		if (t->long_blocks)
 			t->long_blocks--;
-		paid = pay_ustack(c, now, who);
+		save = pay_ustack(c, now, who);
 	}
 	t->off_ns = now;
 	t->state = state;
-	if (paid && control.limit_step >= SB_LIMIT_USTACKS) {
+	if (save && control.limit_step >= SB_LIMIT_USTACKS) {
 		c->lost[SB_LOST_LIMIT_USTACK]++;
-		paid = 0;
+		save = false;
 	}
-	if (paid && sb_ustack_save(ctx, tid, since, c))
-		c->ust_credit_ns[who & 3] += paid - paid / SB_UST_AGAIN;
+	t->saved = save && sb_ustack_save(ctx, tid, since, c);
 	if (blocked && !(t->flags & SB_TS_BLOCKED_INFLIGHT)) {
 		__u32 match = sb_trigger_match(SB_KTRIG_BLOCKED, bpf_get_current_task());
 
@@ -120,7 +149,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	struct sb_task_state *t;
 	struct sb_scratch *s;
 	struct sb_cpu *c;
-	bool exact;
+	bool exact, recorded;
 	long n;
 
 	if (prev->pid) {
@@ -164,17 +193,6 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 		c->lost[SB_LOST_LIMIT_SHORT]++;
 		return 0;
 	}
-	if (duration < SHORT_BLOCK_NS &&
-	    !sb_take_token(&c->short_window, &c->short_tokens, now >> 23, cfg.short_budget)) {
-		c->lost[SB_LOST_THROTTLED]++;
-		return 0;
-	}
-	s = sb_scratch(SB_SCRATCH_SWITCH);
-	if (!s) {
-		c->lost[SB_LOST_NO_SCRATCH]++;
-		return 0;
-	}
-
 	runq = now - next->sched_info.last_queued;
 	if ((__s64)runq < 0)
 		runq = 0;
@@ -189,6 +207,18 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	if (!state && !(flags & SB_REC_STATE_UNKNOWN))
 		flags |= SB_REC_PREEMPTED;
 
+	recorded = within_budget(c, exact && t->saved, duration, state, now);
+	if (!(next->flags & PF_KTHREAD) && (recorded || duration >= SHORT_BLOCK_NS)) {
+		sb_state_take(t, tid);
+		t->long_blocks = REMEMBER_LONG;
+	}
+	if (!recorded)
+		goto crossed;
+	s = sb_scratch(SB_SCRATCH_SWITCH);
+	if (!s) {
+		c->lost[SB_LOST_NO_SCRATCH]++;
+		return 0;
+	}
 	call = next->flags & PF_KTHREAD ? 0 : sb_call_of(next);
 	n = sb_take_kstack_of(next, s, call, flags & SB_REC_PREEMPTED, c);
 	s->nk = sb_frames(n, SB_KFRAMES, c, SB_LOST_TRUNCATED_K);
@@ -196,14 +226,10 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 		c->lost[SB_LOST_KSTACK_ERR]++;
 	s->nu = 0;
 	s->uinfo = 0;
-	if (next->flags & PF_KTHREAD) {
+	if (next->flags & PF_KTHREAD)
 		flags |= SB_REC_KTHREAD;
-	} else {
-		if (!(flags & SB_REC_PREEMPTED))
-			sb_ustack_copy(s, tid, since, c);
-		sb_state_take(t, tid);
-		t->long_blocks = REMEMBER_LONG;
-	}
+	else if (!(flags & SB_REC_PREEMPTED))
+		sb_ustack_copy(s, tid, since, c);
 	s->kind = SB_OFF_CPU;
 	s->flags = flags;
 	s->tid = tid;
@@ -219,6 +245,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	if (!noted_lately(next, clock))
 		sb_task_note(next);
 	sb_emit(s);
+crossed:
 	if (control.watch & (1u << SB_KTRIG_RUNQ)) {
 		__u64 task = 0;
 

@@ -292,6 +292,7 @@ static __always_inline void sb_state_take(struct sb_task_state *t, __u32 tid)
 	t->reclaim_start_ns = 0;
 	t->lock = 0;
 	t->long_blocks = 0;
+	t->saved = 0;
 	t->flags = 0;
 }
 

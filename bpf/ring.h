@@ -17,7 +17,7 @@
 
 #include <linux/types.h>
 
-#define SB_LAYOUT_VERSION 18u
+#define SB_LAYOUT_VERSION 19u
 #define SB_CONTROL_MAGIC 0x53544c42u /* "STLB" */
 
 #define SB_SEG_SHIFT 16
@@ -35,8 +35,8 @@
 #define SB_TASKS 32768u	  /* task table and task state, indexed by tid */
 #define SB_DETAILS 8192u  /* struct sb_task_detail, by tid */
 #define SB_USTACKS 8192u  /* saved user stacks of blocked threads, by tid */
+#define SB_LONG_BURST 1024u /* likewise of records of blocks of 10 to 100 ms */
 #define SB_UST_BURST 256u /* periods for which a CPU saves up the time for user stacks at switch-out */
-#define SB_UST_AGAIN 4u  /* of such stacks that were found again as they had been saved cost as much as one walk */
 #define SB_UST_AGAIN_MOST 32u /* times in a row; then it is walked, which also says that its tables are in use */
 #define SB_INFLIGHT 1024u /* waits and spans that have begun and not ended */
 #define SB_KTRIGGERS 8u
@@ -66,6 +66,7 @@ enum sb_lost {
 	SB_LOST_LIMIT_SHORT = 12,  /* blocks below the raised threshold */
 	SB_LOST_LIMIT_SAMPLE = 13, /* samples that the next one recorded stands for */
 	SB_LOST_END_UNSEEN = 14,   /* the kernel did not run the program when the block ended */
+	SB_LOST_LONG = 15,	   /* blocks of 10 to 100 ms beyond the per-CPU budget */
 	SB_LOST_COUNT = 16,
 };
 
@@ -106,6 +107,7 @@ struct sb_cpu {
 	__s64 clock_offset_ns; /* CLOCK_MONOTONIC minus the run-queue clock, last seen */
 	__u64 ust_refilled_ns[4], ust_credit_ns[4]; /* user stacks at switch-out: see pay_ustack() */
 	__u64 short_window, short_tokens; /* token bucket: blocks under 10 ms */
+	__u64 long_refilled_ns, long_credit_ns; /* blocks of 10 to 100 ms: see within_budget() in bpf/offcpu.bpf.c */
 	__u64 ust_captured;
 	__u64 was_idle; /* since the last sample: the gap before the next one says nothing */
 	__u64 other_window, other_tokens; /* token bucket: wakeups, lock waits under 10 ms, block I/O */
@@ -135,7 +137,7 @@ struct sb_cpu {
 	__u64 tick_timer;   /* address of this CPU's; 0: not looked up yet */
 	__u64 tick_period;  /* number of the sampling period whose sample has been taken */
 	__u64 tick_frames;  /* of the interrupt, which stand before what it has interrupted */
-	__u64 pad2[398];
+	__u64 pad2[396];
 };
 _Static_assert(sizeof(struct sb_bank) == 64 + SB_SEG_MAX * 8, "bank layout");
 _Static_assert(sizeof(struct sb_cpu) == 12288, "cpu layout: whole pages, mapped by user space");
@@ -239,6 +241,7 @@ struct sb_config {
 	__u32 cpus;	      /* possible CPUs */
 	__u32 keep_segments;  /* a stack is written again after so many segments */
 	__u32 ust_period_ns;  /* of user stacks at switch-out: see pay_ustack() */
+	__u32 long_period_ns; /* of records of blocks of 10 to 100 ms: likewise */
 	__u32 short_budget;   /* blocks under 10 ms per CPU and 8.4 ms */
 	__u32 other_budget;   /* wakeups, short lock waits, block I/O per CPU and 8.4 ms */
 	__u32 reclaim_budget; /* reclaim spans under offcpu_threshold_ns per CPU and 1.07 s */
@@ -308,7 +311,8 @@ struct sb_task_state {
 	__u8 reclaim_match; /* bit i: trigger[i] watches the current reclaim span */
 	__u8 order;
 	__u8 owner_votes; /* how much oftener lock_owner was met than others, while waiting */
-	__u8 pad[9];
+	__u8 saved;	  /* 1: its user stack was, when it left the CPU */
+	__u8 pad[8];
 };
 enum sb_task_state_flag {
 	SB_TS_BLOCKED_INFLIGHT = 1,

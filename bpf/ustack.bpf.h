@@ -94,7 +94,7 @@ static __always_inline void check_ustack(void *ctx, struct sb_scratch *s, const 
 }
 #endif
 
-/* Walked in the scratch that the block's own record uses when it is over. True: it is the same as the last time. */
+/* Walked in the scratch that the block's own record uses when it is over. False: there is no place for it. */
 static __always_inline bool sb_ustack_save(void *ctx, __u32 tid, __u64 since, struct sb_cpu *c)
 {
 	struct sb_scratch *s = sb_scratch(SB_SCRATCH_SWITCH);
@@ -137,7 +137,7 @@ static __always_inline bool sb_ustack_save(void *ctx, __u32 tid, __u64 since, st
 	u->fp = s->walk_fp;
 	u->version = s->version;
 	u->again = s->again;
-	return false;
+	return true;
 }
 
 /* The user stack saved at the switch-out of this very block, into the scratch of its record. */

@@ -10,6 +10,8 @@ static const struct {
 } loss_texts[SB_LOST_COUNT] = {
 	[SB_LOST_THROTTLED] = { BUNDLE_LOSS_DROPPED, BUNDLE_OFF_CPU, "records",
 				"blocks under 10 ms beyond the budget per CPU" },
+	[SB_LOST_LONG] = { BUNDLE_LOSS_DROPPED, BUNDLE_OFF_CPU, "records",
+			   "blocks of 10 to 100 ms beyond the budget per CPU" },
 	[SB_LOST_NO_SCRATCH] = { BUNDLE_LOSS_DROPPED, BUNDLE_KIND_NONE, "records",
 				 "no working memory in the kernel" },
 	[SB_LOST_NO_USTACK] = { BUNDLE_LOSS_DROPPED, BUNDLE_OFF_CPU, "stacks",

@@ -76,6 +76,7 @@ struct sb_config probes_wanted_config(const struct probes_options *o, uint32_t c
 		.cpus = cpus,
 		.keep_segments = 8,
 		.ust_period_ns = 4 * NSEC_PER_MSEC,
+		.long_period_ns = 2 * NSEC_PER_MSEC,
 		.short_budget = 8,
 		.other_budget = 32,
 		.reclaim_budget = 1024,

@@ -60,6 +60,7 @@ static void sums(const struct probes *p, uint64_t recorded[SB_KIND_SLOTS], uint6
 
 static const char *const lost_names[SB_LOST_COUNT] = {
 	[SB_LOST_THROTTLED] = "short_blocks_over_budget",
+	[SB_LOST_LONG] = "long_blocks_over_budget",
 	[SB_LOST_NO_SCRATCH] = "no_memory",
 	[SB_LOST_NO_USTACK] = "user_stacks_not_saved",
 	[SB_LOST_KSTACK_ERR] = "kernel_stacks_not_given",

@@ -34,6 +34,8 @@ static struct {
 static size_t n_programs;
 static int sample_fd, state_fd, inflight_fd;
 static bool sampling = true;
+static struct sb_cpu *cpus_map;
+static uint64_t off_since_ns;
 
 static void die(const char *what, int r)
 {
@@ -220,6 +222,7 @@ static void detach_all(void)
 	sampling = false;
 	for (size_t i = 0; i < n; i++)
 		gone(link[i]);
+	off_since_ns = sb_monotonic_ns();
 }
 
 /* Whatever waited when the programs were taken off may have stopped since. They would say that it waits for ever. */
@@ -245,11 +248,27 @@ static void forget_waits(void)
 	p.control->nr_blocked = p.control->nr_lock_waits = 0;
 }
 
+/* What CPUs pay stacks and records with, they save up. A recorder that goes on all the time has not done so while this one
+ * was off. */
+static void save_up_nothing(void)
+{
+	uint64_t off = off_since_ns ? sb_monotonic_ns() - off_since_ns : 0;
+
+	for (uint32_t cpu = 0; cpu < p.cfg.cpus; cpu++) {
+		struct sb_cpu *c = &cpus_map[cpu];
+
+		for (size_t i = 0; i < SB_ARRAY_SIZE(c->ust_refilled_ns); i++)
+			c->ust_refilled_ns[i] += off;
+		c->long_refilled_ns += off;
+	}
+}
+
 static void attach_all(void)
 {
 	char name[64], err[256];
 
 	forget_waits();
+	save_up_nothing();
 	for (size_t i = 0; i < n_programs; i++) {
 		int link = program[i].attached ? -1 : bpf_raw_tracepoint_open(NULL, program[i].fd), r;
 
@@ -273,7 +292,7 @@ int main(int argc, char **argv)
 {
 	const struct probes_options defaults = { .sample_hz = 99 };
 	char line[32];
-	int control;
+	int control, cpus = -ENOENT;
 
 	if (argc != 2) {
 		fprintf(stderr, "usage: recswitch BPFFS\n");
@@ -293,9 +312,11 @@ int main(int argc, char **argv)
 		if (!strcmp(program[i].name, "sched_switch")) {
 			state_fd = map_of(program[i].fd, "task_state");
 			inflight_fd = map_of(program[i].fd, "inflight");
+			cpus = map_of(program[i].fd, "cpus");
 		}
 	}
-	if (sample_fd < 0 || state_fd <= 0 || inflight_fd <= 0)
+	cpus_map = cpus < 0 ? NULL : probes_map(cpus, p.cfg.cpus * sizeof(*cpus_map), PROT_READ | PROT_WRITE);
+	if (sample_fd < 0 || state_fd <= 0 || inflight_fd <= 0 || !cpus_map)
 		die("cannot find its programs and maps", -ENOENT);
 	printf("ready\n");
 	fflush(stdout);

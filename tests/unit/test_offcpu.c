@@ -53,7 +53,11 @@ static int empty(void **state)
 	c->offcpu_threshold_ns = MS;
 	c->short_budget = 100;
 	c->ust_period_ns = MS / 2;
+	c->long_period_ns = MS / 2;
 	control.offcpu_threshold_ns = MS;
+	memset(&control.trigger, 0, sizeof(control.trigger));
+	control.watch = 0;
+	control.armed = 0;
 	return 0;
 }
 
@@ -72,9 +76,10 @@ static uint64_t comes(uint64_t arrived, uint64_t queued, struct sb_off_cpu *ret)
 		.pid = TID, .tgid = TID, .flags = PF_KTHREAD, .se = { .cfs_rq = &cfs_rq },
 		.sched_info = { .last_arrival = arrived, .last_queued = queued },
 	};
+	unsigned long long arguments[] = { false, (uintptr_t)&idle, (uintptr_t)&next };
 	struct ring_stats st = {};
 
-	sched_switch(NULL, false, &idle, &next);
+	sched_switch(arguments, false, &idle, &next);
 	ring_each(model_ring, RING, &model_cpus.bank[0], keep, ret, &st);
 	return st.records;
 }
@@ -235,6 +240,91 @@ static void test_user_stacks_in_the_long_run(void **state)
 	assert_in_range(in_a_second(3000 * MS, TASK_INTERRUPTIBLE, 50000, 4), 7999, 8000);
 	assert_in_range(in_a_second(5000 * MS, TASK_INTERRUPTIBLE, 2 * MS, 0), 3999, 4000);
 	assert_in_range(in_a_second(7000 * MS, TASK_INTERRUPTIBLE, 50000, 0), 249, 250);
+}
+
+/* How many of 3000 blocks that end at NOW are recorded. saved: with the user stack. */
+static uint32_t recorded(uint64_t duration, uint32_t state, bool saved)
+{
+	uint64_t before = model_cpus.recorded[SB_OFF_CPU];
+	struct sb_off_cpu off;
+
+	for (uint32_t i = 0; i < 3000; i++) {
+		left_at(NOW - duration);
+		model_state.state = state;
+		model_state.saved = saved;
+		comes(NOW - duration - MS, NOW, &off);
+	}
+	return (uint32_t)(model_cpus.recorded[SB_OFF_CPU] - before);
+}
+
+/* Of blocks of 10 to 100 ms as many as a CPU has saved up for, but for those that say the most. */
+static void test_blocks_over_budget(void **state)
+{
+	const uint64_t least = 10 * MS, most = 100 * MS - 1;
+
+	(void)state;
+	model_cpus.long_refilled_ns = NOW;
+	assert_int_equal(recorded(least, TASK_INTERRUPTIBLE, false), 0);
+	assert_int_equal(model_cpus.lost[SB_LOST_LONG], 3000);
+	assert_int_equal(recorded(most + 1, TASK_INTERRUPTIBLE, false), 3000);
+	assert_int_equal(recorded(least, TASK_UNINTERRUPTIBLE, false), 3000);
+	assert_int_equal(recorded(least, TASK_UNINTERRUPTIBLE | TASK_NOLOAD, false), 0);
+	assert_int_equal(recorded(least, TASK_INTERRUPTIBLE, true), 3000);
+	assert_int_equal(recorded(most, 0, false), 0);
+	assert_int_equal(model_cpus.lost[SB_LOST_LONG], 9000);
+	/* 20 ms later, and after a quiet time. */
+	model_cpus.long_refilled_ns = NOW - 20 * MS;
+	assert_int_equal(recorded(most, TASK_INTERRUPTIBLE, false), 40);
+	model_cpus.long_refilled_ns = 0;
+	assert_int_equal(recorded(least, TASK_INTERRUPTIBLE, false), 1024);
+	assert_int_equal(model_cpus.lost[SB_LOST_LONG], 9000 + 2960 + 1976);
+	/* Shorter ones have their own. */
+	assert_int_equal(recorded(least - 1, TASK_INTERRUPTIBLE, false), 100);
+	assert_int_equal(model_cpus.lost[SB_LOST_THROTTLED], 2900);
+	assert_int_equal(model_cpus.lost[SB_LOST_LONG], 9000 + 2960 + 1976);
+}
+
+/* What is not recorded is a wait for a CPU all the same. */
+static void test_condition_over_budget(void **state)
+{
+	struct sb_off_cpu off;
+
+	(void)state;
+	control.trigger[0] = (struct sb_ktrigger){ .type = SB_KTRIG_RUNQ, .threshold_ns = 15 * MS };
+	control.watch = 1u << SB_KTRIG_RUNQ;
+	control.armed = 1;
+	model_cpus.long_refilled_ns = NOW;
+	left_at(NOW - 20 * MS);
+	assert_int_equal(comes(NOW - 30 * MS, NOW - 14 * MS, &off), 0);
+	assert_int_equal(control.armed, 1);
+	left_at(NOW - 20 * MS);
+	assert_int_equal(comes(NOW - 30 * MS, NOW - 15 * MS, &off), 0);
+	assert_int_equal(control.armed, 0);
+	assert_int_equal(control.fired_value, 15 * MS);
+	assert_int_equal(model_cpus.lost[SB_LOST_LONG], 2);
+}
+
+/* A thread whose long block was over the budget is as likely to have another one. */
+static void test_long_before_over_budget(void **state)
+{
+	struct rq rq = { .clock = NOW };
+	struct cfs_rq cfs_rq = { .rq = &rq };
+	struct task_struct idle = {}, next = {
+		.pid = TID, .tgid = TID, .se = { .cfs_rq = &cfs_rq },
+		.sched_info = { .last_arrival = NOW - 30 * MS, .last_queued = NOW },
+	};
+
+	(void)state;
+	model_cpus.long_refilled_ns = NOW;
+	left_at(NOW - 20 * MS);
+	sched_switch(NULL, false, &idle, &next);
+	assert_int_equal(model_cpus.lost[SB_LOST_LONG], 1);
+	assert_int_equal(model_state.long_blocks, REMEMBER_LONG);
+	assert_true(saved(NOW + MS, TASK_INTERRUPTIBLE, 0, 0));
+	assert_int_equal(model_state.saved, 1);
+	model_cpus.ust_credit_ns[UST_ANY] = 0;
+	assert_false(saved(NOW + MS, TASK_INTERRUPTIBLE, 0, 0));
+	assert_int_equal(model_state.saved, 0);
 }
 
 #define FIRST 0xffffffff81000010
@@ -415,6 +505,9 @@ int main(void)
 		cmocka_unit_test_setup(test_tid_again, empty),
 		cmocka_unit_test_setup(test_user_stacks_at_once, empty),
 		cmocka_unit_test_setup(test_user_stacks_in_the_long_run, empty),
+		cmocka_unit_test_setup(test_blocks_over_budget, empty),
+		cmocka_unit_test_setup(test_condition_over_budget, empty),
+		cmocka_unit_test_setup(test_long_before_over_budget, empty),
 		cmocka_unit_test_setup(test_kernel_stack_found_again, empty),
 		cmocka_unit_test_setup(test_kernel_stack_with_leftovers, empty),
 		cmocka_unit_test_setup(test_kernel_stack_not_kept, empty),

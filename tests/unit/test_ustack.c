@@ -96,7 +96,10 @@ static void begin(uint32_t outermost)
 /* The thread leaves the CPU. True: with the stack that it had the last time. */
 static bool same(void)
 {
-	return sb_ustack_save(NULL, TID, 1, &model_cpu_of);
+	uint64_t before = model_cpu_of.ust_again;
+
+	assert_true(sb_ustack_save(NULL, TID, 1, &model_cpu_of));
+	return model_cpu_of.ust_again > before;
 }
 
 /* Read in one go, and word by word. */
