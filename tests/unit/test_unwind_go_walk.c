@@ -137,12 +137,12 @@ static void compare_go(const struct sb_unwind_walk *w, const uint64_t *frames, c
 	}
 }
 
-/* Stops the first thread n times, and adds to r. */
-static void sample_go(char *const *argv, unsigned int n, struct go_result *r)
+/* Stops the first thread n times, after so much time on CPUs, and adds to r. */
+static void sample_go(char *const *argv, uint64_t cpu_ns, unsigned int n, struct go_result *r)
 {
 	pid_t pid = start(argv);
 
-	wait_until_loaded(pid, pid, 300 * NSEC_PER_MSEC);
+	wait_until_loaded(pid, pid, cpu_ns);
 	assert_int_equal(ptrace(PTRACE_SEIZE, pid, NULL, NULL), 0);
 	for (unsigned int i = 0; i < n; i++) {
 		uint64_t frames[MAX_FRAMES];
@@ -168,6 +168,8 @@ static void expect_go(const char *what, struct go_result r)
 	assert_true(r.top >= n - n / 100);
 }
 
+#define BUSY_FOR (300 * NSEC_PER_MSEC)
+
 static void test_go(void **state)
 {
 	char command[512];
@@ -181,7 +183,7 @@ static void test_go(void **state)
 	snprintf(command, sizeof(command), "exec fzf --filter '12 34' <%s/numbers", top);
 	/* Which thread runs goroutines and which collects garbage is up to the scheduler. */
 	for (unsigned int run = 0; run < 5; run++)
-		sample_go(busy, 100, &r);
+		sample_go(busy, BUSY_FOR, 100, &r);
 	expect_go("fzf, busy", r);
 }
 
@@ -197,12 +199,12 @@ static void test_go_large(void **state)
 	know_go("/usr/bin/rclone");
 	assert_int_equal(sh("mkfifo fifo"), 0);
 	snprintf(command, sizeof(command), "exec rclone rcat :local:%s/none <>%s/fifo", top, top);
-	sample_go(argv, 10, &r[0]);
+	sample_go(argv, UNTIL_IT_WAITS, 10, &r[0]);
 	expect_go("rclone, blocked", r[0]);
 	assert_int_equal(sh("truncate -s 1T large"), 0);
 	snprintf(command, sizeof(command), "exec rclone cat :local:%s/large", top);
 	for (unsigned int run = 0; run < 5; run++)
-		sample_go(argv, 20, &r[1]);
+		sample_go(argv, BUSY_FOR, 20, &r[1]);
 	expect_go("rclone, busy", r[1]);
 }
 

@@ -520,6 +520,7 @@ static struct progress progress_of(pid_t pid, pid_t tid)
 
 /* It has loaded what it needs: since the last file with code was mapped it has computed for that long, or has waited 50
  * times, or waits for good. However slow the machine is. */
+#define UNTIL_IT_WAITS UINT64_MAX /* however busy it is before */
 static void wait_until_loaded(pid_t pid, pid_t tid, uint64_t cpu_ns)
 {
 	uint64_t until = sb_monotonic_ns() + 60 * NSEC_PER_SEC;
@@ -535,7 +536,7 @@ static void wait_until_loaded(pid_t pid, pid_t tid, uint64_t cpu_ns)
 		still = now.state == 'S' && now.slices == before.slices ? still + 1 : 0;
 		if (sb_monotonic_ns() > until)
 			fail_msg("thread %d of %d does not get to work in 60 s", tid, pid);
-	} while (now.cpu_ns - since.cpu_ns < cpu_ns && now.slices - since.slices < 50 && still < 15);
+	} while (now.cpu_ns - since.cpu_ns < cpu_ns && (cpu_ns == UNTIL_IT_WAITS || now.slices - since.slices < 50) && still < 15);
 }
 
 /* Stops a thread of a program again and again, wherever it is, and asks both. thread: NULL the first one. */
