@@ -46,10 +46,10 @@ static __always_inline bool pay_ustack(struct sb_cpu *c, __u64 now, __u32 who)
 }
 
 /*
- * Whether the block that ends at `now` is recorded. saved: so was its user stack. Those under 10 ms have a small budget. From there on threads in D
- * state are always, and any after 100 ms; of the rest those whose user stack has been paid for, and some that a
- * CPU saves up for, as above: a stall finds a credit of a thousand, and hundreds of threads that wait for
- * each other all the time do not push the time before a stall out of the ring.
+ * Whether the block that ends at `now` is recorded. saved: so was its user stack. Those under 10 ms have a small budget.
+ * From there on threads in D state are always, and any after 100 ms; of the rest those whose user stack has been paid
+ * for, and some that a CPU saves up for, as above: a stall finds a credit of a thousand, and hundreds of threads that
+ * wait for each other all the time do not push the time before a stall out of the ring.
  */
 static __always_inline bool within_budget(struct sb_cpu *c, bool saved, __u64 duration, __u32 state, __u64 now)
 {

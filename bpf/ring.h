@@ -35,8 +35,8 @@
 #define SB_TASKS 32768u	  /* task table and task state, indexed by tid */
 #define SB_DETAILS 8192u  /* struct sb_task_detail, by tid */
 #define SB_USTACKS 8192u  /* saved user stacks of blocked threads, by tid */
-#define SB_LONG_BURST 1024u /* likewise of records of blocks of 10 to 100 ms */
 #define SB_UST_BURST 256u /* periods for which a CPU saves up the time for user stacks at switch-out */
+#define SB_LONG_BURST 1024u /* and for records of blocks of 10 to 100 ms */
 #define SB_UST_AGAIN_MOST 32u /* times in a row; then it is walked, which also says that its tables are in use */
 #define SB_INFLIGHT 1024u /* waits and spans that have begun and not ended */
 #define SB_KTRIGGERS 8u
@@ -241,7 +241,7 @@ struct sb_config {
 	__u32 cpus;	      /* possible CPUs */
 	__u32 keep_segments;  /* a stack is written again after so many segments */
 	__u32 ust_period_ns;  /* of user stacks at switch-out: see pay_ustack() */
-	__u32 long_period_ns; /* of records of blocks of 10 to 100 ms: likewise */
+	__u32 long_period_ns; /* of records of blocks of 10 to 100 ms: see within_budget() there */
 	__u32 short_budget;   /* blocks under 10 ms per CPU and 8.4 ms */
 	__u32 other_budget;   /* wakeups, short lock waits, block I/O per CPU and 8.4 ms */
 	__u32 reclaim_budget; /* reclaim spans under offcpu_threshold_ns per CPU and 1.07 s */
