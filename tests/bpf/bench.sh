@@ -21,6 +21,7 @@ interval='-?[0-9.]+ to (-?[0-9.]+|without limit)'
 like "a load has its interval" "$(grep 'sched messaging' "$md")" "\| 7 \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \| $interval \| 1.02 \|"
 like "what a switch costs too" "$(grep '^| stallbox |' "$md")" "\| 7 \| -?[0-9.]+ \| $interval \|"
 like "and with perf, how many times that" "$(grep '^| .perf record' "$md")" "\| 7 \| -?[0-9.]+ \| $interval \| ([0-9.]+|without limit) \| $interval \|"
+like "a load has it with other tools, too" "$(grep 'sched messaging' "$md" | tail -n 1)" "messaging. \| [0-9.]+ \| $interval \| [0-9.]+ \| $interval \| ([0-9.]+ \| $interval|not measured: libbpf-tools.*) \|"
 like "history has, in seconds and beside perf" "$(grep 'asleep 11 ms' "$md")" "\| 6 \| [0-9]+ \| $interval \|.*\| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \| $interval \|"
 like "wakeups have" "$(grep '^| wakeups' "$md")" "\| $interval \|"
 like "and how many windows were no idle host's is said" "$(grep '^| wakeups' "$md")" '; 6 windows, [0-9]+ others thrown away'
