@@ -30,6 +30,26 @@ void *model_lookup(const void *map, uint32_t key)
 	return map == &cpus ? (void *)&model_cpus : map == &task_detail ? (void *)&model_detail : NULL;
 }
 
+/* The stack of an interrupt: frames of its own, and then those of what it interrupted, whose innermost is where it stood. */
+static struct {
+	uint64_t frame[2 * SB_KFRAMES];
+	uint32_t all;
+	int fails; /* so many calls from now on */
+	uint32_t calls;
+} interrupt;
+
+long model_stack(void *buf, uint32_t bytes, uint64_t flags)
+{
+	uint32_t skip = flags & BPF_F_SKIP_FIELD_MASK, n = interrupt.all > skip ? interrupt.all - skip : 0;
+
+	interrupt.calls++;
+	if (interrupt.fails && interrupt.fails--)
+		return -14;
+	n = n < bytes / 8 ? n : bytes / 8;
+	memcpy(buf, interrupt.frame + skip, n * 8);
+	return n ? (long)n * 8 : -14;
+}
+
 void model_hit(const void *hit)
 {
 	fired_value = ((const struct sb_hit *)hit)->value;
@@ -357,6 +377,80 @@ static void test_ticks_irregular(void **state)
 	assert_in_range(stood_ns, end - begin - OF_99_HZ * 3 / 2, end - begin + OF_99_HZ);
 }
 
+#define OWN_FRAME(i) (0xffffffff81000000ULL + (i))
+#define FRAME(i)     (0xffffffff82000000ULL + (i))
+
+/* Is what was taken all of what it interrupted, as far as there is room? */
+static bool taken(struct sb_scratch *s, uint32_t own, uint32_t interrupted)
+{
+	uint32_t want = interrupted < SB_KFRAMES ? interrupted : SB_KFRAMES;
+
+	interrupt.all = own + interrupted;
+	for (uint32_t i = 0; i < interrupt.all; i++)
+		interrupt.frame[i] = i < own ? OWN_FRAME(i) : FRAME(i - own);
+	interrupt.calls = 0;
+	take_interrupted_kstack(NULL, s, &model_cpus, FRAME(0));
+	for (uint32_t i = 0; i < s->nk; i++) {
+		if (s->k[i] != FRAME(i))
+			return false;
+	}
+	return s->nk == want;
+}
+
+/* An interrupt's own frames are left out, however many there are, up to a number; it costs one call where they are as many as
+ * the last time. */
+static void test_interrupted_stack(void **state)
+{
+	static struct sb_scratch s;
+
+	(void)state;
+	for (uint32_t i = 0; i < 10000; i++) {
+		uint32_t own = 1 + (uint32_t)any(INTERRUPT_FRAMES - 1), frames = 1 + (uint32_t)any(SB_KFRAMES + 20);
+		bool as_before = own == model_cpus.tick_frames;
+
+		assert_true(taken(&s, own, frames));
+		assert_int_equal(interrupt.calls, as_before ? 1 : i ? 3 : 2);
+		assert_true(taken(&s, own, frames));
+		assert_int_equal(interrupt.calls, 1);
+	}
+	assert_int_equal(model_cpus.lost[SB_LOST_KSTACK_ERR], 0);
+}
+
+/* Where what it interrupted is not among the frames, where there are more of its own than are looked at, and where the kernel
+ * gives none: one frame, and that is counted. */
+static void test_interrupted_stack_not_found(void **state)
+{
+	static struct sb_scratch s;
+
+	(void)state;
+	assert_true(taken(&s, 5, 9));
+	assert_false(taken(&s, INTERRUPT_FRAMES, 9));
+	assert_int_equal(s.nk, 1);
+	assert_int_equal(s.k[0], FRAME(0));
+	assert_int_equal(model_cpus.lost[SB_LOST_KSTACK_ERR], 1);
+	assert_true(taken(&s, 5, 9));
+	for (int fails = 1; fails <= 2; fails++) {
+		interrupt.fails = fails;
+		if (fails == 1) {
+			assert_true(taken(&s, 5, 9)); /* the second call found it */
+		} else {
+			assert_false(taken(&s, 5, 9));
+			assert_int_equal(s.nk, 1);
+			assert_int_equal(s.k[0], FRAME(0));
+		}
+	}
+	assert_int_equal(model_cpus.lost[SB_LOST_KSTACK_ERR], 2);
+	/* What the last one left in the buffer is no frame of this one. */
+	assert_true(taken(&s, 3, 9));
+	interrupt.all = 2;
+	interrupt.frame[0] = interrupt.frame[1] = OWN_FRAME(0);
+	model_cpus.tick_frames = 0;
+	s.k[2] = FRAME(0);
+	take_interrupted_kstack(NULL, &s, &model_cpus, FRAME(0));
+	assert_int_equal(s.nk, 1);
+	assert_int_equal(model_cpus.lost[SB_LOST_KSTACK_ERR], 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,7 +461,8 @@ int main(void)
 		cmocka_unit_test_setup(test_softirq_one_of_two, begin), cmocka_unit_test_setup(test_softirq_two_looks, begin),
 		cmocka_unit_test_setup(test_softirq_unwatched, begin), cmocka_unit_test_setup(test_ticks_rate, begin),
 		cmocka_unit_test_setup(test_ticks_short_work, begin), cmocka_unit_test_setup(test_ticks_late, begin),
-		cmocka_unit_test_setup(test_ticks_irregular, begin),
+		cmocka_unit_test_setup(test_ticks_irregular, begin), cmocka_unit_test_setup(test_interrupted_stack, begin),
+		cmocka_unit_test_setup(test_interrupted_stack_not_found, begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
