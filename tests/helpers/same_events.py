@@ -21,6 +21,8 @@ class the first one is printed on standard error.
                     on which both agree, or one by name
     no mapping      rows lead both to the same address in no executable mapping; ours has it, and says "no mapping"
     false frame     any other frame of ours is in no executable mapping, or one is in PROGRAM and no call of it returns there
+    another stack   both are the same to systemstack() or asmcgocall() of Go, which went to another stack; ours follows to an
+                    outermost function, theirs does not
     beyond          ours is the beginning of theirs and reaches an outermost function; theirs goes on behind it
     leaf's caller   ours is without the caller of the innermost function; but for that of one of the classes above
     leaf's caller in ours alone     the other way round
@@ -30,14 +32,18 @@ class the first one is printed on standard error.
     other           anything else
 
 An address in no executable mapping of /proc/PID/maps is no frame, and none is one in PROGRAM, not of Go, where objdump says that no
-call is before it: theirs ends before the first such frame. "cut" counts these events, whatever their class.
+call is before it: theirs ends before the first such frame. And where ours is complete and the beginning of theirs, theirs ends with it if
+Go's own traceback would: at a function that the linker marks in .gopclntab to be a stack's outermost (TOPFRAME: mstart, goexit), or,
+but for the innermost, to set the stack pointer (SPWRITE: mcall, morestack). In .debug_frame the linker says that such a function has no
+caller on every architecture but x86 (writeframes in cmd/link/internal/ld/dwarf.go). "cut" counts all these events, whatever their class.
 
 Where they differ, somebody else is asked who is right; counted as "ours by witness" or "theirs by witness", where it can tell:
 
     PROGRAM, of Go, with symbols, at the addresses at which it runs; objdump says what each of its calls calls, and
     TRACEBACK what Go's runtime itself printed of the process's stacks (GOTRACEBACK=crash). A stack can be so if each return
     address stands behind a call of the function above it, or of one that jumps to it, or through a register if
-    the program has the function's address, and the stack ends where one of the runtime's own does. "gap by witness":
+    the program has the function's address, and the stack ends where one of the runtime's own does, or where Go's own
+    traceback would. "gap by witness":
     ours is so but for the function that called systemstack() or asmcgocall(); "neither": identical, and cannot be so. What
     lies in C above Go has no such witness: there ours has to be the same as theirs.
 """
@@ -50,7 +56,11 @@ import subprocess
 import sys
 
 NEAR_NS = 200000
+TOPFRAME, SPWRITE = 1, 2  # src/internal/abi/symtab.go
+FLAG_AT = {0xFFFFFFF0: 37, 0xFFFFFFF1: 41}  # in a _func of src/runtime/runtime2.go: by the magic number of Go 1.18, 1.20
 OUTERMOST = re.compile(r"^(_start|clone|__clone3?|clone3|start_thread|runtime\.(goexit|mcall|mstart|morestack)([.]abi0)?)$")
+
+SWITCH = re.compile(r"^runtime[.](systemstack|asmcgocall)([.]abi0)?$")
 
 
 def read_theirs(path):
@@ -107,6 +117,11 @@ def class_of(ours, end, rooted, theirs, their_end):
     return "other"
 
 
+def to_another_stack(names, rooted, theirs, ours):
+    same = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
+    return rooted and 0 < same < len(ours) and bool(SWITCH.match(names[same - 1]))
+
+
 def pairs(theirs, ours):
     for kind, tid, began, end, stack, names in ours:
         near = [t for t in theirs.get((kind, tid), []) if abs(t[0] - began) <= NEAR_NS]
@@ -154,8 +169,23 @@ class Witness:
         self.go = traceback is not None
         if not self.go:
             return
+        size, offset = re.search(r" [.]gopclntab +(\w+)  \w+  \w+  (\w+) ", headers).groups()
+        self.marks = self.marked(data[int(offset, 16):][:int(size, 16)])
         for stack in re.split(r"\n\n|\ncreated by|\n-----", open(traceback, errors="replace").read()):
             self.outermost.update(int(pc, 16) for pc in re.findall(r" fp=0x\w+ sp=0x\w+ pc=(0x\w+)$", stack, re.M)[-1:])
+
+    @staticmethod
+    def marked(table):
+        """The flags of each function of .gopclntab, by its address."""
+        magic = struct.unpack_from("<I", table)[0]
+        functions, _, text, *_, begin = struct.unpack_from("<8Q", table, 8)
+        pairs = (struct.unpack_from("<II", table, begin + 8 * i) for i in range(functions))
+        return {text + entry: table[begin + of + FLAG_AT[magic]] for entry, of in pairs}
+
+    def ends(self, stack):
+        """Does Go's own traceback end there?"""
+        innermost = len(stack) == 1
+        return bool(self.marks.get(self.start_of(stack[-1] - (not innermost)), 0) & (TOPFRAME if innermost else TOPFRAME | SPWRITE))
 
     def start_of(self, pc):
         return self.starts[bisect.bisect_right(self.starts, pc) - 1]
@@ -189,7 +219,8 @@ class Witness:
             if callee not in self.switches or not any(callee in self.called.get(f, ()) for f in self.called_by(pc)):
                 return None
             verdict = "gap"
-        return verdict if len(pcs) > 1 and pcs[-1] in self.outermost else None
+        ends = pcs[-1] in self.outermost or self.ends(pcs) and self.start_of(pcs[-1] - 1) not in self.switches
+        return verdict if len(pcs) > 1 and ends else None
 
     def same_in_c(self, ours, theirs):
         """The innermost functions, up to the first one of Go."""
@@ -208,14 +239,16 @@ def right(witness, stack, end, pcs):
     return "theirs by witness" if theirs else "gap by witness" if ours == "gap" else "ours by witness"
 
 
-def without_others(is_frame, same):
-    """Theirs up to the first address that is no frame; what comes then; and the class of ours if it has such a one."""
+def without_others(is_frame, witness, same):
+    """Theirs up to the first address that is no frame, or to Go's end; what comes then; and the class of ours if it has a false one."""
     for *event, pcs in same:
         end, stack = event[3:5]
         n = next((i for i in range(1, len(pcs)) if not is_frame(pcs[i])), len(pcs))
         false = None if all(map(is_frame, stack[1:])) else "false frame"
         if false and end == "no mapping" and stack == pcs[:n + 1]:
             false = end
+        if witness and witness.go and end == "complete" and stack == pcs[:len(stack)] and witness.ends(stack):
+            n = min(n, len(stack))
         yield *event, pcs[:n], pcs[n:], false
 
 
@@ -227,7 +260,7 @@ def main():
     def is_frame(pc):
         return any(pc in r for r in code) and not (witness and witness.is_no_frame(pc))
 
-    same = list(without_others(is_frame, pairs(theirs, read_ours(*sys.argv[2:4]))))
+    same = list(without_others(is_frame, witness, pairs(theirs, read_ours(*sys.argv[2:4]))))
     counts, open_ones, open_waits, shown = {}, {}, 0, set()
     agreed = {stack[-1] for _, _, _, end, stack, _, _, _, pcs, _, _ in same if stack == pcs and end == "complete"}
 
@@ -237,6 +270,8 @@ def main():
     for kind, tid, began, end, stack, names, ts, their_end, pcs, cut, false in same:
         rooted = end == "complete" and (stack[-1] in agreed or bool(OUTERMOST.match(names[-1])))
         c = false or ("unknown" if end == "unknown" else class_of(stack, end, rooted, pcs, "cut" if cut else their_end))
+        if c in ("ours longer", "other") and to_another_stack(names, rooted, pcs, stack):
+            c = "another stack"
         count("events")
         count(kind)
         count("frames", len(stack))
