@@ -169,6 +169,7 @@ struct task_struct {
 	struct files_struct *files;
 	unsigned long nvcsw, nivcsw;
 	unsigned int in_execve : 1;
+	__u64 self_exec_id;
 	struct thread_struct thread;
 } SB_CO_RE;
 

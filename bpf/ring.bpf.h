@@ -460,6 +460,21 @@ static __always_inline bool sb_in_exec(struct task_struct *t)
 	return bpf_core_field_exists(t->in_execve) && BPF_CORE_READ_BITFIELD_PROBED(t, in_execve);
 }
 
+/* Of the current task. Its own memory: there is no lock, and a page that is not there is not read. */
+static __always_inline void sb_take_args(struct sb_task *e, struct task_struct *p)
+{
+	__u64 start = BPF_CORE_READ(p, mm, arg_start), end = BPF_CORE_READ(p, mm, arg_end);
+	__u64 n = end > start ? end - start : 0;
+
+	e->args_len = 0;
+	e->args_all = n < 0xffff ? n : 0xffff;
+	if (n > SB_ARGS)
+		n = SB_ARGS;
+	barrier_var(n);
+	if (n && n <= SB_ARGS && bpf_probe_read_user(e->args, n, (const void *)start) == 0)
+		e->args_len = n;
+}
+
 /* Who this task is, as far as the bundle needs it. Reads through probe_read: it runs in
  * every context, and only for the tasks that get a record. */
 static __noinline __maybe_unused int sb_task_note(struct task_struct *t)
@@ -467,10 +482,12 @@ static __noinline __maybe_unused int sb_task_note(struct task_struct *t)
 	__u32 tid = BPF_CORE_READ(t, pid), i = tid & (SB_TASKS - 1);
 	struct sb_task *e = bpf_map_lookup_elem(&tasks, &i);
 	__u64 comm[SB_COMM / 8], start_ns;
+	__u8 execs;
 
 	if (!e)
 		return 0;
 	start_ns = BPF_CORE_READ(t, start_time);
+	execs = BPF_CORE_READ(t, self_exec_id);
 	BPF_CORE_READ_INTO(&comm, t, comm);
 	if (e->tid != tid) {
 		if (e->tid && !e->exit_ns) {
@@ -483,9 +500,21 @@ static __noinline __maybe_unused int sb_task_note(struct task_struct *t)
 	if (e->tid != tid || e->start_ns != start_ns) {
 		e->exec_ns = 0;
 		e->args_len = 0;
+		e->execs = execs;
 		__builtin_memset(e->before_comm, 0, SB_COMM);
-	} else if (!sb_same_comm(e->comm, comm) && (!e->exec_ns || sb_in_exec(t))) {
-		__builtin_memcpy(e->before_comm, e->comm, SB_COMM);
+	} else {
+		if (!sb_same_comm(e->comm, comm) && (!e->exec_ns || sb_in_exec(t)))
+			__builtin_memcpy(e->before_comm, e->comm, SB_COMM);
+		/* The kernel left out the program at its exec, as it does where another one's was interrupted (7.x): what is
+		 * there are its parent's. They are taken now if it is the one that runs, else the next time that it does. */
+		if (e->execs != execs) {
+			e->args_len = 0;
+			if ((__u64)t == bpf_get_current_task()) {
+				e->execs = execs;
+				if (cfg.command_lines)
+					sb_take_args(e, t);
+			}
+		}
 	}
 	e->tid = tid;
 	e->tgid = BPF_CORE_READ(t, tgid);

@@ -345,7 +345,8 @@ _Static_assert(sizeof(struct sb_task_detail) == 168, "task detail layout");
 /* Who a tid is; written when a record of the task is, and at fork, exec, exit. */
 struct sb_task {
 	__u32 tid, tgid, ppid;
-	__u16 flags; /* PF_KTHREAD as SB_TASK_KTHREAD */
+	__u8 flags; /* PF_KTHREAD as SB_TASK_KTHREAD */
+	__u8 execs; /* the last bits of task_struct.self_exec_id when args were taken */
 	__u16 noted; /* when, CLOCK_MONOTONIC in 2^30 ns: what the record of a block may rely on */
 	__u64 start_ns;		      /* CLOCK_MONOTONIC, of the thread */
 	char comm[SB_COMM];	      /* read for each record of a block, as all before it: one cache line */

@@ -28,21 +28,6 @@ static __always_inline void inherit_args(__u32 parent, __u32 child)
 	to->args_len = from->args_len;
 }
 
-/* Its own memory, written a moment ago: there is no fault and no lock. */
-static __always_inline void take_args(struct sb_task *e, struct task_struct *p)
-{
-	__u64 start = BPF_CORE_READ(p, mm, arg_start), end = BPF_CORE_READ(p, mm, arg_end);
-	__u64 n = end > start ? end - start : 0;
-
-	e->args_len = 0;
-	e->args_all = n < 0xffff ? n : 0xffff;
-	if (n > SB_ARGS)
-		n = SB_ARGS;
-	barrier_var(n);
-	if (n && n <= SB_ARGS && bpf_probe_read_user(e->args, n, (const void *)start) == 0)
-		e->args_len = n;
-}
-
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
 {
@@ -66,8 +51,11 @@ int BPF_PROG(process_exec, struct task_struct *p)
 	sb_unwind_forget(p->tgid);
 	e = bpf_map_lookup_elem(&tasks, &i);
 	BPF_CORE_READ_INTO(&comm, p, comm);
-	if (e && e->tid == p->pid && !sb_same_comm(e->comm, comm))
-		__builtin_memcpy(e->before_comm, e->comm, SB_COMM);
+	if (e && e->tid == p->pid) {
+		e->execs = p->self_exec_id; /* taken below */
+		if (!sb_same_comm(e->comm, comm))
+			__builtin_memcpy(e->before_comm, e->comm, SB_COMM);
+	}
 	sb_task_note(p);
 	if (e) {
 		/* A program of the same name, or one that was not known before. */
@@ -75,7 +63,7 @@ int BPF_PROG(process_exec, struct task_struct *p)
 			__builtin_memcpy(e->before_comm, e->comm, SB_COMM);
 		e->exec_ns = bpf_ktime_get_ns();
 		if (cfg.command_lines)
-			take_args(e, p);
+			sb_take_args(e, p);
 	}
 	return 0;
 }

@@ -63,6 +63,14 @@ while read -r pid n; do
 	[ "$(of "$pid")" = "$(truth "$pid")" ] || wrong="$wrong $n: $(of "$pid")"
 done <"$TEST_TMP/lengths"
 is "every length around the limit" "$wrong" ''
+# Where the kernel leaves out the program at an exec, a process has its parent's arguments until it gets a record on the CPU.
+spawn bash -c 'while :; do :; done' spin 'no words but these'
+spin=$SPAWNED
+of_this() { freeze && "$STALLBOX" export --format ndjson "$BUNDLE" | jq -c 'select(.type == "process")' >"$TEST_TMP/processes" &&
+	[ "$(of "$spin")" = "$(truth "$spin")" ]; }
+ok "arguments of a program that began later" wait_for 60 of_this
+ok "they become another's" "$BUILD/tests/helpers/pinpoke" "$PINS" args "$spin"
+ok "and are its own again" wait_for 60 of_this
 forked=$(child)
 kill "$fork"
 gone() { [ -n "$forked" ] && ! kill -0 "$forked"; }

@@ -26,6 +26,7 @@ static long read_user(void *to, size_t len, uintptr_t from);
 #undef sb_regs_64
 #define bpf_core_enum_value_exists(...)		1
 #define bpf_task_pt_regs(task)			((uintptr_t)&entered)
+#undef bpf_probe_read_user
 #define bpf_probe_read_user(to, len, from)	read_user((to), (len), (uintptr_t)(from))
 #define sb_regs_ip(r)				((void)(r), entered.ip)
 #define sb_regs_sp(r)				((void)(r), entered.sp)
