@@ -65,7 +65,8 @@ jq -r 'select(.user | not) | .kstack | join(";")' "$TEST_TMP/hog" >"$TEST_TMP/st
 used=$(word syshog system_ms)
 between "$(wc -l <"$TEST_TMP/stacks") samples of a program in the kernel stand for its time there (ms)" \
 	"$(jq -s 'map(select(.user | not) | .duration_ns) | add / 1000000 | round' "$TEST_TMP/hog")" $((used * 9 / 10 - 20)) $((used * 11 / 10 + 20))
-is "none has the interrupt that sampled it" "$(grep -cE 'hrtimer_interrupt|hrtimer_run_queues|bpf_trace_run' "$TEST_TMP/stacks")" 0
+# A program of the recorder's at a system call may well be what it was doing.
+is "none has the interrupt that sampled it" "$(grep -cE 'hrtimer_interrupt|hrtimer_run_queues|hrtimer_expire' "$TEST_TMP/stacks")" 0
 between "of 100, those that begin in the random generator or on the way there" \
 	"$(awk -F';' '/getrandom|random_bytes|chacha/ { n++ } END { print int(100 * n / NR) }' "$TEST_TMP/stacks")" 90 100
 stop_agent
