@@ -356,7 +356,7 @@ WHAT_NOT_WHEN := $(addprefix bpf/,control disk frozen_spool gateway hygiene priv
 test:
 	$(Q)tests/install-deps test
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all tests-bin
-	$(Q)tests/run unit cli gateway golden fuzz browser consumers service/units $(WHAT_NOT_WHEN) beside vm before upload bpf incidents
+	$(Q)tests/run unit cli browser consumers service/units $(WHAT_NOT_WHEN) beside vm gateway golden fuzz before upload bpf incidents
 
 tests-bin: all $(UNIT) $(WORK) $(PROG) $(HELPERS) $(REPLAY) $(BENCHES) $(TEST_BPF) $(B)/tests/bench/count.so
 
