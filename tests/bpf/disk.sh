@@ -27,7 +27,18 @@ if ! { disk "$A" && disk "$B"; } >"$TEST_TMP/can" 2>&1; then
 fi
 SPOOL=$A/captures FALLBACK=$B/captures
 # Nothing is deleted to keep space free: what is missing is lost.
-QUIET=(--fallback "$FALLBACK" --keep-free 0M --post 1s --cooldown 0s --trigger 'kernel:reclaim>600s')
+QUIET=(--config "$TEST_TMP/conf" --fallback "$FALLBACK" --keep-free 0M --cooldown 0s --trigger 'kernel:reclaim>600s')
+window_is() { printf '[Recorder]\nPost=%s\n' "$1" >"$TEST_TMP/conf"; }
+# window TIME: after the trigger, from here on
+window() {
+	local n
+	n=$(status_of .config.reloads)
+	window_is "$1"
+	kill -HUP "$AGENT"
+	reloaded() { [ "$(status_of .config.reloads)" -gt "$n" ]; }
+	ok "the window is $1 long" wait_for 30 reloaded
+}
+window_is 200ms
 freeze() { # RC, BUNDLE
 	timeout 150 "$STALLBOX" freeze --socket "$SOCKET" --wait -r disk >"$TEST_TMP/answer" 2>&1
 	RC=$?
@@ -95,6 +106,7 @@ ok "whole" wait_for 30 four_more
 
 # ---- read-only, in the middle of a bundle ----
 : >"$AGENT_LOG"
+window 1s # in it the disk becomes read-only
 "$STALLBOX" freeze --socket "$SOCKET" -r ro >/dev/null
 ok "the first part is durable" wait_for 30 log_has "^durable: $SPOOL"
 mount -o remount,ro "$A"
@@ -107,6 +119,7 @@ else
 	ok "whole" complete "$BUNDLE"
 fi
 mount -o remount,rw "$A"
+window 200ms
 ok "writable again: a freeze" freeze
 is_in "is in the first" "$SPOOL"
 one_each() { [ -z "$(both | uniq -d)" ] && all_complete; }
