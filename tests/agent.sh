@@ -15,7 +15,9 @@ if [ "$(id -u)" != 0 ]; then
 	exit 77
 fi
 
-# start_agent [OPTIONS]: returns when it records. On an emulated CPU everything costs twenty times as much, and beside
+_armed() { grep -q 'triggers armed' "$AGENT_LOG"; }
+_armed_or_gone() { _armed || ! kill -0 "$AGENT"; }
+# start_agent [OPTIONS]: returns when it records, or has ended before. On an emulated CPU everything costs twenty times as much, and beside
 # other work several times: within its budget the recorder would leave out what the tests look for. What the budget
 # does is bpf/limit's.
 start_agent() {
@@ -26,7 +28,7 @@ start_agent() {
 		--bpffs "$PINS" --memory "${MEMORY:-16M}" "${BUDGET[@]}" "$@" 2>"$AGENT_LOG" &
 	AGENT=$!
 	TEST_PIDS+=("$AGENT")
-	if ! wait_for 240 grep -q 'triggers armed' "$AGENT_LOG"; then
+	if ! wait_for 240 _armed_or_gone || ! _armed; then
 		echo "# the agent did not start:"
 		sed 's/^/# /' "$AGENT_LOG"
 		return 1
