@@ -12,7 +12,7 @@ TEST_PIDS+=("$!")
 read -r ready <&"${switch[0]}"
 is "the programs of an agent that is gone can be had" "$ready" ready
 set -m # it leads a process group
-start_agent || { fail "the next agent takes over"; finish; }
+start_agent --post 1s || { fail "the next agent takes over"; finish; }
 set +m
 extra_cleanup() { [ -z "$AGENT" ] || kill -CONT -- "-$AGENT"; }
 turn() {
