@@ -27,7 +27,7 @@ of() {
 	[ "$user" -eq 0 ] || between "$name: user stacks are found again" $(($(status_of .unwind.again) - user_before)) "$user" 100000000
 }
 of "400 threads in nanosleep()" 1000 1000 "$WORKLOADS/sleeper" 200 11 400
-of "sockets, and frame pointers" 10000 10000 perf bench sched messaging -g 10 -l 2000
+of "sockets, and frame pointers" 10000 10000 perf bench sched messaging -g 10 -l 1000
 of "pipes, and waits for children" 100 0 bash -c 'for i in $(seq 200); do sleep 0.02 | cat; done'
 of "reclaim and waits for pages" 20 0 "$WORKLOADS/reclaim_storm" --limit 256 --file-threads 32 --anon-threads 8 --seconds 5 --dir "${SCRATCH:-/var/tmp}"
 is "each kernel stack is what a walk gives" "$(status_of .unwind.kernel_wrong)" 0

@@ -67,7 +67,7 @@ fi
 start_agent --post 1s --trigger 'kernel:runq>40ms:comm=spinner' || { fail "agent starts"; finish; }
 kill_agent
 if [ -n "$can_freeze" ]; then
-	taskset -c 0 "$WORKLOADS/spinner" 0.1 48 >/dev/null
+	taskset -c 0 "$WORKLOADS/spinner" 0.1 24 >/dev/null
 	n=$(bundle_count)
 	start_agent --post 1s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
 	one_more() { [ "$(bundle_count)" -gt "$n" ] && complete "$(newest_bundle)"; }
