@@ -7,10 +7,10 @@
 . "$(dirname "$0")/../tracefs.sh"
 
 DISK=${SCRATCH:-/var/tmp}
-mib=4096 read_bytes=1G
-storm=(--limit 256 --file-threads 64 --anon-threads 16)
+mib=12288 read_bytes=1G
+storm=(--limit 256 --file-threads 64 --anon-threads 16 --ramp 1)
 if [ -n "${STALLBOX_IN_VM:-}" ]; then
-	mib=900 read_bytes=256M
+	mib=2700 read_bytes=256M
 	storm=(--limit 512 --file-threads 32 --anon-threads 8 --file-percent 85 --anon-percent 40)
 fi
 # An emulated machine keeps no time finer than 200 ms.
@@ -19,12 +19,13 @@ fired() { status_of ".triggers[] | select(.name == \"$1\") | .fired"; }
 fires() { [ "$(fired "$1")" -ge 1 ]; }
 field() { grep -oE "\b$2=[0-9]+" <<<"$1" | cut -d= -f2; }
 
-# condition NAME SPEC NEVER MISSING COMMAND...: the command's output is in $TEST_TMP/NAME, the bundle in $BUNDLE.
+# condition NAME SPEC NEVER MISSING COMMAND...: the command's output is in $TEST_TMP/NAME, the bundle in $BUNDLE. POST: how
+# long the window is.
 condition() {
 	local name=$1 spec=$2 never=$3 missing=$4
 	shift 4
 	SPOOL=$TEST_TMP/spool-$name
-	start_agent --post 2s --cooldown 60s --trigger "$spec:name=$name" --trigger "$never:name=never" ||
+	start_agent --post "${POST:-${STALLBOX_IN_VM:+2}300ms}" --cooldown 60s --trigger "$spec:name=$name" --trigger "$never:name=never" ||
 		{ fail "$name: agent starts"; return 1; }
 	if grep -q "$missing" "$AGENT_LOG"; then
 		skip "$name fires" "this kernel has no tracepoints for $missing"
@@ -94,7 +95,7 @@ if condition runq 'kernel:runq>15ms:comm=spinner' 'kernel:runq>100s:comm=spinner
 	between "runq: the workload's own among them" "$(jq 'map(select(. == "spinner")) | length' "$TEST_TMP/runnable")" 22 24
 	stop_agent
 fi
-condition system 'kernel:system>30%:for=500ms' 'kernel:system>99%:for=100s' 'no such evidence' \
+END_IT=yes condition system 'kernel:system>30%:for=500ms' 'kernel:system>99%:for=100s' 'no such evidence' \
 	"$WORKLOADS/syshog" 6 $(($(nproc) * 4))
 END_IT=yes condition yield 'kernel:reclaim-yield<95%' 'kernel:reclaim-yield<1%:for=300s' 'pages scanned by reclaim' \
 	"$WORKLOADS/reclaim_storm" "${storm[@]}" --seconds 25 --dir "$DISK"
@@ -102,7 +103,7 @@ condition hold 'kernel:mmap-lock-hold>20ms:comm=mmap_hold' 'kernel:mmap-lock-hol
 	"$WORKLOADS/mmap_hold" munlock 3 $mib
 
 # A read that keeps a CPU in the kernel: found by samples alone.
-if condition syscall 'kernel:syscall>100ms:comm=dd' 'kernel:syscall>100s' 'system calls of samples' \
+if POST=2s condition syscall 'kernel:syscall>100ms:comm=dd' 'kernel:syscall>100s' 'system calls of samples' \
 	bash -c "for i in 1 2 3 4 5 6; do dd if=/dev/zero of=/dev/null bs=$read_bytes count=4; done"; then
 	events --no-stacks --kind syscall --comm dd "$BUNDLE" >"$TEST_TMP/calls"
 	between "syscall: the call and its file are named" \
@@ -114,7 +115,7 @@ fi
 # Softirqs off for tens of ms: those of that CPU wait, and are recorded with the delay.
 if ! "$WORKLOADS/bh_stall" 10 1 1 >"$TEST_TMP/can" 2>&1; then
 	skip "softirq fires" "$(head -n 1 "$TEST_TMP/can")"
-elif condition softirq 'kernel:softirq-delay>20ms' 'kernel:softirq-delay>100s' 'softirq delays' \
+elif POST=2s condition softirq 'kernel:softirq-delay>20ms' 'kernel:softirq-delay>100s' 'softirq delays' \
 	"$WORKLOADS/bh_stall" 150 20 1; then
 	# They run in the call's own context or in ksoftirqd, on the CPU that the workload was told.
 	events --no-stacks --kind softirq "$BUNDLE" | jq -c 'select(.delay_ns >= 20000000 and .cpu == 1)' >"$TEST_TMP/late"

@@ -6,10 +6,10 @@
 . "$(dirname "$0")/../agent.sh"
 
 DISK=${SCRATCH:-/var/tmp}
-mib=8192
-storm=(--limit 256 --file-threads 64 --anon-threads 16)
+mib=24576
+storm=(--limit 256 --file-threads 64 --anon-threads 16 --ramp 1)
 if [ -n "${STALLBOX_IN_VM:-}" ]; then
-	mib=1200
+	mib=3600
 	storm=(--limit 512 --file-threads 32 --anon-threads 8 --file-percent 85 --anon-percent 40)
 fi
 never=kernel:reclaim\>600s
@@ -30,12 +30,13 @@ one() { log_has '^complete:' && complete "$(newest_bundle)"; }
 read_out() { [ "$(status_of .state)" = cooldown ]; }
 keep_bundle() { [ -z "${STALLBOX_ARTIFACTS:-}" ] || cp "$BUNDLE" "$STALLBOX_ARTIFACTS/$1.stall.pb.zst"; }
 # incident NAME TRIGGER COMMAND...: until the trigger has fired and its window is over; then its bundle, $BUNDLE, is
-# completed. NEEDS: evidence that the agent may say it lacks.
+# completed. NEEDS: evidence that the agent may say it lacks. POST: how long the window is. TO_ITS_END: of the command, which
+# tells at its end what it did.
 incident() {
 	local name=$1 trigger=$2
 	shift 2
 	SPOOL=$TEST_TMP/spool-$name
-	start_agent --post 8s --cooldown 120s --trigger "$trigger" || { fail "$name: agent starts"; return 1; }
+	start_agent --post "${POST:-8s}" --cooldown 120s --trigger "$trigger" || { fail "$name: agent starts"; return 1; }
 	if [ -n "${NEEDS:-}" ] && grep -q "$NEEDS" "$AGENT_LOG"; then
 		skip "$name: the verdict" "this kernel has no tracepoints for $NEEDS"
 		stop_agent
@@ -45,7 +46,7 @@ incident() {
 	local pid=$!
 	TEST_PIDS+=("$pid")
 	ok "$name: it fires, and all of its window is recorded" wait_for 120 read_out
-	kill "$pid" 2>/dev/null
+	[ -n "${TO_ITS_END:-}" ] || kill "$pid" 2>/dev/null
 	wait "$pid" 2>/dev/null
 	ok "$name: a bundle is completed" wait_for 120 one
 	BUNDLE=$(newest_bundle)
@@ -72,7 +73,7 @@ if incident reclaim 'kernel:reclaim>300ms' "$WORKLOADS/reclaim_storm" "${storm[@
 fi
 
 # ---- mmap_lock: one large operation, everybody else queues
-if NEEDS='waits for locks' incident mmap 'kernel:mmap-lock-wait>60ms:comm=mmap_hold' "$WORKLOADS/mmap_hold" munlock 1 "$mib"; then
+if NEEDS='waits for locks' POST=${STALLBOX_IN_VM:+1}2s TO_ITS_END=1 incident mmap 'kernel:mmap-lock-wait>60ms:comm=mmap_hold' "$WORKLOADS/mmap_hold" munlock 1 "$mib"; then
 	tid=$(grep -oE '\btid=[0-9]+' "$TEST_TMP/mmap.out" | head -n 1 | cut -d= -f2)
 	names mmap mmap-lock-stall "mmap_hold\[[0-9]+\] tid ${tid:-none}\b"
 	like "mmap: waiting for it is a flame graph" "$("$STALLBOX" fold --kind lock-wait --comm mmap_hold "$BUNDLE" | head -n 1)" '^mmap_hold;.*_\[k\] [0-9]+$'
@@ -83,7 +84,7 @@ if ! "$WORKLOADS/bh_stall" 10 1 1 >"$TEST_TMP/can" 2>&1; then
 	skip "softirq: the verdict" "$(head -n 1 "$TEST_TMP/can")"
 else
 	SPOOL=$TEST_TMP/spool-softirq
-	start_agent --post 4s --trigger "$never" || fail "softirq: agent starts"
+	start_agent --post "${STALLBOX_IN_VM:+1}2s" --trigger "$never" || fail "softirq: agent starts"
 	# The agent's own start is long calls as well: look at what comes after it.
 	"$WORKLOADS/bh_stall" 150 200 1 >"$TEST_TMP/calls" 2>&1 &
 	bh=$!
@@ -143,9 +144,13 @@ many() { [ "$(awk '{split($4, r, "/"); print r[1]}' /proc/loadavg)" -ge $(($(npr
 ok "runq: the run queues are long" wait_for 30 many
 since=$SECONDS
 ok "runq: for a while" wait_for 20 passed 4
-ok "runq: a freeze gives a bundle" freeze runq
+"$STALLBOX" freeze --socket "$SOCKET" -r runq >"$TEST_TMP/freeze"
+BUNDLE=$(sed -n 's/^path=//p' "$TEST_TMP/freeze")
+# Until all of its window is recorded. Who stores it does not have to wait for them.
+wait_for 60 read_out
 kill "$spinner" 2>/dev/null
 wait "$spinner" 2>/dev/null
+ok "runq: a freeze gives a bundle" wait_for 120 complete "$BUNDLE"
 keep_bundle runq
 names runq runq-saturation 'spinner\[[0-9]+\]'
 like "runq: before and after are compared" "$("$STALLBOX" diff --folded "$BUNDLE" | grep -c '^spinner;')" '^[1-9]'
