@@ -12,13 +12,27 @@ fires() { [ "$(fired "$1")" -ge 1 ]; }
 
 reclaim_ms=400
 probe_timeout=300ms
-storm=()
+storm=(--ramp 1)
 if [ -n "${STALLBOX_IN_VM:-}" ]; then
 	# Two emulated CPUs: everything answers later, and fewer threads already stall each other.
 	probe_timeout=3s
 	late_ms=200
 	storm=(--limit 512 --file-threads 32 --anon-threads 8 --file-percent 85 --anon-percent 40)
 fi
+
+# other: the other one of two agents is meant from here on.
+OTHER=("$TEST_TMP/other.sock" "$TEST_TMP/other" "$TEST_TMP/other-bpf" "$TEST_TMP/other.log" "")
+other() {
+	local this=("$SOCKET" "$SPOOL" "$PINS" "$AGENT_LOG" "$AGENT")
+	SOCKET=${OTHER[0]} SPOOL=${OTHER[1]} PINS=${OTHER[2]} AGENT_LOG=${OTHER[3]} AGENT=${OTHER[4]}
+	OTHER=("${this[@]}")
+}
+extra_cleanup() {
+	unset -f extra_cleanup
+	other
+	test_cleanup
+	other
+}
 
 # An agent for each kind: on a slow machine one kind's workload can meet another's condition.
 
@@ -28,29 +42,10 @@ start_agent --post 2s --cooldown 3s --trigger "kernel:blocked(D)>1s:comm=postgre
 	--trigger "kernel:blocked(D)>1s:count=5:comm=dstall:name=blocked" || { fail "agent starts"; finish; }
 ok "a cgroup that is not there is told" log_has "trigger 'gone': there is no cgroup '/no/such/group'"
 start=$SECONDS
-"$WORKLOADS/dstall" 4 3 >/dev/null
+"$WORKLOADS/dstall" 4 2 >/dev/null
 is "four threads in D state do not fire count=5" "$(fired blocked)" 0
 is "nothing has been frozen" "$(captures)" 0
-# The bundle must reach back 10 s.
-while [ $((SECONDS - start)) -lt 11 ]; do sleep 0.2; done
-# Something to record to the end of the window: a sleep of 50 ms after the other.
-"$WORKLOADS/sleeper" 400 50 >/dev/null &
-sleeper=$!
-"$WORKLOADS/dstall" 7 2 >/dev/null &
-TEST_PIDS+=("$sleeper" $!)
-ok "seven threads in D state fire count=5" wait_for 15 fires blocked
-ok "a bundle appears" wait_for 20 bash -c "ls '$SPOOL'/*.stall.pb.zst"
-B=$(newest_bundle)
-ok "and is completed" wait_for 30 complete "$B"
-info=$("$STALLBOX" info --json "$B")
-is "the bundle names its trigger" "$(jq -r .trigger.name <<<"$info")" blocked
-between "ms of history before the trigger" "$(jq '(.trigger.fired_ns - .first_ns) / 1000000 | floor' <<<"$info")" 10000 3600000
-between "ms of post window" "$(jq '(.last_ns - .trigger.fired_ns) / 1000000 | floor' <<<"$info")" 1500 3500
-kill "$sleeper"
-ok "the stackshot shows the vfork waiters" bash -c "'$STALLBOX' fold --kind blocked '$B' | grep -c vfork"
-stop_agent
-
-# A probe: the service stops answering (SIGSTOP), its port still accepts.
+# Meanwhile, by another agent, a probe: the service stops answering (SIGSTOP), its port still accepts.
 port=$((20000 + RANDOM % 20000))
 python3 - "$port" <<'PY' >"$TEST_TMP/served" &
 import http.server, sys
@@ -64,8 +59,9 @@ PY
 http=$!
 TEST_PIDS+=("$http")
 wait_for 30 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port"
+other
 start_agent --post 1s --cooldown 1s \
-	--trigger "probe:http://127.0.0.1:$port/ping:timeout=$probe_timeout:every=200ms:fails=2:name=http" ||
+	--trigger "probe:http://127.0.0.1:$port/ping:timeout=$probe_timeout:every=100ms:fails=2:name=http" ||
 	{ fail "agent starts"; finish; }
 ten_probes() { [ "$(wc -l <"$TEST_TMP/served")" -ge 10 ]; }
 ok "the service is asked" wait_for 60 ten_probes
@@ -91,7 +87,7 @@ stops_answering() { # until the probe has fired once more than N times
 for cooldown in 600s 100ms; do
 	SPOOL=$TEST_TMP/cooldown-$cooldown
 	start_agent --post 100ms --cooldown $cooldown \
-		--trigger "probe:http://127.0.0.1:$port/ping:timeout=$probe_timeout:every=200ms:fails=2:name=http" ||
+		--trigger "probe:http://127.0.0.1:$port/ping:timeout=$probe_timeout:every=100ms:fails=2:name=http" ||
 		{ fail "agent starts"; finish; }
 	ok "cooldown $cooldown: fires" stops_answering 0
 	first_done() { complete "$(newest_bundle)"; }
@@ -107,7 +103,27 @@ for cooldown in 600s 100ms; do
 	fi
 	stop_agent
 done
-SPOOL=$TEST_TMP/captures
+other
+
+# The bundle must reach back 10 s.
+old_enough() { [ $((SECONDS - start)) -ge 11 ]; }
+wait_for 30 old_enough
+# Something to record to the end of the window: a sleep of 50 ms after the other.
+"$WORKLOADS/sleeper" 400 50 >/dev/null &
+sleeper=$!
+"$WORKLOADS/dstall" 7 2 >/dev/null &
+TEST_PIDS+=("$sleeper" $!)
+ok "seven threads in D state fire count=5" wait_for 15 fires blocked
+ok "a bundle appears" wait_for 20 bash -c "ls '$SPOOL'/*.stall.pb.zst"
+B=$(newest_bundle)
+ok "and is completed" wait_for 30 complete "$B"
+info=$("$STALLBOX" info --json "$B")
+is "the bundle names its trigger" "$(jq -r .trigger.name <<<"$info")" blocked
+between "ms of history before the trigger" "$(jq '(.trigger.fired_ns - .first_ns) / 1000000 | floor' <<<"$info")" 10000 3600000
+between "ms of post window" "$(jq '(.last_ns - .trigger.fired_ns) / 1000000 | floor' <<<"$info")" 1500 3500
+kill "$sleeper"
+ok "the stackshot shows the vfork waiters" bash -c "'$STALLBOX' fold --kind blocked '$B' | grep -c vfork"
+stop_agent
 
 # %system.
 end_hog() {
@@ -195,7 +211,7 @@ stop_agent
 # its own: the storing processes of the last agent may still be at work. The window does not end before the bank is read,
 # and whoever reads it stands still until both have asked: an emulated machine may need seconds for that.
 SPOOL=$TEST_TMP/manual
-start_agent --post 2s --cooldown 600s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
+start_agent --post 300ms --cooldown 600s --trigger 'kernel:reclaim>600s' || { fail "agent starts"; finish; }
 readers() { pgrep -P "$(pgrep -P "$AGENT" -x stallbox-start)" -x stallbox-ready >"$TEST_TMP/readers"; }
 ok "a process waits for a capture" wait_for 30 readers
 xargs kill -STOP <"$TEST_TMP/readers"
