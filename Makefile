@@ -366,7 +366,7 @@ check: tests-bin
 # The recorder on this kernel.
 check-root: tests-bin
 	$(Q)tests/run bpf
-# The same inside Debian kernels under QEMU: make check-vm KERNEL=6.1 (or all: with the variants, hours). Writes
+# The same inside Debian kernels under QEMU: make check-vm KERNEL=6.1 (6.1+all: with its variants; all: every kernel so, hours). Writes
 # tests/vm/kernels.tsv and README's tables of it.
 KERNEL ?= all
 check-vm: tests-bin
@@ -438,6 +438,7 @@ check-san-root: all
 check-soak: tests-bin
 	$(Q)tests/campaigns/soak
 # The long form of everything, a line each with its result and its time; about six hours. ONLY='check-san fuzz': these alone.
+# Called again at the same commit it goes on with what has not ended well.
 check-all: tests-bin
 	$(Q)tests/campaigns/all $(ONLY)
 # Can the tests fail? One behaviour at a time is broken in a copy of the tree. ONLY='cli bpf/locks NAME': these alone.
