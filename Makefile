@@ -438,7 +438,7 @@ check-san-root: all
 check-soak: tests-bin
 	$(Q)tests/campaigns/soak
 # The long form of everything, a line each with its result and its time; about six hours. ONLY='check-san fuzz': these alone.
-# Called again at the same commit it goes on with what has not ended well.
+# Called again with the same tree it goes on with what has not ended well.
 check-all: tests-bin
 	$(Q)tests/campaigns/all $(ONLY)
 # Can the tests fail? One behaviour at a time is broken in a copy of the tree. ONLY='cli bpf/locks NAME': these alone.

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-/* On a host that makes hardly any progress, too; systemd waits a minute and a half. */
+/* On a host that makes hardly any progress, too; systemd waits three minutes. */
 #define FIRST_MS 30000
 #define END_MS   60000
 
