@@ -10,7 +10,7 @@ DISK=${SCRATCH:-/var/tmp}
 mib=12288 read_bytes=1G
 storm=(--limit 256 --file-threads 64 --anon-threads 16 --ramp 1)
 if [ -n "${STALLBOX_IN_VM:-}" ]; then
-	mib=2700 read_bytes=256M
+	mib=5400 read_bytes=256M
 	storm=(--limit 512 --file-threads 32 --anon-threads 8 --file-percent 85 --anon-percent 40)
 fi
 # An emulated machine keeps no time finer than 200 ms.

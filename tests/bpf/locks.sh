@@ -9,7 +9,7 @@
 
 RUNS=${RUNS:-3}
 mib=18432 post=10s
-[ -n "${STALLBOX_IN_VM:-}" ] && mib=2100 post=16s
+[ -n "${STALLBOX_IN_VM:-}" ] && mib=4200 post=16s
 have() { ! "$STALLBOX" info "$BUNDLE" | grep -q "$1.*instead"; }
 # Within 5 %; an emulated machine keeps no time finer than 200 ms.
 agrees() { [ $(($1 * 20)) -le "$2" ] || { [ -n "${STALLBOX_IN_VM:-}" ] && [ "$1" -le 200000000 ]; }; }
@@ -121,7 +121,7 @@ stop_agent
 # Frozen while they wait: blame names the holder. Fires within the wait, not below it.
 # The threads of an emulated machine wait for each other, too, and names take it seconds.
 big=24576 age=60 gap=2000
-[ -n "${STALLBOX_IN_VM:-}" ] && big=4500 age=150 gap=6000
+[ -n "${STALLBOX_IN_VM:-}" ] && big=9000 age=150 gap=6000
 fired() { status_of ".triggers[] | select(.name == \"$1\") | .fired"; }
 start_agent --post 0s --cooldown 1s --trigger "kernel:mmap-lock-wait>${age}ms:comm=mmap_hold:name=wait" \
 	--trigger 'kernel:mmap-lock-wait>60s:name=never' || { fail "agent starts"; finish; }
