@@ -33,17 +33,17 @@ class the first one is printed on standard error.
 
 An address in no executable mapping of /proc/PID/maps is no frame, and none is one in PROGRAM, not of Go, where objdump says that no
 call is before it: theirs ends before the first such frame. And where ours is complete and the beginning of theirs, theirs ends with it if
-Go's own traceback would: at a function that the linker marks in .gopclntab to be a stack's outermost (TOPFRAME: mstart, goexit), or,
-but for the innermost, to set the stack pointer (SPWRITE: mcall, morestack). In .debug_frame the linker says that such a function has no
-caller on every architecture but x86 (writeframes in cmd/link/internal/ld/dwarf.go). "cut" counts all these events, whatever their class.
+its last function has no caller on that stack: one that Go's linker marks in .gopclntab as outermost (TOPFRAME: mstart, goexit), which
+it says in .debug_frame, too, on every architecture but x86 (writeframes in cmd/link/internal/ld/dwarf.go); and mcall and morestack, to
+which nobody returns and at which Go's own traceback ends. "cut" counts all these events, whatever their class.
 
 Where they differ, somebody else is asked who is right; counted as "ours by witness" or "theirs by witness", where it can tell:
 
     PROGRAM, of Go, with symbols, at the addresses at which it runs; objdump says what each of its calls calls, and
     TRACEBACK what Go's runtime itself printed of the process's stacks (GOTRACEBACK=crash). A stack can be so if each return
     address stands behind a call of the function above it, or of one that jumps to it, or through a register if
-    the program has the function's address, and the stack ends where one of the runtime's own does, or where Go's own
-    traceback would. "gap by witness":
+    the program has the function's address, and the stack ends where one of the runtime's own does, or at such a function
+    without a caller. "gap by witness":
     ours is so but for the function that called systemstack() or asmcgocall(); "neither": identical, and cannot be so. What
     lies in C above Go has no such witness: there ours has to be the same as theirs.
 """
@@ -56,7 +56,7 @@ import subprocess
 import sys
 
 NEAR_NS = 200000
-TOPFRAME, SPWRITE = 1, 2  # src/internal/abi/symtab.go
+TOPFRAME = 1  # src/internal/abi/symtab.go
 FLAG_AT = {0xFFFFFFF0: 37, 0xFFFFFFF1: 41}  # in a _func of src/runtime/runtime2.go: by the magic number of Go 1.18, 1.20
 OUTERMOST = re.compile(r"^(_start|clone|__clone3?|clone3|start_thread|runtime\.(goexit|mcall|mstart|morestack)([.]abi0)?)$")
 
@@ -133,17 +133,20 @@ class Witness:
     """What a program says of itself; one of Go more than others."""
 
     SWITCHES = ("runtime.systemstack.abi0", "runtime.asmcgocall.abi0")
+    NOBODY_RETURNS = ("runtime.mcall", "runtime.mcall.abi0", "runtime.morestack", "runtime.morestack.abi0")
     CALL = re.compile(r"^ *([0-9a-f]+):\s+(call|jmp)q? +(?:([0-9a-f]+) <|\*)")
 
     def __init__(self, program, traceback=None):
         text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", program], check=True, capture_output=True, text=True).stdout
-        self.starts, self.calls, self.jumps, self.called, self.switches = [], {}, {}, {}, set()
+        self.starts, self.calls, self.jumps, self.called, self.switches, self.no_caller = [], {}, {}, {}, set(), set()
         behind = None
         for line in text.splitlines():
             if line.endswith(">:"):
                 self.starts.append(int(line.split(" ", 1)[0], 16))
                 if line.split(" ", 1)[1] in [f"<{name}>:" for name in self.SWITCHES]:
                     self.switches.add(self.starts[-1])
+                if line.split(" ", 1)[1] in [f"<{name}>:" for name in self.NOBODY_RETURNS]:
+                    self.no_caller.add(self.starts[-1])
                 continue
             at = line.split(":", 1)[0].strip()
             if behind and at:
@@ -170,22 +173,21 @@ class Witness:
         if not self.go:
             return
         size, offset = re.search(r" [.]gopclntab +(\w+)  \w+  \w+  (\w+) ", headers).groups()
-        self.marks = self.marked(data[int(offset, 16):][:int(size, 16)])
+        self.no_caller |= self.marked(data[int(offset, 16):][:int(size, 16)])
         for stack in re.split(r"\n\n|\ncreated by|\n-----", open(traceback, errors="replace").read()):
             self.outermost.update(int(pc, 16) for pc in re.findall(r" fp=0x\w+ sp=0x\w+ pc=(0x\w+)$", stack, re.M)[-1:])
 
     @staticmethod
     def marked(table):
-        """The flags of each function of .gopclntab, by its address."""
+        """The functions that .gopclntab says to be outermost."""
         magic = struct.unpack_from("<I", table)[0]
         functions, _, text, *_, begin = struct.unpack_from("<8Q", table, 8)
         pairs = (struct.unpack_from("<II", table, begin + 8 * i) for i in range(functions))
-        return {text + entry: table[begin + of + FLAG_AT[magic]] for entry, of in pairs}
+        return {text + entry for entry, of in pairs if table[begin + of + FLAG_AT[magic]] & TOPFRAME}
 
     def ends(self, stack):
-        """Does Go's own traceback end there?"""
-        innermost = len(stack) == 1
-        return bool(self.marks.get(self.start_of(stack[-1] - (not innermost)), 0) & (TOPFRAME if innermost else TOPFRAME | SPWRITE))
+        """With a function that has no caller on that stack."""
+        return self.start_of(stack[-1] - (len(stack) > 1)) in self.no_caller
 
     def start_of(self, pc):
         return self.starts[bisect.bisect_right(self.starts, pc) - 1]
@@ -219,8 +221,7 @@ class Witness:
             if callee not in self.switches or not any(callee in self.called.get(f, ()) for f in self.called_by(pc)):
                 return None
             verdict = "gap"
-        ends = pcs[-1] in self.outermost or self.ends(pcs) and self.start_of(pcs[-1] - 1) not in self.switches
-        return verdict if len(pcs) > 1 and ends else None
+        return verdict if len(pcs) > 1 and (pcs[-1] in self.outermost or self.ends(pcs)) else None
 
     def same_in_c(self, ours, theirs):
         """The innermost functions, up to the first one of Go."""
