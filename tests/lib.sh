@@ -85,7 +85,7 @@ is() {
 }
 between() {
 	if [[ $2 =~ ^-?[0-9]+$ ]] && [ "$2" -ge "$3" ] && [ "$2" -le "$4" ]; then
-		pass "$1 ($2)"
+		pass "$1 ($2; $3 to $4)"
 	else
 		fail "$1" "got $2, expected $3 to $4"
 	fi
