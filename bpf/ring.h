@@ -249,11 +249,13 @@ struct sb_config {
 	__u32 cgroup_v1_memory; /* 1: the cgroup of a task is that of the v1 memory controller */
 	__u32 unwind_slots;	/* of the tables' arena */
 	__u32 command_lines;	/* 1: arguments of programs that begin are kept */
+	__u32 pad;		/* the struct is hashed and compared as bytes */
 	/* The scheduler's tick is the sampler's clock: its length; 0: a timer of our own is. From a CPU's run queue to
 	 * the tick's timer and to the pointer to what an interrupt has interrupted, in bytes. */
 	__u64 tick_ns;
 	__s64 tick_from_rq, irq_regs_from_rq;
 };
+_Static_assert(__builtin_offsetof(struct sb_config, tick_ns) == __builtin_offsetof(struct sb_config, pad) + 4, "no padding");
 
 enum sb_user_unwind { SB_USER_UNWIND_OFF = 0, SB_USER_UNWIND_FP = 1, SB_USER_UNWIND_EH_FRAME = 2 };
 
