@@ -6,6 +6,7 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -179,4 +180,13 @@ int kernel_tracepoint_args(const struct btf *btf, const char *tracepoint)
 	t = t ? btf__type_by_id(btf, t->type) : NULL; /* pointer */
 	t = t ? btf__type_by_id(btf, t->type) : NULL; /* prototype */
 	return t && btf_is_func_proto(t) ? btf_vlen(t) - 1 : -1;
+}
+
+bool kernel_scans_untraced(const struct btf *btf)
+{
+	_cleanup_close_ int fd = open("/sys/kernel/mm/lru_gen/enabled", O_RDONLY | O_CLOEXEC);
+	char text[16] = "";
+
+	return fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && strtoul(text, NULL, 16) & 1 &&
+		kernel_tracepoint_args(btf, "mm_vmscan_lru_isolate") > 7;
 }

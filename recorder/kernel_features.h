@@ -29,6 +29,9 @@ struct kernel_tick {
 	int64_t timer_from_rq, regs_from_rq;
 };
 bool kernel_tick(struct kernel_tick *ret);
+/* The multi-generational LRU is on, and mm_vmscan_lru_shrink_inactive does not tell what it scans. It does since 6.7; that release
+ * took a parameter from mm_vmscan_lru_isolate, which is what this looks at. */
+bool kernel_scans_untraced(const struct btf *btf);
 /* Parameters of a tracepoint, its data pointer not counted; -1: this kernel has none of that name. */
 int kernel_tracepoint_args(const struct btf *btf, const char *tracepoint);
 

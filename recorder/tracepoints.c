@@ -10,6 +10,7 @@
 #include "recorder/probes_impl.h"
 
 #define TO_THE_MS "conditions on what is in flight, to the millisecond"
+#define SCANNED "pages scanned by reclaim"
 
 /* Tracepoints that a kernel may lack, and the evidence that goes with each. */
 static const struct {
@@ -23,7 +24,7 @@ static const struct {
 	{ "memcg_end", "mm_vmscan_memcg_reclaim_end", "memcg reclaim spans", false },
 	{ "kswapd_wake", "mm_vmscan_kswapd_wake", "kswapd spans", false },
 	{ "kswapd_sleep", "mm_vmscan_kswapd_sleep", "kswapd spans", false },
-	{ "shrink_inactive", "mm_vmscan_lru_shrink_inactive", "pages scanned by reclaim", false },
+	{ "shrink_inactive", "mm_vmscan_lru_shrink_inactive", SCANNED, false },
 	{ "lru_isolate", "mm_vmscan_lru_isolate", "pages taken by reclaim", false },
 	{ "vmscan_throttled", "mm_vmscan_throttled", "time that reclaim was throttled", false },
 	{ "slab_start", "mm_shrink_slab_start", "slow shrinkers", false },
@@ -122,6 +123,10 @@ int tracepoints_choose(struct probes *p, struct bpf_object *obj, char *err, size
 	if (!kernel_has_task_regs() || !kernel_softirq_words(btf, &p->raised_from_rq, &p->handled_from_rq))
 		probes_add_missing(p, "softirqs that a system call holds up",
 				   "this kernel has no bpf_task_pt_regs (5.15), or its BTF not the per-CPU variables; instead: the escalated window has their delays");
+	if (kernel_scans_untraced(btf))
+		probes_add_missing(p, SCANNED,
+				   "the multi-generational LRU is on, and traces what it scans from 6.7 on; instead: what each span "
+				   "reclaimed; reclaim-yield does not fire");
 	btf__free(btf);
 	tick = obj ? bpf_object__find_program_by_name(obj, "tick_sample") : NULL;
 	if (tick)
