@@ -18,7 +18,7 @@ struct load_job {
 struct load_result {
 	uint32_t file;
 	int error;
-	struct unwind_key key;
+	struct unwind_key key, own;
 	struct unwind_rows rows;
 };
 
@@ -38,7 +38,7 @@ static int load(const struct load_job *j, struct load_result *ret)
 		fd = process_open_map_file(j->pid, &j->map, SCAN_TIMEOUT_MS);
 	if (fd < 0)
 		return fd;
-	return unwind_file_load(fd, j->key.len ? &j->key : NULL, &limits, &counts, &ret->key, &ret->rows);
+	return unwind_file_load(fd, j->key.len ? &j->key : NULL, &limits, &counts, &ret->key, &ret->own, &ret->rows);
 }
 
 void *unwinder_take_job(void *ctx)
@@ -70,16 +70,12 @@ void unwinder_do_job(void *ctx, void *job)
 void unwinder_want_file(struct keeper *k, uint32_t file, uint32_t pid, uint64_t start, uint64_t len, uint64_t now)
 {
 	struct mapped_file *f = mappings_file_at(k->mappings, file);
-	struct unwind_ref ref;
 	struct load_job *j;
 
 	if (!f || f->path[0] != '/' || f->state == MAPPED_LOADING || f->state == MAPPED_READY ||
 	    (f->tried_ns && now < f->tried_ns + RETRY_NS))
 		return;
-	if (f->key.len && unwind_cache_find(k->cache, &f->key, &ref) == 0) {
-		mappings_file_ready(k->mappings, file, &ref);
-		return;
-	}
+	/* Also where the build-id is known: it is a claim, and another file may have made it. */
 	j = strlen(f->path) < sizeof(j->map.path) ? calloc(1, sizeof(*j)) : NULL;
 	f->tried_ns = now;
 	if (!j) {
@@ -114,11 +110,12 @@ void unwinder_take_loaded(struct keeper *k)
 		struct mapped_file *f = mappings_file_at(k->mappings, r->file);
 		struct unwind_ref ref;
 
-		/* Another path to the same file may have been faster. */
-		if (r->error == 0 && unwind_cache_find(k->cache, &r->key, &ref) < 0)
-			r->error = unwind_cache_put(k->cache, &r->key, &r->rows, &ref);
 		if (r->error == 0 && r->key.build_id)
 			f->found = r->key;
+		if (r->error == 0)
+			r->error = unwind_cache_share(k->cache, &r->key, &r->own, &r->rows, &ref);
+		else if (f->key.build_id) /* gone or not to be read: the claim has to do */
+			r->error = unwind_cache_find(k->cache, &f->key, &ref);
 		if (r->error == 0) {
 			mappings_file_ready(k->mappings, r->file, &ref);
 		} else {

@@ -54,10 +54,10 @@ static bool same_key(const struct unwind_key *a, const struct unwind_key *b)
 }
 
 int unwind_file_load(int fd, const struct unwind_key *expected, const struct unwind_limits *limits,
-		     struct cfi_counts *counts, struct unwind_key *ret_key, struct unwind_rows *ret)
+		     struct cfi_counts *counts, struct unwind_key *ret_key, struct unwind_key *ret_own, struct unwind_rows *ret)
 {
 	SB_CLEANUP(unwind_image_done) struct unwind_image image = {};
-	struct unwind_key key;
+	struct unwind_key key, own;
 	struct stat st;
 	int r = unwind_image_read(fd, &image);
 
@@ -65,14 +65,18 @@ int unwind_file_load(int fd, const struct unwind_key *expected, const struct unw
 		return r;
 	if (fstat(fd, &st) < 0)
 		return -errno;
+	unwind_key_file(&st, &own);
 	if (!unwind_key_build_id(image.build_id, image.build_id_len, &key))
-		unwind_key_file(&st, &key);
+		key = own;
 	if (expected && expected->build_id && !same_key(expected, &key))
 		return -ESTALE;
 	r = unwind_rows_build(&image, limits, counts, ret);
-	if (r == 0)
-		*ret_key = key;
-	return r;
+	if (r < 0)
+		return r;
+	*ret_key = key;
+	if (ret_own)
+		*ret_own = own;
+	return 0;
 }
 
 /* ---- entries -------------------------------------------------------------------------- */
@@ -305,6 +309,30 @@ int unwind_cache_put(struct unwind_cache *c, const struct unwind_key *key,
 	*bucket = i;
 	*ret = ref_of(c, i);
 	return 0;
+}
+
+static bool has_rows(const struct unwind_cache *c, uint32_t i, const struct unwind_rows *rows)
+{
+	const struct entry *e = &c->entries[i];
+	const struct sb_unwind_table *t = &c->arena.tables[i];
+	size_t n = rows->n_rows ? unwind_rows_slots(rows) : 0;
+
+	return e->n_slots == n && (!n || (t->base == rows->base && t->n_rules == rows->n_rules && t->n_rows == rows->n_rows &&
+					  !memcmp(&c->arena.slots[e->first], rows->slots, n * sizeof(uint64_t))));
+}
+
+int unwind_cache_share(struct unwind_cache *c, const struct unwind_key *key, const struct unwind_key *own,
+		       const struct unwind_rows *rows, struct unwind_ref *ret)
+{
+	uint32_t i = lookup(c, key);
+
+	if (i != NO_ENTRY && !has_rows(c, i, rows)) {
+		key = own;
+		i = lookup(c, key);
+	}
+	if (i != NO_ENTRY && has_rows(c, i, rows))
+		return unwind_cache_find(c, key, ret);
+	return unwind_cache_put(c, key, rows, ret);
 }
 
 struct unwind_cache_stats unwind_cache_stats(const struct unwind_cache *c)

@@ -8,9 +8,9 @@
  * run in another process. Everything else here neither blocks nor allocates after
  * unwind_cache_new(), but for commit() of the arena. One thread.
  *
- * A build-id is a claim of the file. A process that brings a file with the build-id of another one
- * can spoil the stacks of those that map that other one, if its own is read first: wrong frames, no
- * more, because walkers trust no table.
+ * A build-id is a claim of the file: a file whose rows are not those of the table of its build-id gets one of its own
+ * (unwind_cache_share()), whichever was read first. The kernel does not tell files of the same build-id and path in two roots
+ * from each other: they share what was read first. Wrong frames, no more, because walkers trust no table.
  *
  * Functions return 0 or a negative errno.
  */
@@ -34,10 +34,11 @@ void unwind_key_file(const struct stat *st, struct unwind_key *ret);
 /*
  * Reads the ELF file open at fd (not closed) and builds its rows; n_rows is 0 when it has none.
  * expected: the build-id that the mapping had, or NULL; -ESTALE when the file has another one, or
- * changes while it is read. Errors of unwind_image_read() and -ENOMEM besides.
+ * changes while it is read. Errors of unwind_image_read() and -ENOMEM besides. ret_own (may be NULL): the key that it
+ * would have without a build-id.
  */
 int unwind_file_load(int fd, const struct unwind_key *expected, const struct unwind_limits *limits,
-		     struct cfi_counts *counts, struct unwind_key *ret_key,
+		     struct cfi_counts *counts, struct unwind_key *ret_key, struct unwind_key *ret_own,
 		     struct unwind_rows *ret);
 
 /* Memory that walkers read: heap, or the mapped arrays of a BPF object. Tables that an earlier
@@ -82,6 +83,11 @@ int unwind_cache_find(struct unwind_cache *cache, const struct unwind_key *key,
  * so are errors of commit(), after which the key is not known. */
 int unwind_cache_put(struct unwind_cache *cache, const struct unwind_key *key,
 		     const struct unwind_rows *rows, struct unwind_ref *ret);
+
+/* The table of a file that has been read: that of its key where it has the same rows or there is none yet, else one of its
+ * own. Errors of unwind_cache_put(). */
+int unwind_cache_share(struct unwind_cache *cache, const struct unwind_key *key, const struct unwind_key *own,
+		       const struct unwind_rows *rows, struct unwind_ref *ret);
 
 /* Takes over which tables the walkers have used. Call it now and then; the order of eviction is
  * as fine as these calls are frequent. */

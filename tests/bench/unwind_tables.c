@@ -81,7 +81,7 @@ static int build(struct file *f, struct unwind_rows *ret)
 	int r;
 
 	memset(&f->counts, 0, sizeof(f->counts));
-	r = fd < 0 ? -1 : unwind_file_load(fd, NULL, &limits, &f->counts, &f->key, ret);
+	r = fd < 0 ? -1 : unwind_file_load(fd, NULL, &limits, &f->counts, &f->key, NULL, ret);
 	took = sb_now_ns(CLOCK_PROCESS_CPUTIME_ID) - began;
 	if (!f->cpu_ns || took < f->cpu_ns)
 		f->cpu_ns = took;

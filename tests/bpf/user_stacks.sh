@@ -145,6 +145,10 @@ cp "$PROGRAMS/chain_O3" "$TEST_TMP/before"
 cp "$PROGRAMS/chain_O1" "$TEST_TMP/after"
 cp "$PROGRAMS/chain_O2" "$TEST_TMP/signalled"
 strip -o "$TEST_TMP/stripped" "$PROGRAMS/chain_O2"
+# Another program that says it is this one.
+objcopy --dump-section .note.gnu.build-id="$TEST_TMP/id" "$PROGRAMS/chain_O2" "$TEST_TMP/same"
+objcopy --update-section .note.gnu.build-id="$TEST_TMP/id" "$PROGRAMS/chain_O0" "$TEST_TMP/claims"
+spawn "$TEST_TMP/claims" sleep 600
 spawn "$TEST_TMP/closed" dlclose "$PROGRAMS/plugin.so" 3
 spawn "$TEST_TMP/before" exec "$TEST_TMP/after" 3
 spawn "$TEST_TMP/signalled" signal 600
@@ -232,6 +236,7 @@ nearly_all "in a process that has ended" "$(share off-cpu gone "$CHAIN" nanoslee
 nearly_all "in a library that was unloaded" "$(share off-cpu closed 'chain_plugin;chain_middle;chain_outer;main' nanosleep)"
 nearly_all "in a program before it became another one" "$(share off-cpu before "$CHAIN" nanosleep)"
 nearly_all "and in that one" "$(share off-cpu after "$CHAIN" nanosleep)"
+nearly_all "of a program with the build-id of another one" "$(share off-cpu claims "$CHAIN" nanosleep)"
 nearly_all "in a signal handler" "$(share off-cpu signalled 'chain_inner;chain_middle;chain_outer;on_signal;.*raise;in_signal;main')"
 nearly_all "in a program that was deleted before" "$(SINCE_NS=$known_ns share off-cpu old_deleted "$CHAIN" nanosleep)"
 nearly_all "in one that was replaced before" "$(SINCE_NS=$known_ns share off-cpu old_replaced "$CHAIN" nanosleep)"

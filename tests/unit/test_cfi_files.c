@@ -53,7 +53,7 @@ static int load_rows(int fd)
 	struct unwind_rows rows;
 	struct unwind_key key;
 
-	return unwind_file_load(fd, NULL, &limits, &counts, &key, &rows);
+	return unwind_file_load(fd, NULL, &limits, &counts, &key, NULL, &rows);
 }
 
 /* What a call takes at most, in MiB; its result through ret. */

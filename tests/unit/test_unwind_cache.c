@@ -189,6 +189,38 @@ static void test_without_rows(void **state)
 	unwind_cache_free(c);
 }
 
+/* Two files say that they are the same one, and are not: each has its own rows, and copies of each share them. */
+static void test_build_id_of_another(void **state)
+{
+	struct unwind_cache *c;
+	struct unwind_key claimed = key_of(1), first = key_of(2), second = key_of(3), copy = key_of(4);
+	uint64_t words[N_SLOTS + 8], other_words[N_SLOTS + 8];
+	struct unwind_rows rows = rows_of(words, 1, 100), other = rows_of(other_words, 7, 100), none = {};
+	struct unwind_ref ref, shared, its_own, again, bare;
+
+	(void)state;
+	assert_int_equal(unwind_cache_new(&arena, &c), 0);
+	assert_int_equal(unwind_cache_share(c, &claimed, &first, &rows, &ref), 0);
+	assert_int_equal(unwind_cache_share(c, &claimed, &copy, &rows, &shared), 0);
+	assert_memory_equal(&ref, &shared, sizeof(ref));
+	assert_int_equal(unwind_cache_share(c, &claimed, &second, &other, &its_own), 0);
+	expect_content(its_own, 7, 100);
+	expect_content(ref, 1, 100);
+	assert_int_equal(unwind_cache_share(c, &claimed, &second, &other, &again), 0);
+	assert_memory_equal(&its_own, &again, sizeof(again));
+	assert_int_equal(unwind_cache_stats(c).tables, 2);
+	/* One word differs. */
+	other_words[99]++;
+	assert_int_equal(unwind_cache_share(c, &claimed, &second, &other, &again), 0);
+	assert_int_equal(slots[tables[again.table].rules + 99], other_words[99]);
+	assert_int_equal(unwind_cache_stats(c).tables, 2);
+	expect_content(ref, 1, 100);
+	assert_int_equal(unwind_cache_share(c, &claimed, &copy, &none, &bare), 0);
+	assert_int_equal(bare.table, SB_UNWIND_NO_TABLE);
+	assert_true(there(c, 1));
+	unwind_cache_free(c);
+}
+
 /* A new process takes over the arena: references of before are stale. */
 static void test_next_process(void **state)
 {
@@ -274,7 +306,7 @@ static void test_keys(void **state)
 	assert_int_equal(unwind_image_read(fd, &image), 0);
 	assert_true(unwind_key_build_id(image.build_id, image.build_id_len, &by_id));
 	unwind_image_done(&image);
-	assert_int_equal(unwind_file_load(fd, &by_id, &limits, &counts, &got, &rows), 0);
+	assert_int_equal(unwind_file_load(fd, &by_id, &limits, &counts, &got, NULL, &rows), 0);
 	assert_true(rows.n_rows > 1000);
 	assert_int_equal(got.len, by_id.len);
 	assert_true(got.build_id);
@@ -282,11 +314,11 @@ static void test_keys(void **state)
 	unwind_rows_done(&rows);
 	/* The file that was mapped has been replaced by another one. */
 	assert_true(unwind_key_build_id("another build-id", 16, &other));
-	assert_int_equal(unwind_file_load(fd, &other, &limits, &counts, &got, &rows), -ESTALE);
+	assert_int_equal(unwind_file_load(fd, &other, &limits, &counts, &got, NULL, &rows), -ESTALE);
 	/* What the mapping knew of the file says nothing of its build-id. */
 	assert_int_equal(fstat(fd, &st), 0);
 	unwind_key_file(&st, &by_file);
-	assert_int_equal(unwind_file_load(fd, &by_file, &limits, &counts, &got, &rows), 0);
+	assert_int_equal(unwind_file_load(fd, &by_file, &limits, &counts, &got, NULL, &rows), 0);
 	unwind_rows_done(&rows);
 	st.st_mtim.tv_nsec ^= 1;
 	unwind_key_file(&st, &other);
@@ -301,6 +333,7 @@ int main(void)
 		cmocka_unit_test(test_oldest_goes),
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_without_rows),
+		cmocka_unit_test(test_build_id_of_another),
 		cmocka_unit_test(test_next_process),
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_keys),

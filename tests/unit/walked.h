@@ -127,7 +127,7 @@ static struct unwind_ref file_table(const char *path)
 	struct unwind_key key;
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (fd >= 0 && unwind_file_load(fd, NULL, &limits, &counts, &key, &rows) == 0 &&
+	if (fd >= 0 && unwind_file_load(fd, NULL, &limits, &counts, &key, NULL, &rows) == 0 &&
 	    unwind_cache_find(world.cache, &key, &ref) < 0)
 		assert_int_equal(unwind_cache_put(world.cache, &key, &rows, &ref), 0);
 	unwind_rows_done(&rows);
