@@ -291,7 +291,7 @@ static int name_kernel(struct pass *p, struct bundle_writer *w)
 		else if (p->kernel.n)
 			fprintf(stderr, "%zu kernel functions have no name\nhint: --kallsyms takes a copy of that "
 				"host's /proc/kallsyms, of the same boot\n", p->kernel.n);
-		return p->from->kallsyms ? r : 0;
+		return p->from->kallsyms ? -ECANCELED : 0;
 	}
 	out = calloc(p->kernel.n, sizeof(*out));
 	for (size_t i = 0; out && i < p->kernel.cap; i++) {

@@ -21,7 +21,7 @@ struct names_added {
 };
 
 /* What finds no name is told on standard error. Looks for it, which may take long, before it writes to out. *ret is
- * set in any case. 0 or a negative errno. */
+ * set in any case. 0 or a negative errno; -ECANCELED: from->kallsyms is no list, which has been told, too. */
 int add_names(struct bundle *b, const struct names_from *from, FILE *out, struct names_added *ret);
 
 #endif

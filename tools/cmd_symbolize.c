@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tools/add_names.h"
 #include "tools/commands.h"
@@ -73,7 +74,7 @@ static int complete(struct bundle *b, const char *path, const char *output, cons
 	if (r == 0)
 		r = in_place ? append_to(path, names, len) : write_copy(path, output, names, len);
 	free(names);
-	if (r < 0)
+	if (r < 0 && r != -ECANCELED)
 		fprintf(stderr, "error: cannot write names to '%s': %s\n", in_place ? path : output, strerror(-r));
 	return r;
 }
@@ -92,7 +93,7 @@ static bool is_whole(const struct bundle *b, const char *path)
 }
 
 /* Where symbols are looked for: what was said by mistake finds nothing, and silently so. */
-static int check_sources(struct debug_sources *s)
+static int check_sources(struct debug_sources *s, const char *kallsyms)
 {
 	const char *urls = getenv("DEBUGINFOD_URLS");
 	struct stat st;
@@ -100,6 +101,10 @@ static int check_sources(struct debug_sources *s)
 	if (s->dir && (stat(s->dir, &st) < 0 || (!S_ISDIR(st.st_mode) && (errno = ENOTDIR)))) {
 		fprintf(stderr, "error: cannot look for symbols in --debug-dir '%s': %s\n", s->dir, strerror(errno));
 		return SB_EXIT_NOT_FOUND;
+	}
+	if (kallsyms && access(kallsyms, R_OK) < 0) {
+		fprintf(stderr, "error: cannot read --kallsyms '%s': %s\n", kallsyms, strerror(errno));
+		return errno == ENOENT ? SB_EXIT_NOT_FOUND : SB_EXIT_FAILURE;
 	}
 	if (!s->dir)
 		s->dir = "/usr/lib/debug";
@@ -147,7 +152,7 @@ int cmd_symbolize(int argc, char **argv)
 		return opt_usage(&command, "expected one bundle");
 	if (!strcmp(argv[first], "-"))
 		return opt_usage(&command, "names are added to a file, not to standard input");
-	r = check_sources(&sources);
+	r = check_sources(&sources, from.kallsyms);
 	if (r != SB_EXIT_OK)
 		return r;
 	path = operand_path(argv[first], found);

@@ -212,6 +212,9 @@ printf '%s\n' 'ffffffff81000000 T _text' 'ffffffff81001000 T do_one' 'ffffffff81
 ok "kernel names from a list" "$STALLBOX" symbolize --kallsyms kallsyms -o k2.zst k.zst
 is "are there" "$(fold k2.zst | sed 's/ [0-9]*$//')" 'prog;do_two_[k];do_one_[k]'
 is "a list that is none" "$("$STALLBOX" symbolize --kallsyms none k.zst >/dev/null 2>&1; echo $?)" 1
+is "that it is none is all that it says" "$("$STALLBOX" symbolize --kallsyms none -o k3.zst k.zst 2>&1)" "error: cannot read 'none': Is a directory"
+is "one that is not there" "$("$STALLBOX" symbolize --kallsyms away -o k3.zst k.zst 2>&1; echo $?)" "error: cannot read --kallsyms 'away': No such file or directory
+3"
 echo precious >there
 is "nor does it cost what stood where the copy goes" "$("$STALLBOX" symbolize --kallsyms none -o there k.zst >/dev/null 2>&1; echo $?; cat there)" "1
 precious"
