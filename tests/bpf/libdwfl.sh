@@ -41,6 +41,7 @@ compare() {
 	# fail is printed with what the mapping process says. Some last for minutes, and it is not known why.
 	for _ in 1 2 3; do
 		wait_for 60 known
+		rm -f "$T/json"
 		: >"$T/err" # before the next process may write to it
 		"$UNWIND_EVENTS" "$SECONDS_EACH" "$pid" >"$T/theirs" 2>"$T/err" &
 		helper=$!
@@ -62,14 +63,15 @@ compare() {
 	# Go's runtime prints its stacks then.
 	kill -s "$([ -z "${CALLS:-}" ] && echo TERM || echo QUIT)" "$pid"
 	wait "$pid" 2>/dev/null
-	[ "$(tail -n 1 "$T/err")" ] || return 0
+	[ -e "$T/json" ] || return 0 # its events were not copied, and that has been said
 	if [ -n "${CALLS:-}" ]; then
-		python3 "$ROOT/tests/helpers/same_events.py" "$T/theirs" "$T/ndjson" "$T/events" "$CALLS" "$T/out" >"$T/json" 2>"$T/differ"
+		python3 "$ROOT/tests/helpers/same_events.py" "$T/theirs" "$T/ndjson" "$T/events" "$CALLS" "$T/out" >"$T/json" 2>"$T/differ" || echo '{}' >"$T/json"
 	fi
 	text=$(jq -r --arg known "$classes" --argjson alike "${ALIKE:-0}" '(.events // 0) as $n | ($known | split("|")) as $known |
 		[.open | keys[] | select(IN("copy", "below", "depth", "ours longer", "another event", "unknown", "neither", "ours ends, table evicted", $known[]) | not)] as $wrong |
 		([.open[]] | add // 0) as $open |
 		if $n < 50 then "\($n) events of both"
+		elif .alone * 20 > $n then "\(.alone) of ours were not copied, beside \($n) that were"
 		elif (."as far" // 0) > $n / 20 then "too few whole copies"
 		elif (.unknown // 0) * 100 > $n then "not known to the recorder"
 		elif (.identical // 0) * 100 < $n * $alike then "identical in less than \($alike) of 100"
@@ -78,9 +80,9 @@ compare() {
 		else "" end' "$T/json" || echo "no counts")
 	if [ -z "$text" ]; then pass "$name: as libdwfl for the same events"; else fail "$name: as libdwfl for the same events" "$text" "$(cat "$T/err" "$T/differ")"; fi
 	jq -r --arg name "$name" '(.events // 1) as $n | def share: "\(. * 1000 / $n | floor / 10) %"; .open as $open |
-		[to_entries[] | select(.key | IN("events", "on-cpu", "off-cpu", "frames", "identical", "as far", "frames as far", "cut", "open", "open waits", "ours by witness", "gap by witness") | not) |
+		[to_entries[] | select(.key | IN("events", "on-cpu", "off-cpu", "frames", "complete", "identical", "as far", "frames as far", "cut", "open", "open waits", "alone", "ours by witness", "gap by witness") | not) |
 		"\(.value) \(.key)\(if $open[.key] then " (\($open[.key]) open)" else "" end)"] as $other |
-		"# | \($name) | \(."off-cpu" // 0) + \(."on-cpu" // 0) | \((.frames // 0) / $n * 10 | round / 10) |" +
+		"# | \($name) | \(."off-cpu" // 0) + \(."on-cpu" // 0) | \((.frames // 0) / $n * 10 | round / 10) | \((.complete // 0) | share) |" +
 		" \((.identical // 0) | share) | \(if ."as far" then "\(."as far") (\(."frames as far" / ."as far" * 10 | round / 10) frames)" else 0 end) |" +
 		" \((.identical // 0) + (."as far" // 0) + (."ours by witness" // 0) - (.open.neither // 0) | share) |" +
 		" \(."gap by witness" // 0) | \(.cut // 0) | \($other | join(", ")) |"' "$T/json"
@@ -247,7 +249,8 @@ if wanted go && command -v go >/dev/null; then
 	export GOTRACEBACK=crash
 	ulimit -c 0
 	CGO_ENABLED=0 go build -o "$T/go_debug" "$T/work.go" && strip -o "$T/go" "$T/go_debug"
-	CALLS=$T/go_debug compare 'go, stripped' "leaf's caller in ours alone|another stack" "$T/go"
+	# Of a function that calls itself the witness cannot tell how often it is there.
+	CALLS=$T/go_debug compare 'go, stripped' "leaf's caller|leaf's caller in ours alone|another stack" "$T/go"
 	# The same for the recorder; libdwfl finds .debug_frame in the file that the program names.
 	objcopy --only-keep-debug "$T/go_debug" "$T/go.debug" && objcopy --add-gnu-debuglink="$T/go.debug" "$T/go" "$T/go_linked"
 	CALLS=$T/go_debug ALIKE=99 compare 'go, stripped, .debug_frame for libdwfl' "leaf's caller|another stack" "$T/go_linked"
@@ -261,9 +264,17 @@ cat >"$T/static.c" <<'WORK'
 #include <stdlib.h>
 #include <string.h>
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+/* Most of musl's own code has no call frame information: stacks that begin there are that one frame. */
+__attribute__((noinline)) static int own(int n)
+{
+	volatile int sum = n;
+	for (int i = 0; i < 50000; i++) sum += i ^ n;
+	return sum;
+}
 __attribute__((noinline)) static int leaf(int n)
 {
 	char *v[64], text[64][24];
+	n += own(n) & 1;
 	for (int i = 0; i < 64; i++) {
 		snprintf(text[i], sizeof(text[i]), "%d.%f", (i * 7919 + n) % 1000, i / 3.0);
 		v[i] = text[i];

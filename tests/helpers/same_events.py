@@ -129,6 +129,13 @@ def pairs(theirs, ours):
             yield kind, tid, began, end, stack, names, *min(near, key=lambda t: abs(t[0] - began))
 
 
+def alone(theirs, ours):
+    """How many of ours nobody copied: of threads that are copied, while they are."""
+    paired = sum(1 for _ in pairs(theirs, ours))
+    return sum((kind, tid) in theirs and theirs[kind, tid][0][0] <= began <= theirs[kind, tid][-1][0]
+               for kind, tid, began, *_ in ours) - paired
+
+
 class Witness:
     """What a program says of itself; one of Go more than others."""
 
@@ -261,7 +268,8 @@ def main():
     def is_frame(pc):
         return any(pc in r for r in code) and not (witness and witness.is_no_frame(pc))
 
-    same = list(without_others(is_frame, witness, pairs(theirs, read_ours(*sys.argv[2:4]))))
+    ours = read_ours(*sys.argv[2:4])
+    same = list(without_others(is_frame, witness, pairs(theirs, ours)))
     counts, open_ones, open_waits, shown = {}, {}, 0, set()
     agreed = {stack[-1] for _, _, _, end, stack, _, _, _, pcs, _, _ in same if stack == pcs and end == "complete"}
 
@@ -276,6 +284,8 @@ def main():
         count("events")
         count(kind)
         count("frames", len(stack))
+        if end == "complete":
+            count("complete")
         count(c)
         if cut:
             count("cut")
@@ -299,7 +309,7 @@ def main():
             for i in range(max(len(stack), len(whole))):
                 print(f"  {i:2} {stack[i] if i < len(stack) else 0:16x} {whole[i] if i < len(whole) else 0:16x}"
                       f"{'!' if len(pcs) <= i < len(whole) else ' '} {names[i] if i < len(names) else ''}", file=sys.stderr)
-    print(json.dumps(counts | {"open": open_ones, "open waits": open_waits}))
+    print(json.dumps(counts | {"open": open_ones, "open waits": open_waits, "alone": alone(theirs, ours)}))
 
 
 main()

@@ -380,8 +380,9 @@ static void step(void)
 		run_program((model_cpu + 1) % CPUS);
 	else if ((dice & 0x1ffff) == 2)
 		flip();
-	else if ((dice & 0x3fff) == 3 && !split) /* where atomics are missing the freeze waits for the writers */
-		read_bank((uint32_t)(dice >> 32) % CPUS, (uint32_t)(dice >> 40) & 1);
+	else if ((dice & 0x7ff) == 3 && !split) /* where atomics are missing the freeze waits for the writers */
+		/* Mostly where somebody is writing. */
+		read_bank(dice >> 48 & 3 ? model_cpu : (uint32_t)(dice >> 32) % CPUS, (uint32_t)(dice >> 40) & 1);
 }
 
 static uint64_t from_env(const char *name, uint64_t otherwise)
