@@ -442,7 +442,7 @@ check-soak: tests-bin
 check-all: tests-bin
 	$(Q)tests/campaigns/all $(ONLY)
 # Can the tests fail? One behaviour at a time is broken in a copy of the tree. ONLY='cli bpf/locks NAME': these alone.
-check-mutations: tests-bin
+check-mutations: tests-bin deps-test deps-upload
 	$(Q)tests/mutations/run $(ONLY)
 # What it costs, beside other tools: tables into tests/bench/RESULTS.md, picture into docs/bench.svg. Fifty minutes.
 # What deps-bench installs is measured where it is there and said to be missing where it is not.
