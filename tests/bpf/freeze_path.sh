@@ -10,26 +10,37 @@ if ! command -v strace >/dev/null; then
 	finish
 fi
 start_agent --post 1s || { fail "agent starts"; finish; }
-# What stallbox-unwind and its helper read, they read at their leisure: no freeze waits for them.
-leisure=$(pgrep -P "$AGENT" -x stallbox-unwind)
-args=(-p "$AGENT")
-for p in $(processes_of "$AGENT"); do
-	[ -n "$leisure" ] && grep -qxF "$p" <<<"$leisure
-$(processes_of "$leisure")" || args+=(-p "$p")
-done
-watch=(strace -f -ttt -y -e 'trace=open,openat,openat2,fsync,fdatasync,rename,renameat,renameat2,write,sendto' -s 200)
-"${watch[@]}" -o "$TEST_TMP/strace.out" "${args[@]}" 2>"$TEST_TMP/strace.err" &
-st=$!
-TEST_PIDS+=("$st")
-if ! wait_for 10 grep -q attached "$TEST_TMP/strace.err"; then
-	skip "strace of a freeze" "ptrace is not allowed here: $(head -n 1 "$TEST_TMP/strace.err")"
-	finish
-fi
+# What stallbox-unwind and its helper read, they read at their leisure: no freeze waits for them. It comes after the agent is ready.
+maps_kept() { pgrep -P "$AGENT" -x stallbox-unwind >"$TEST_TMP/leisure"; }
+[ "$(status_of '.missing | index("user stacks by .eh_frame") != null')" = true ] ||
+	ok "who reads mappings is there" wait_for 60 maps_kept
+to_watch() {
+	local leisure
+	leisure=$(pgrep -P "$AGENT" -x stallbox-unwind)
+	echo "$AGENT"
+	processes_of "$AGENT" | grep -vxF "${leisure:-none}
+$([ -z "$leisure" ] || processes_of "$leisure")"
+}
 all_watched() {
 	local p
-	for p in "${args[@]}"; do [ "$p" = -p ] || grep -qE "^TracerPid:.$st$" "/proc/$p/status" || return; done
+	for p in $(to_watch); do grep -qE "^TracerPid:.$st$" "/proc/$p/status" || return; done
 }
-ok "every process of the freeze is watched" wait_for 60 all_watched
+watch=(strace -f -ttt -y -e 'trace=open,openat,openat2,fsync,fdatasync,rename,renameat,renameat2,write,sendto' -s 200)
+# A process that ends while strace comes is not watched, nor is one that another begins meanwhile: then all anew.
+for _ in 1 2 3 4 5; do
+	mapfile -t args < <(to_watch | sed 's/^/-p/')
+	"${watch[@]}" -o "$TEST_TMP/strace.out" "${args[@]}" 2>"$TEST_TMP/strace.err" &
+	st=$!
+	TEST_PIDS+=("$st")
+	if ! wait_for 10 grep -q attached "$TEST_TMP/strace.err"; then
+		skip "strace of a freeze" "ptrace is not allowed here: $(head -n 1 "$TEST_TMP/strace.err")"
+		finish
+	fi
+	wait_for 10 all_watched && break
+	kill -INT "$st"
+	wait "$st" 2>/dev/null
+done
+ok "every process of the freeze is watched" all_watched
 "$WORKLOADS/sleeper" 5 20 >/dev/null
 ok "a freeze gives a bundle" freeze
 kill -INT "$st"
