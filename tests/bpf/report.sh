@@ -7,7 +7,7 @@
 
 DISK=${SCRATCH:-/var/tmp}
 mib=24576 queue=32 wait_ms=60
-storm=(--limit 256 --file-threads 64 --anon-threads 16 --ramp 1)
+storm=(--ramp 1) # of its 320 threads thousands stand in reclaim for 300 ms; of 80 so few that another disk may show none
 if [ -n "${STALLBOX_IN_VM:-}" ]; then
 	# Up to 6.3 a page fault takes the lock: thirty threads of an emulated CPU wait that long for each other.
 	mib=14400 queue=8 wait_ms=100
