@@ -352,11 +352,11 @@ demo:
 	$(Q)tests/demo
 
 # Of the recorder's tests those that ask what it does and not how soon: they pass on an emulated CPU as they are.
-WHAT_NOT_WHEN := $(addprefix bpf/,control disk frozen_spool gateway hygiene privileges ready refuse reload requests)
+WHAT_NOT_WHEN := $(addprefix bpf/,command_lines control disk frozen_spool gateway hygiene names privileges ready refuse reload requests)
 test:
 	$(Q)tests/install-deps test
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all tests-bin
-	$(Q)tests/run unit cli browser consumers service/units $(WHAT_NOT_WHEN) beside vm gateway golden fuzz before upload bpf incidents
+	$(Q)tests/run cli browser service/units $(WHAT_NOT_WHEN) beside vm either unit consumers upload gateway golden fuzz before bpf incidents
 
 tests-bin: all $(UNIT) $(WORK) $(PROG) $(HELPERS) $(REPLAY) $(BENCHES) $(TEST_BPF) $(B)/tests/bench/count.so
 

@@ -73,6 +73,21 @@ in_lanes golden/other golden/other before golden
 is "what has been run by its name is left out of its suite, and run as often as it is named" \
 	"$(grep -oE '^golden +[a-z]+' <<<"$OUT" | tr -s ' \n' ' ')" "golden other golden other golden one "
 
+# What either lane may run is run once, by the one that is free: here while the lane beside waits for it, there while
+# this one does.
+test_is golden/one <<<$'touch "$MARKS/one"\npass "it"\nfinish'
+test_is golden/other <<<$'touch "$MARKS/other"\npass "it"\nfinish'
+test_is vm/waits <<<$'ok "both are run meanwhile" wait_for 60 test -e "$MARKS/one" -a -e "$MARKS/other"\nfinish'
+test_is vm/passes <<<$'pass "it"\nfinish'
+test_is cli/waits <<<$'ok "both are run meanwhile" wait_for 60 test -e "$MARKS/one" -a -e "$MARKS/other"\nfinish'
+in_lanes cli/passes beside vm/waits either golden/one golden/other before cli/passes
+is "what either may run is run here while the other is busy" "$RC $(closing)" "0 5 passed, 0 failed, 0 skipped"
+in_lanes cli/waits beside vm/passes either golden/one golden/other
+is "and there while this one is" "$RC $(grep -oE '^(cli|vm|golden) +[a-z]+' <<<"$OUT" | tr -s ' \n' ' ') $(closing)" \
+	"0 cli waits vm passes golden one golden other  4 passed, 0 failed, 0 skipped"
+in_lanes golden/one either golden/other
+is "without a second lane it is run, too" "$RC $(closing)" "0 2 passed, 0 failed, 0 skipped"
+
 # Killed: the lane, its test.
 test_is vm/kills <<'S'
 lane=$(sed -n 's/^PPid:\t//p' "/proc/$PPID/status")
