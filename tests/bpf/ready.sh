@@ -95,7 +95,7 @@ agent_on
 ok "one that tells no size: ready" wait_for 30 says ready
 stop_agent
 umount "$A"
-if { command -V mkfs.btrfs && truncate -s 128M "$TEST_TMP/img" && mkfs.btrfs -q "$TEST_TMP/img" && mount -o loop "$TEST_TMP/img" "$A"; } >"$TEST_TMP/can" 2>&1; then
+if { { command -v mkfs.btrfs || { echo "mkfs.btrfs is not installed" && false; }; } && truncate -s 128M "$TEST_TMP/img" && mkfs.btrfs -q "$TEST_TMP/img" && mount -o loop "$TEST_TMP/img" "$A"; } >"$TEST_TMP/can" 2>&1; then
 	agent_on
 	ok "btrfs: ready" wait_for 30 says ready
 	mount -o remount,ro "$A"
