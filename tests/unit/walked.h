@@ -553,7 +553,7 @@ static struct result sample_thread(char *const *argv, const char *thread, unsign
 		uint64_t frames[MAX_FRAMES];
 		struct sb_unwind_walk w;
 		struct stack truth;
-		bool by_rbp;
+		bool by_rbp, equal;
 
 		usleep(every_us + i * 37 % 1000);
 		stop(tid);
@@ -566,8 +566,9 @@ static struct result sample_thread(char *const *argv, const char *thread, unsign
 		r.frames += w.n;
 		r.by_fp += w.n_fp > 0;
 		r.ends[w.end]++;
-		r.same_code += is_same_code(frames, w.n, &truth);
-		if (truth.n == w.n && !memcmp(frames, truth.pc, w.n * sizeof(*frames))) {
+		equal = truth.n == w.n && !memcmp(frames, truth.pc, w.n * sizeof(*frames));
+		r.same_code += equal || is_same_code(frames, w.n, &truth);
+		if (equal) {
 			r.equal++;
 		} else if (w.end == SB_UNWIND_COMPLETE && truth.n < w.n &&
 			   !memcmp(frames, truth.pc, truth.n * sizeof(*frames))) {
