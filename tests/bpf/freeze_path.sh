@@ -21,9 +21,12 @@ to_watch() {
 	processes_of "$AGENT" | grep -vxF "${leisure:-none}
 $([ -z "$leisure" ] || processes_of "$leisure")"
 }
-all_watched() {
-	local p
-	for p in $(to_watch); do grep -qE "^TracerPid:.$st$" "/proc/$p/status" || return; done
+all_watched() { # but what has ended since it was listed
+	local p status
+	for p in $(to_watch); do
+		status=$(cat "/proc/$p/status" 2>/dev/null) || continue
+		grep -qE "^TracerPid:.$st$|^State:.Z" <<<"$status" || return
+	done
 }
 watch=(strace -f -ttt -y -e 'trace=open,openat,openat2,fsync,fdatasync,rename,renameat,renameat2,write,sendto' -s 200)
 # A process that ends while strace comes is not watched, nor is one that another begins meanwhile: then all anew.
