@@ -437,7 +437,7 @@ check-san-root: all
 # A flood of switches, execs and reclaim for SOAK_MINUTES (30): memory, descriptors, and every record accounted for.
 check-soak: tests-bin
 	$(Q)tests/campaigns/soak
-# The long form of everything, a line each with its result and its time; about six hours. ONLY='check-san fuzz': these alone.
+# The long form of everything, a line each with its result and its time; hours. ONLY='check-san fuzz': these alone.
 # Called again with the same tree it goes on with what has not ended well.
 check-all: tests-bin
 	$(Q)tests/campaigns/all $(ONLY)
