@@ -75,9 +75,15 @@ MEMORY=64M start_agent --post 1s --trigger 'kernel:reclaim>60s' || { fail "agent
 events=(mm_vmscan_memcg_reclaim_end mm_vmscan_direct_reclaim_end)
 mapfile -t logged < <(of reclaim_storm)
 log_events "${logged[@]}"
-"$WORKLOADS/reclaim_storm" "${storm[@]}" --seconds "${STALLBOX_IN_VM:+1}3" --dir "$DISK" >"$TEST_TMP/storm" 2>&1
+"$WORKLOADS/reclaim_storm" "${storm[@]}" --seconds 60 --dir "$DISK" >"$TEST_TMP/storm" 2>&1 &
+storm_pid=$!
+TEST_PIDS+=("$storm_pid")
+ends() { [ "$(grep -c '_reclaim_end:' "$LOG/trace")" -ge "$1" ]; }
+ok "a storm reclaims" wait_for 60 ends "$([ -n "${STALLBOX_IN_VM:-}" ] && echo 20 || echo 1000)"
+kill "$storm_pid"
+wait "$storm_pid"
 stop_log
-ok "a storm is frozen" freeze
+ok "and is frozen" freeze
 is "tracefs lost nothing of it" "$(log_lost)" 0
 produced=$(grep -c '_reclaim_end:' "$LOG/trace")
 events --kind reclaim --comm reclaim_storm --no-stacks "$BUNDLE" | jq -s '[length, (map(.weight) | add // 0)] | .[]' >"$TEST_TMP/storm.n"
@@ -85,7 +91,6 @@ events --kind reclaim --comm reclaim_storm --no-stacks "$BUNDLE" | jq -s '[lengt
 lost=$("$STALLBOX" info --json "$BUNDLE" | jq '[.losses[] | select(.kind == "reclaim") | .count] | add // 0')
 missed=$(($(missed_ends) - missed))
 echo "# $produced spans, $recorded recorded, which stand for $stands_for, $lost not recorded, $missed ends left out by the kernel"
-between "there was reclaim in it" "$produced" 10 100000000
 if [ "$missed" = 0 ]; then
 	is "recorded and lost are what happened" $((recorded + lost)) "$produced"
 else

@@ -12,7 +12,7 @@ static const char usage[] =
 	"time; nearly all its CPU time is %system, in chacha_permute and its callers:\n"
 	"  main or syshog_thread -> hog_outer -> hog_inner -> getrandom\n"
 	"At the end:\n"
-	"  pid=P threads=THREADS elapsed_ms=MS user_ms=MS system_ms=MS calls=N mib=N\n"
+	"  pid=P threads=THREADS begin_ns=NS elapsed_ms=MS user_ms=MS system_ms=MS calls=N mib=N\n"
 	"\n"
 	"examples:\n"
 	"  syshog 5\n"
@@ -87,8 +87,8 @@ WORKLOAD_MAIN(syshog)
 		total += calls[i];
 	}
 	getrusage(RUSAGE_SELF, &ru);
-	printf("pid=%d threads=%u elapsed_ms=%llu user_ms=%llu system_ms=%llu calls=%llu mib=%llu\n",
-	       getpid(), cnt, (unsigned long long)((now_ns() - start_ns) / NSEC_PER_MSEC),
+	printf("pid=%d threads=%u begin_ns=%llu elapsed_ms=%llu user_ms=%llu system_ms=%llu calls=%llu mib=%llu\n",
+	       getpid(), cnt, (unsigned long long)start_ns, (unsigned long long)((now_ns() - start_ns) / NSEC_PER_MSEC),
 	       tv_ms(ru.ru_utime), tv_ms(ru.ru_stime), (unsigned long long)total,
 	       (unsigned long long)(total * BUFFER_BYTES >> 20));
 	return 0;
