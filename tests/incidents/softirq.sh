@@ -9,8 +9,8 @@
 # length once system calls are timed, two seconds after the trigger at most, and so are the softirqs that waited, each within a read; packets were in truth as late as that.
 . "$(dirname "$0")/lib.sh"
 
-late_ms=25
-[ -z "${STALLBOX_IN_VM:-}" ] || late_ms=200
+late_ms=25 got_ms=5
+[ -z "${STALLBOX_IN_VM:-}" ] || late_ms=200 got_ms=200
 start_default || { fail "agent starts"; finish; }
 TO_ITS_END=1 incident softirq-held "$INCIDENT" slow-proc 150 8
 case $? in
@@ -71,7 +71,10 @@ events --kind softirq --no-stacks "$BUNDLE" | jq -r --argjson c "$cpu" 'select(.
 # A packet is as late as its softirq and some ms until somebody has it, by the workload's own clock: short reads hold up none so long.
 late_reads() { awk -v ms="$1" 'NR == FNR { after[$1]; next } match($0, /begin_ns=[0-9]+/) && (substr($0, RSTART + 9, RLENGTH - 9) in after) && match($0, /latest_packet_ns=[0-9]+/) && substr($0, RSTART + 17, RLENGTH - 17) + 0 > ms * 1e6 { n++ } END { print n + 0 }' "$TEST_TMP/after" "$TEST_TMP/truth"; }
 between "reads that made a packet late by more than 105 ms" "$(late_reads 105)" 5 1000
-between "packets that waited for more than 100 ms in their softirq: one time for each such read at least" "$(wc -l <"$TEST_TMP/late")" "$(late_reads 105)" $(($(late_reads 100) + 3))
+# Whoever gets it is late by itself on an emulated CPU: there only reads that are later by a fifth of a second must have such a time.
+at_least=$(late_reads $((100 + got_ms)))
+between "packets that waited for more than 100 ms in their softirq: one time for each such read at least" "$(wc -l <"$TEST_TMP/late")" \
+	$((at_least > 5 ? at_least : 5)) $(($(late_reads 100) + 3))
 if [ -n "${STALLBOX_IN_VM:-}" ]; then
 	skip "all of them while one of the reads ran" "an emulated CPU stands still for as long by itself"
 else
