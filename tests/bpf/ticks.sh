@@ -80,7 +80,10 @@ is "at 999 Hz a timer takes the samples" "$(sampler clock)" timer
 ok "a freeze gives a bundle" freeze
 events --kind on-cpu --pid "$(word spinner pid)" --no-stacks "$BUNDLE" >"$TEST_TMP/spun"
 used=$(($(word spinner on_cpu_ns) / 1000000))
-between "which stand for its time (ms)" "$(jq -s 'map(.duration_ns) | add / 1000000 | round' "$TEST_TMP/spun")" $((used * 9 / 10)) $((used * 11 / 10))
+# On an emulated CPU many are late; such a one stands for all that it missed, and the next, in time again, for a whole period.
+at_most=$((used * 11 / 10))
+[ -z "${STALLBOX_IN_VM:-}" ] || at_most=$((used * 2))
+between "which stand for its time (ms)" "$(jq -s 'map(.duration_ns) | add / 1000000 | round' "$TEST_TMP/spun")" $((used * 9 / 10)) $at_most
 if [ -n "${STALLBOX_IN_VM:-}" ]; then
 	skip "and are more than there were ticks" "an emulated CPU takes most of them late"
 elif [ "$hz" -ge 999 ]; then
