@@ -41,7 +41,7 @@ static uint64_t bad_columns(const Stallbox__V1__EventBlock *m)
 /* Kinds of a newer minor version are passed over. */
 static bool kind_known(const Stallbox__V1__EventBlock *m)
 {
-	return m->kind > 0 && (int)m->kind < BUNDLE_KIND_COUNT;
+	return m->kind > 0 && (unsigned int)m->kind < BUNDLE_KIND_COUNT; /* any 32 bits may be in the file */
 }
 
 static uint32_t valid_id(uint32_t id, uint32_t n, uint64_t *bad)

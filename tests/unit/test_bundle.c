@@ -462,6 +462,8 @@ static void test_columns(void **state)
 		{ BUNDLE_OFF_CPU, 77, 0, 3, 0, 3, 15, 0, 123, 0 }, /* no times: all at base_ns */
 		{ BUNDLE_OFF_CPU, 77, 3, 2, 3, 3, 0, 3, 126, 1 },  /* a wrong length is an absent column */
 		{ 99, 77, 3, 3, 3, 0, 0, 0, 0, 0 },		   /* a kind of a newer minor */
+		{ UINT32_MAX, 77, 3, 3, 3, 0, 0, 0, 0, 0 },	   /* and one that is less than none */
+		{ 1U << 31, 77, 3, 3, 3, 0, 0, 0, 0, 0 },
 		{ BUNDLE_OFF_CPU, 65536, 3, 3, 3, 0, 0, 0, 0, 1 },
 	};
 
