@@ -52,10 +52,10 @@ stall_by_hand() {
 	[ "$(fired_ns "$BUNDLE")" -ge "$(field "$LINE" begin_ns)" ] && [ "$(fired_ns "$BUNDLE")" -le "$(field "$LINE" end_ns)" ]
 }
 
-# chain_of BUNDLE COMM: of the mmap_lock of COMM with most waiters, as JSON.
+# chain_of BUNDLE COMM [PID]: of the mmap_lock of COMM, of that process, with most waiters, as JSON.
 chain_of() {
-	"$STALLBOX" blame --json "$1" | jq -c --arg c "$2" \
-		'[.[] | select(.lock == "mmap_lock" and .of.comm == $c)] | max_by(.waiters | length)'
+	"$STALLBOX" blame --json "$1" | jq -c --arg c "$2" --arg pid "${3:-}" \
+		'[.[] | select(.lock == "mmap_lock" and .of.comm == $c and ($pid == "" or "\(.of.pid)" == $pid))] | max_by(.waiters | length)'
 }
 
 forget_bundles() { rm -f "$SPOOL"/*.stall.pb.zst; }
@@ -85,13 +85,13 @@ unwatch_holds() {
 	WATCH=
 }
 
-# accused BUNDLE COMM: "TID FOUND FROM_NS TO_NS [MODE]": the end of the chain at the stackshot. Where the
+# accused BUNDLE COMM [PID]: "TID FOUND FROM_NS TO_NS [MODE]": the end of the chain at the stackshot. Where the
 # wait that fired had ended by then: the owner that its record names, and when it waited. MODE: as what
 # it waits itself, if it does.
 accused() {
 	local info chain
 	info=$("$STALLBOX" info --json "$1")
-	chain=$(chain_of "$1" "$2")
+	chain=$(chain_of "$1" "$2" "${3:-}")
 	if [ -n "$chain" ] && [ "$chain" != null ]; then
 		jq -r --argjson i "$info" '.waiters as $w | .chain[-1] | .tid as $t |
 			"\(.tid // 0) \(.found) \($i.stackshot_begin_ns) \($i.stackshot_end_ns) \([$w[] | select(.tid == $t) | .mode][0] // "-")"' <<<"$chain"

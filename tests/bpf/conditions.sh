@@ -20,7 +20,7 @@ fires() { [ "$(fired "$1")" -ge 1 ]; }
 field() { grep -oE "\b$2=[0-9]+" <<<"$1" | cut -d= -f2; }
 
 # condition NAME SPEC NEVER MISSING COMMAND...: the command's output is in $TEST_TMP/NAME, the bundle in $BUNDLE. POST: how
-# long the window is.
+# long the window is. PATIENCE: s that it may take to fire.
 condition() {
 	local name=$1 spec=$2 never=$3 missing=$4
 	shift 4
@@ -35,7 +35,7 @@ condition() {
 	"$@" >"$TEST_TMP/$name" 2>&1 &
 	local pid=$!
 	TEST_PIDS+=("$pid")
-	ok "$name: $spec fires" wait_for 60 fires "$name"
+	ok "$name: $spec fires" wait_for "${PATIENCE:-60}" fires "$name"
 	[ -z "${END_IT:-}" ] || kill "$pid" 2>/dev/null
 	is "$name: $never does not" "$(fired never)" 0
 	one() { log_has '^complete:' && [ "$(bundle_count)" = 1 ] && complete "$(newest_bundle)"; }
@@ -98,8 +98,8 @@ fi
 END_IT=yes condition system 'kernel:system>30%:for=500ms' 'kernel:system>99%:for=100s' 'no such evidence' \
 	"$WORKLOADS/syshog" 6 $(($(nproc) * 4))
 # An emulated machine scans enough of them only now and then, and never for the default of a second; the storm goes on until it has.
-END_IT=yes condition yield "kernel:reclaim-yield<95%${STALLBOX_IN_VM:+:for=250ms}" 'kernel:reclaim-yield<1%:for=300s' 'pages scanned by reclaim' \
-	"$WORKLOADS/reclaim_storm" "${storm[@]}" --seconds 70 --dir "$DISK"
+PATIENCE=180 END_IT=yes condition yield "kernel:reclaim-yield<95%${STALLBOX_IN_VM:+:for=250ms}" 'kernel:reclaim-yield<1%:for=300s' 'pages scanned by reclaim' \
+	"$WORKLOADS/reclaim_storm" "${storm[@]}" --seconds 190 --dir "$DISK"
 condition hold 'kernel:mmap-lock-hold>20ms:comm=mmap_hold' 'kernel:mmap-lock-hold>100s' 'holds of mmap_lock' \
 	"$WORKLOADS/mmap_hold" munlock 3 $mib
 
